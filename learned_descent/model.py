@@ -1,0 +1,146 @@
+"""The one loop: ``x <- retract(x, step(observe(x)))``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, final
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from ._check import DescentError, check_shape
+from .observation import Observation
+from .problem import Batch, Problem
+
+Detach: TypeAlias = Literal["none", "state", "observation"]
+"""Where back-propagation through time is cut; the values of the forward pass are the same in all three.
+
+* ``"none"``: nowhere (full back-propagation through time).
+* ``"state"``: ``x`` is cut between steps, as in RAFT (Teed and Deng, ECCV 2020); a recurrent memory still carries gradient.
+* ``"observation"``: the features do not send gradient to ``x``; the sum of the updates does.
+"""
+
+State: TypeAlias = Tensor | None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Every iterate of a descent.
+
+    Attributes:
+        xs: parameters at the start and after each of the ``T`` steps, ``(T + 1, B, p)``.
+        states: the recurrent state after each step, ``(T, B, H)``; ``None`` unless asked for, and for models without memory.
+    """
+
+    xs: Float[Tensor, "T1 B p"]
+    states: Float[Tensor, "T B H"] | None = None
+
+    @property
+    def final(self) -> Float[Tensor, "B p"]:
+        """The parameters after the last step, ``(B, p)``."""
+        return self.xs[-1]
+
+
+class DescentModel(nn.Module, ABC):
+    """A learned descent: an observation, and a step that turns features into an update.
+
+    Args:
+        problem: the geometry.
+        observation: the eyes.
+        num_steps: the number ``T`` of steps of training and testing.
+    """
+
+    def __init__(self, problem: Problem, observation: Observation, num_steps: int) -> None:
+        super().__init__()
+        if num_steps < 1:
+            raise DescentError(f"num_steps: expected 1 or more steps, got {num_steps}")
+        self.problem = problem
+        self.observation = observation
+        self.num_steps = num_steps
+
+    @abstractmethod
+    def init_state(self, x: Float[Tensor, "B p"]) -> State:
+        """The memory before the first step: ``None``, or ``(B, H)``."""
+
+    @abstractmethod
+    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+        """The update of step ``k`` and the memory after it; it never sees ``x``, the images or ``x*``."""
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that a stored model needs to be built again by ``for_problem``, as JSON."""
+        return {"num_steps": self.num_steps}
+
+    @final
+    def forward(
+        self,
+        batch: Batch,
+        x0: Float[Tensor, "B p"] | None = None,
+        *,
+        num_steps: int | None = None,
+        detach: Detach = "none",
+        generator: Generator | None = None,
+        keep_states: bool = False,
+    ) -> Trajectory:
+        """Runs the descent.
+
+        Args:
+            batch: the samples.
+            x0: the start; by default ``problem.initial(batch, generator)``.
+            num_steps: another number of steps than the model was made for.
+            detach: where back-propagation is cut, see :data:`Detach`.
+            generator: draws a random training start; without one the start is that of testing.
+            keep_states: keep the recurrent state after each step.
+
+        Returns:
+            The iterates, ``(T + 1, B, p)``.
+
+        Raises:
+            DescentError: if the batch is empty, or ``detach="none"`` is asked of an observation that is not differentiable
+                while gradients are recorded.
+            ShapeError: if the start, the features or the update have another shape than expected.
+        """
+        sizes = {len(value) for value in batch.values()}
+        if not sizes or sizes == {0}:
+            raise DescentError("batch: expected at least one sample, got an empty batch")
+        if len(sizes) > 1:
+            shapes = {name: tuple(value.shape) for name, value in batch.items()}
+            raise DescentError(f"batch: expected the same number of samples in every tensor, got the shapes {shapes}")
+        if detach == "none" and not self.observation.differentiable and torch.is_grad_enabled():
+            raise DescentError(
+                f'detach="none" needs an observation that is differentiable in x, and {type(self.observation).__name__} is '
+                'not: train with detach="observation" or detach="state"'
+            )
+        x = self.problem.initial(batch, generator) if x0 is None else x0
+        known = check_shape(x, "B p", {"B": sizes.pop()}, name="x0")
+        prepared = self.observation.prepare(batch)
+        state = self.init_state(x)
+        xs, states = [x], []
+        for k in range(self.num_steps if num_steps is None else num_steps):
+            seen = x.detach() if detach != "none" else x
+            features = self.observation(seen, prepared)
+            known = check_shape(features, "B F", known, name=f"features of step {k}")
+            delta, state = self.step(k, features, state)
+            x = self.problem.retract(seen if detach == "state" else x, delta)
+            check_shape(x, "B p", known, name=f"x after step {k}")
+            xs.append(x)
+            if keep_states and state is not None:
+                states.append(state)
+        return Trajectory(torch.stack(xs), torch.stack(states) if states else None)
+
+
+@torch.no_grad()
+def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
+    """The sizes ``(F, d)`` of the features and of an update, found on one training sample."""
+    data = problem.data("train")
+    sample = (
+        {name: value[:1] for name, value in data.items()}
+        if isinstance(data, dict)
+        else {name: value.unsqueeze(0) for name, value in data[0].items()}  # type: ignore[index]
+    )
+    x = problem.initial(sample)
+    check_shape(x, "1 p", name=f"{type(problem).__name__}.initial of one sample")
+    features = observation(x, observation.prepare(sample))
+    check_shape(features, "1 F", name=f"features of {type(observation).__name__} of one sample")
+    return features.shape[1], problem.local(x, x).shape[1]

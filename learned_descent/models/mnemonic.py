@@ -1,0 +1,93 @@
+"""Mnemonic descent: one recurrent step, shared by all iterations."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..model import DescentModel, State, probe
+from ..observation import Observation
+from ..problem import Problem
+
+
+@final
+class MnemonicDescent(DescentModel):
+    """The recurrent descent: a memory carries what was seen from step to step, and one set of weights serves all steps.
+
+    ``h <- cell(features, h)``, ``delta = W h + b``. An untrained model returns its start.
+
+    Args:
+        problem: the geometry.
+        observation: the eyes, trained together with the memory where they hold weights.
+        num_features: the size ``F`` of the features.
+        num_updates: the size ``d`` of an update.
+        num_steps: the number ``T`` of steps; any other may be asked for in the call.
+        hidden: the size ``H`` of the memory.
+        cell: ``"tanh"`` as in the paper, or ``"gru"``.
+
+    References:
+        G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
+        applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
+
+    Example:
+        >>> from learned_descent import MnemonicDescent
+        >>> from learned_descent.problems import Analytic
+        >>> problem = Analytic("sin")
+        >>> model = MnemonicDescent.for_problem(problem, hidden=8)
+        >>> model(problem.data("test"), num_steps=6, keep_states=True).states.shape
+        torch.Size([6, 41, 8])
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        observation: Observation,
+        num_features: int,
+        num_updates: int,
+        *,
+        num_steps: int = 4,
+        hidden: int = 512,
+        cell: Literal["tanh", "gru"] = "tanh",
+    ) -> None:
+        super().__init__(problem, observation, num_steps)
+        self.hidden = hidden
+        self.cell_name: Literal["tanh", "gru"] = cell
+        self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
+        self.update = nn.Linear(hidden, num_updates)
+        nn.init.zeros_(self.update.weight)
+        nn.init.zeros_(self.update.bias)
+
+    @classmethod
+    def for_problem(
+        cls,
+        problem: Problem,
+        *,
+        num_steps: int = 4,
+        hidden: int = 512,
+        cell: Literal["tanh", "gru"] = "tanh",
+        observation: Observation | None = None,
+    ) -> MnemonicDescent:
+        """An untrained model of the right sizes, found by one training sample of the problem.
+
+        Args:
+            problem: the task.
+            num_steps: the number ``T`` of steps.
+            hidden: the size ``H`` of the memory.
+            cell: ``"tanh"`` or ``"gru"``.
+            observation: the eyes; ``None`` takes the problem's own.
+        """
+        observation = problem.observation() if observation is None else observation
+        num_features, num_updates = probe(problem, observation)
+        return cls(problem, observation, num_features, num_updates, num_steps=num_steps, hidden=hidden, cell=cell)
+
+    def init_state(self, x: Float[Tensor, "B p"]) -> State:
+        return x.new_zeros(len(x), self.hidden)
+
+    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+        state = self.cell(features, state)
+        return self.update(state), state
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"hidden": self.hidden, "cell": self.cell_name}

@@ -1,0 +1,116 @@
+"""What a model sees at ``x``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .problem import Batch
+
+
+class Observation(nn.Module, ABC):
+    """The eyes of a model: features of a sample at a guess ``x`` of its parameters.
+
+    An observation may hold weights (a convolutional network) or buffers (the kernels of a descriptor).
+    """
+
+    differentiable: ClassVar[bool] = True
+    """Whether :meth:`forward` lets a gradient reach ``x``."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """What is computed once per batch, before the first step: feature maps, pyramids, encoders."""
+        return batch
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        """The features at ``x`` of a batch that went through :meth:`prepare`."""
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments that a stored model needs to build the observation again, as JSON."""
+        return {}
+
+
+class ImageObservation(Observation):
+    """An observation of images around points.
+
+    Args:
+        points: maps parameters ``(B, p)`` to the points ``(B, L, 2)`` to look at, as ``(column, row)`` in pixels; the
+            centre of the first pixel is ``(0, 0)``.
+        image: the name of the images in the batch: ``uint8`` or floating point in 0..255, ``(B, C, H, W)``.
+    """
+
+    def __init__(self, points: Callable[[Tensor], Tensor], image: str = "image") -> None:
+        super().__init__()
+        self.points = points
+        self.image = image
+
+
+@final
+class Frozen(Observation):
+    """Wraps features that no gradient may pass through: opaque code, or an encoder that is to stay as it is.
+
+    Back-propagation through the observation (``detach="none"``) is refused for a frozen observation.
+
+    Example:
+        >>> import torch
+        >>> from learned_descent import Frozen
+        >>> from learned_descent.observations import Residual
+        >>> eyes = Frozen(Residual(torch.sin, "y"))
+        >>> x = torch.zeros(1, 1, requires_grad=True)
+        >>> eyes(x, {"y": torch.ones(1, 1)}).requires_grad
+        False
+    """
+
+    differentiable: ClassVar[bool] = False
+
+    def __init__(self, inner: Observation) -> None:
+        super().__init__()
+        self.inner = inner.requires_grad_(False)
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> Batch:
+        return self.inner.prepare(batch)
+
+    @torch.no_grad()
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        features: Tensor = self.inner(x, batch)
+        return features
+
+
+@final
+class Concat(Observation):
+    """Several observations side by side: their features are concatenated in order.
+
+    Example:
+        >>> import torch
+        >>> from learned_descent import Concat
+        >>> from learned_descent.observations import Residual
+        >>> eyes = Concat(Residual(torch.sin, "y"), Residual(torch.cos, "y"))
+        >>> eyes(torch.zeros(1, 1), eyes.prepare({"y": torch.ones(1, 1)}))
+        tensor([[-1.,  0.]])
+    """
+
+    def __init__(self, *parts: Observation) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.differentiable = all(part.differentiable for part in parts)  # type: ignore[misc]
+
+    def prepare(self, batch: Batch) -> Batch:
+        return {
+            f"{index}/{name}": value
+            for index, part in enumerate(self.parts)
+            for name, value in part.prepare(batch).items()  # type: ignore[operator]
+        }
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        features = []
+        for index, part in enumerate(self.parts):
+            prefix = f"{index}/"
+            own = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
+            features.append(part(x, own))
+        return torch.cat(features, 1)

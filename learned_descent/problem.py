@@ -1,0 +1,116 @@
+"""What is asked for: the geometry of the parameters, and the supervision."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.utils.data import Dataset
+
+if TYPE_CHECKING:
+    from .observation import Observation
+
+Batch: TypeAlias = Mapping[str, Tensor]
+"""Samples by name; the first axis of every tensor counts the samples."""
+
+Split: TypeAlias = Literal["train", "val", "test"]
+
+
+class Problem(nn.Module, ABC):
+    """A task that asks for the parameters ``x`` of each sample of a batch.
+
+    A problem holds geometry and supervision, never learnable weights. A new problem overrides the five abstract methods
+    and ``failure_above``; parameters on a manifold also override :meth:`retract` and :meth:`local`.
+
+    Sizes: ``B`` batch, ``p`` stored size of the parameters, ``d`` size of an update (``d = p`` unless the parameters live
+    on a manifold).
+
+    References:
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013.
+    """
+
+    failure_above: float
+    """An error above this counts as a failure: the end of the CED curve and of the AUC, in the unit of :meth:`error`."""
+
+    edges: ClassVar[Sequence[tuple[int, int]]] = ()
+    """Pairs of points that a plot of an image problem joins by a line."""
+
+    @abstractmethod
+    def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
+        """The start ``x0``: without a generator the deterministic start of testing, with one a random start of training."""
+
+    @abstractmethod
+    def target(self, batch: Batch) -> Float[Tensor, "B p"]:
+        """The true parameters ``x*``, for trainers and evaluation; no model ever sees them."""
+
+    @abstractmethod
+    def observation(self) -> Observation:
+        """A fresh copy of the problem's default eyes."""
+
+    @abstractmethod
+    def data(self, split: Split) -> Batch | Dataset[dict[str, Tensor]]:
+        """The samples of ``split``: one batch of all of them, or a data set of single samples for what does not fit."""
+
+    def augment(self, batch: Batch, generator: Generator) -> Batch:
+        """A random variant of a training batch, made where the batch is; the batch itself by default."""
+        return batch
+
+    def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
+        """The parameters reached from ``x`` by the update ``delta``; ``x + delta`` by default."""
+        return x + delta
+
+    def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
+        """The update that leads from ``x`` to ``y``: the inverse of :meth:`retract` in its second argument."""
+        return y - x
+
+    def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
+        """What back-propagation minimises, per sample; the mean square of the update that is left by default."""
+        return self.local(x, self.target(batch)).square().mean(1)
+
+    def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
+        """The reported error per sample, in the unit of ``failure_above``; the length of the update left by default."""
+        return torch.linalg.vector_norm(self.local(x, self.target(batch)), dim=1)
+
+    def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
+        """Every error worth reporting, by name (the name states the normaliser); the first one is :meth:`error`."""
+        return {"error": self.error(x, batch)}
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments that a stored model needs to build the problem again, as JSON; none by default."""
+        return {}
+
+
+class LeastSquares(Problem):
+    """A problem whose cost can be written down: what Gauss-Newton, Levenberg-Marquardt and polishing need.
+
+    The cost of a sample is ``sum_r weights(residual)_r residual_r^2 / 2``.
+
+    References:
+        J. Nocedal and S. Wright. Numerical Optimization, chapter 10. Springer 2006.
+    """
+
+    @abstractmethod
+    def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R"]:
+        """The residuals at ``x``; zero where the model explains the sample perfectly."""
+
+    def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
+        """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode differentiation.
+
+        Override it with the analytic one where that is known: it is several times faster.
+        """
+
+        def moved(delta: Tensor, row: Tensor, sample: dict[str, Tensor]) -> Tensor:
+            single = {name: value.unsqueeze(0) for name, value in sample.items()}
+            return self.residual(self.retract(row.unsqueeze(0), delta.unsqueeze(0)), single).squeeze(0)
+
+        zero = torch.zeros_like(self.local(x, x))
+        jacobian: Tensor = torch.vmap(torch.func.jacfwd(moved))(zero, x, dict(batch))
+        return jacobian
+
+    def weights(self, residual: Float[Tensor, "B R"]) -> Float[Tensor, "B R"]:
+        """Weights of iteratively re-weighted least squares for a robust kernel; ones by default."""
+        return torch.ones_like(residual)
