@@ -112,13 +112,37 @@ class DescentModel(nn.Module, ABC):
                 f'detach="none" needs an observation that is differentiable in x, and {type(self.observation).__name__} is '
                 'not: train with detach="observation" or detach="state"'
             )
-        x = self.problem.initial(batch, generator) if x0 is None else x0
-        known = check_shape(x, "B p", {"B": sizes.pop()}, name="x0")
-        prepared = self.observation.prepare(batch)
-        state = self.init_state(x)
+        x0 = self.problem.initial(batch, generator) if x0 is None else x0
+        check_shape(x0, "B p", {"B": sizes.pop()}, name="x0")
+        return self.descend(self.observation.prepare(batch), x0, num_steps=num_steps, detach=detach, keep_states=keep_states)
+
+    @final
+    def descend(
+        self,
+        prepared: Batch,
+        x0: Float[Tensor, "B p"],
+        *,
+        num_steps: int | None = None,
+        detach: Detach = "none",
+        keep_states: bool = False,
+    ) -> Trajectory:
+        """The loop itself, on a batch that went through ``observation.prepare``: several starts then share one preparation.
+
+        Args:
+            prepared: what ``observation.prepare`` returned.
+            x0: the start.
+            num_steps: as in :meth:`forward`.
+            detach: as in :meth:`forward`.
+            keep_states: as in :meth:`forward`.
+
+        Returns:
+            The iterates, ``(T + 1, B, p)``.
+        """
+        known = check_shape(x0, "B p", name="x0")
+        x, state = x0, self.init_state(x0)
         xs, states = [x], []
         for k in range(self.num_steps if num_steps is None else num_steps):
-            seen = x.detach() if detach != "none" else x
+            seen = x if detach == "none" else x.detach()
             features = self.observation(seen, prepared)
             known = check_shape(features, "B F", known, name=f"features of step {k}")
             delta, state = self.step(k, features, state)

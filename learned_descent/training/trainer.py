@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-from torch import Tensor
-from torch.utils.data import Dataset
 
+from ..data import Samples
 from ..model import DescentModel
-from ..problem import Batch
-
-Samples: TypeAlias = Batch | Dataset[dict[str, Tensor]]
-"""One batch of all samples (kept on the device), or a data set of single samples (read by a ``DataLoader``)."""
-
 
 @dataclass
 class History:

@@ -1,0 +1,252 @@
+"""The closed form: stage after stage of a linear cascade by ridge regression on streamed normal equations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast, final
+
+import torch
+import torch.distributed as dist
+from torch import Generator, Tensor, nn
+from tqdm import tqdm
+
+from .._check import DescentError, check_shape
+from ..data import Samples, batches, check_finite, mix, num_samples
+from ..model import DescentModel
+from ..models import Cascade
+from .trainer import History, Trainer
+
+
+@final
+@dataclass(frozen=True)
+class SequentialRidge(Trainer):
+    """Trains a linear cascade stage after stage: each stage is a ridge regression of the update that is still missing.
+
+    Stage ``k`` minimises ``mean |local(x_k, x*) - W f(x_k) - b|^2 + ridge v |W|^2`` over the samples, where ``v`` is the
+    mean variance of a feature and the bias ``b`` is free. The normal equations are summed over batches, in float32 blocks
+    that are added in float64, so the memory is ``O(F^2)`` whatever the number of samples: nothing is kept per sample, and
+    each pass runs the stages that are trained already. Data-parallel ranks (``torchrun``) take turns over the batches and
+    sum their equations.
+
+    Args:
+        ridge: the weight of the penalty in units of the mean feature variance; several values are compared per stage on
+            held-out samples.
+        repeats: random starts per sample and pass, all from one prepared image.
+        passes: passes over the samples, each with fresh augmentation and starts.
+        augment: whether the samples go through ``problem.augment``.
+        batch_size: samples that are prepared at a time.
+        holdout: share of the samples kept from the equations to choose among several values of ``ridge``; unused when
+            validation samples are given to :meth:`fit`.
+        device: where the sums are made, ``"cpu"`` or ``"cuda"``.
+
+    References:
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, eq. 12.
+
+    Example:
+        >>> from learned_descent import Cascade, SequentialRidge
+        >>> from learned_descent.problems import Analytic
+        >>> problem = Analytic("sin")
+        >>> model = Cascade.for_problem(problem, num_steps=4)
+        >>> history = SequentialRidge(ridge=1e-6).fit(model, problem.data("train"))
+        >>> all(record["loss"] < 0.2 for record in history.records)
+        True
+    """
+
+    ridge: float | tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    repeats: int = 1
+    passes: int = 1
+    augment: bool = True
+    batch_size: int = 64
+    holdout: float = 0.1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for ridge in self._candidates():
+            if not 0 <= ridge < float("inf"):
+                raise DescentError(f"ridge: expected a number >= 0 or several, got {self.ridge}")
+        for name in ("repeats", "passes", "batch_size"):
+            if getattr(self, name) < 1:
+                raise DescentError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if not 0 < self.holdout < 1:
+            raise DescentError(f"holdout: expected a share between 0 and 1, got {self.holdout}")
+
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+        """Trains the stages of ``model`` in place, one after the other.
+
+        Args:
+            model: a :class:`Cascade` with linear stages.
+            train: training samples.
+            val: held-out samples that choose among several values of ``ridge``.
+            seed: the seed of starts and augmentation.
+
+        Returns:
+            One record per stage: ``stage``, ``ridge``, the mean square ``loss`` of the update that is left on the training
+            samples and, where there was a choice to make, ``losses`` by ridge on the held-out ones.
+
+        Raises:
+            DescentError: if the model is no linear cascade, a sample is not finite, or a system is singular.
+        """
+        if not isinstance(model, Cascade) or model.hidden is not None:
+            raise DescentError(
+                f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: use BackpropThroughTime"
+            )
+        start, count = time.perf_counter(), num_samples(train)
+        model.to(self.device).eval()
+        candidates = self._candidates()
+        every = round(1 / self.holdout) if len(candidates) > 1 and val is None else 0
+        if every and count < every:
+            raise DescentError(f"ridge: {count} samples are too few to choose among {candidates}; give one value, or val samples")
+        records = []
+        with torch.no_grad(), tqdm(total=model.num_steps, desc="ridge", unit="stage", disable=_rank() > 0) as progress:
+            for stage in range(model.num_steps):
+                equations: NormalEquations | None = None
+                for features, updates in self._rows(model, stage, train, seed, every, held_out=False, repeats=self.repeats):
+                    equations = equations or NormalEquations(features.shape[1], updates)
+                    equations.add(features, updates)
+                if equations is None:
+                    raise DescentError(f"samples: expected one or more for every rank, got {count}")
+                solutions = equations.solve(candidates, bias=model.bias, stage=stage)
+                losses = [torch.zeros((), dtype=torch.float64, device=self.device) for _ in candidates]
+                if len(candidates) > 1:
+                    held = train if val is None else val
+                    for features, updates in self._rows(model, stage, held, seed, every, held_out=True, repeats=1):
+                        for loss, (weight, offset) in zip(losses, solutions):
+                            loss += (updates - features @ weight.to(features) - offset.to(features)).square().double().sum()
+                    _all_reduce(*losses)
+                best = min(range(len(candidates)), key=lambda i: losses[i].item())
+                layer = cast(nn.Linear, model.stages[stage])
+                weight, offset = solutions[best]
+                layer.weight.copy_(weight.T)
+                if model.bias:
+                    layer.bias.copy_(offset)
+                record = {"stage": stage, "ridge": candidates[best], "loss": equations.loss(weight, offset)}
+                if len(candidates) > 1:
+                    record["losses"] = [loss.item() / losses[best].item() for loss in losses]
+                records.append(record)
+                progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=candidates[best])
+                progress.update()
+        return History(records, time.perf_counter() - start)
+
+    def _candidates(self) -> tuple[float, ...]:
+        return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)
+
+    def _rows(
+        self, model: Cascade, stage: int, samples: Samples, seed: int, every: int, *, held_out: bool, repeats: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by start, of this rank's batches."""
+        problem, rank, world = model.problem, _rank(), _world()
+        for number in range(1 if held_out else self.passes):
+            for position, batch in enumerate(batches(samples, self.batch_size, device=self.device, rank=rank, world=world)):
+                first = (position * world + rank) * self.batch_size
+                rows = list(range(first, first + len(next(iter(batch.values())))))
+                if every:
+                    keep = [row for row, number_ in enumerate(rows) if (number_ % every == every - 1) == held_out]
+                    if not keep:
+                        continue
+                    batch = {name: value[keep] for name, value in batch.items()}
+                    rows = [rows[row] for row in keep]
+                check_finite(batch, rows)
+                generator = Generator(self.device).manual_seed(mix(seed, int(held_out), number, first))
+                if self.augment and not held_out:
+                    batch = problem.augment(batch, generator)
+                target, prepared = problem.target(batch), model.observation.prepare(batch)
+                for _ in range(repeats):
+                    x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
+                    features = model.observation(x, prepared)
+                    check_finite({f"features of stage {stage}": features}, rows)
+                    yield features, problem.local(x, target)
+
+
+class NormalEquations:
+    """Sums of ``f f^T``, ``f y^T``, ``f`` and ``y`` over rows that come in batches, for ridge regression with a free bias.
+
+    Args:
+        num_features: the size ``F``.
+        like: a tensor ``(B, d)`` of updates: their size, and the device of the sums.
+        block: rows that are multiplied in their own precision before they are added in float64.
+    """
+
+    def __init__(self, num_features: int, like: Tensor, *, block: int = 2048) -> None:
+        wide = {"dtype": torch.float64, "device": like.device}
+        self.gram = torch.zeros(num_features, num_features, **wide)  # type: ignore[call-overload]
+        self.cross = torch.zeros(num_features, like.shape[1], **wide)  # type: ignore[call-overload]
+        self.sum_features = torch.zeros(num_features, **wide)  # type: ignore[call-overload]
+        self.sum_updates = torch.zeros(like.shape[1], **wide)  # type: ignore[call-overload]
+        self.scalars = torch.zeros(2, **wide)  # type: ignore[call-overload]  # rows, sum of squared updates
+        self.block = block
+        self._pending: list[tuple[Tensor, Tensor]] = []
+        self._rows = 0
+
+    def add(self, features: Tensor, updates: Tensor) -> None:
+        """Adds rows: features ``(B, F)`` and updates ``(B, d)``."""
+        check_shape(features, "B F", {"F": len(self.gram)}, name="features")
+        self._pending.append((features, updates))
+        self._rows += len(features)
+        if self._rows >= self.block:
+            self._flush()
+
+    def _flush(self, width: int = 2048) -> None:
+        if not self._pending:
+            return
+        features, updates = (torch.cat(rows) for rows in zip(*self._pending))
+        self._pending, self._rows = [], 0
+        for at in range(0, len(self.gram), width):  # the upper triangle is enough
+            self.gram[at : at + width, at:] += features[:, at : at + width].T @ features[:, at:]
+        self.cross += features.T @ updates
+        self.sum_features += features.sum(0, dtype=torch.float64)
+        self.sum_updates += updates.sum(0, dtype=torch.float64)
+        self.scalars += torch.stack([self.scalars.new_tensor(len(features)), updates.double().square().sum()])
+
+    def solve(self, candidates: tuple[float, ...], *, bias: bool, stage: int) -> list[tuple[Tensor, Tensor]]:
+        """Weights ``(F, d)`` and bias ``(d,)`` for each ridge; afterwards the sums are those of centred rows.
+
+        Raises:
+            DescentError: if a system is not positive definite; the message names the ridge to raise.
+        """
+        self._flush()
+        _all_reduce(self.gram, self.cross, self.sum_features, self.sum_updates, self.scalars)
+        count, size = self.scalars[0].item(), len(self.gram)
+        if bias:
+            mean_features, mean_updates = self.sum_features / count, self.sum_updates / count
+            self.gram.addr_(self.sum_features, mean_features, alpha=-1)
+            self.cross.addr_(self.sum_features, mean_updates, alpha=-1)
+            self.scalars[1] -= self.sum_updates.dot(mean_updates)
+        diagonal = self.gram.diagonal().clone()
+        solutions = []
+        for ridge in candidates:
+            self.gram.diagonal().copy_(diagonal + ridge * diagonal.mean())
+            factor, info = torch.linalg.cholesky_ex(self.gram, upper=True)
+            pivots = factor.diagonal()
+            if info.item() or pivots.min() ** 2 <= size * torch.finfo(torch.float64).eps * pivots.max() ** 2:
+                raise DescentError(
+                    f"ridge={ridge:g}: the system of stage {stage} with {size} features from {count:.0f} rows is not positive "
+                    f"definite; raise ridge (for example to {max(10 * ridge, 1e-4):g}) or give more samples"
+                )
+            weight = torch.cholesky_solve(self.cross, factor, upper=True)
+            del factor
+            offset = self.sum_updates / count - (self.sum_features / count) @ weight if bias else torch.zeros_like(weight[0])
+            solutions.append((weight, offset))
+        self.gram.diagonal().copy_(diagonal)
+        return solutions
+
+    def loss(self, weight: Tensor, offset: Tensor) -> float:
+        """The mean square of what ``weight`` leaves of the rows, for weights that :meth:`solve` returned."""
+        gram_weight = torch.triu(self.gram) @ weight + torch.triu(self.gram, 1).T @ weight
+        left = self.scalars[1] - 2 * (weight * self.cross).sum() + (weight * gram_weight).sum()
+        return max(left.item(), 0.0) / (self.scalars[0].item() * weight.shape[1])
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _all_reduce(*sums: Tensor) -> None:
+    if _world() > 1:
+        for value in sums:
+            dist.all_reduce(value)
