@@ -103,9 +103,7 @@ class RandomBatches(Sampler[list[int]]):
         [[0, 1, 2, 3], [0, 1, 2, 3]]
     """
 
-    def __init__(
-        self, count: int, batch_size: int, *, seed: int, start: int, stop: int, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, count: int, batch_size: int, *, seed: int, start: int, stop: int, rank: int = 0, world: int = 1) -> None:
         self.count, self.batch_size, self.seed = count, min(batch_size, count), seed
         self.start, self.stop, self.rank, self.world = start, stop, rank, world
         if self.batch_size < world:
@@ -125,7 +123,9 @@ class RandomBatches(Sampler[list[int]]):
             yield order[first + self.rank : first + self.batch_size : self.world].tolist()
 
 
-def training_batches(samples: Samples, sampler: RandomBatches, device: torch.device, num_workers: int = 0) -> Iterator[tuple[list[int], Batch]]:
+def training_batches(
+    samples: Samples, sampler: RandomBatches, device: torch.device, num_workers: int = 0
+) -> Iterator[tuple[list[int], Batch]]:
     """The indices and the samples of each batch of ``sampler``, on ``device``.
 
     A batch of all samples is moved to the device once and indexed there; a data set is read by a ``DataLoader``.
@@ -166,4 +166,6 @@ def check_finite(batch: Batch, indices: list[int]) -> None:
         bad = ~value.isfinite().flatten(1).all(1)
         if bad.any():
             which = [indices[row] for row in bad.nonzero().flatten().tolist()]
-            raise DescentError(f"samples {which[:10]}: expected finite numbers in {name!r}, got NaN or infinity; remove or mend them")
+            raise DescentError(
+                f"samples {which[:10]}: expected finite numbers in {name!r}, got NaN or infinity; remove or mend them"
+            )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast, final
+from typing import Any, Literal, cast, final
 
 import torch
-import torch.distributed as dist
+from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
@@ -16,6 +16,7 @@ from .._check import DescentError, check_shape
 from ..data import Samples, batches, check_finite, mix, num_samples
 from ..model import DescentModel
 from ..models import Cascade
+from .ranks import launch
 from .trainer import History, Trainer
 
 
@@ -39,7 +40,8 @@ class SequentialRidge(Trainer):
         batch_size: samples that are prepared at a time.
         holdout: share of the samples kept from the equations to choose among several values of ``ridge``; unused when
             validation samples are given to :meth:`fit`.
-        device: where the sums are made, ``"cpu"`` or ``"cuda"``.
+        accelerator: where the sums are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        devices: devices of this machine; ``torchrun`` decides where it is used.
 
     References:
         X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, eq. 12.
@@ -60,7 +62,8 @@ class SequentialRidge(Trainer):
     augment: bool = True
     batch_size: int = 64
     holdout: float = 0.1
-    device: str = "cpu"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for ridge in self._candidates():
@@ -83,7 +86,7 @@ class SequentialRidge(Trainer):
 
         Returns:
             One record per stage: ``stage``, ``ridge``, the mean square ``loss`` of the update that is left on the training
-            samples and, where there was a choice to make, ``losses`` by ridge on the held-out ones.
+            samples and, where there was a choice, ``held_out``: the loss by ridge there, over the smallest.
 
         Raises:
             DescentError: if the model is no linear cascade, a sample is not finite, or a system is singular.
@@ -93,37 +96,44 @@ class SequentialRidge(Trainer):
                 f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: use BackpropThroughTime"
             )
         start, count = time.perf_counter(), num_samples(train)
-        model.to(self.device).eval()
+        fabric = launch(self.accelerator, self.devices)
+        model.to(fabric.device).eval()
         candidates = self._candidates()
         every = round(1 / self.holdout) if len(candidates) > 1 and val is None else 0
         if every and count < every:
-            raise DescentError(f"ridge: {count} samples are too few to choose among {candidates}; give one value, or val samples")
+            raise DescentError(
+                f"ridge: {count} samples are too few to choose among {candidates}; give one value, or val samples"
+            )
         records = []
-        with torch.no_grad(), tqdm(total=model.num_steps, desc="ridge", unit="stage", disable=_rank() > 0) as progress:
+        with (
+            torch.no_grad(),
+            tqdm(total=model.num_steps, desc="ridge", unit="stage", disable=fabric.global_rank > 0) as progress,
+        ):
             for stage in range(model.num_steps):
                 equations: NormalEquations | None = None
-                for features, updates in self._rows(model, stage, train, seed, every, held_out=False, repeats=self.repeats):
+                for features, updates in self._rows(fabric, model, stage, train, seed, every, held_out=False):
                     equations = equations or NormalEquations(features.shape[1], updates)
                     equations.add(features, updates)
                 if equations is None:
                     raise DescentError(f"samples: expected one or more for every rank, got {count}")
-                solutions = equations.solve(candidates, bias=model.bias, stage=stage)
-                losses = [torch.zeros((), dtype=torch.float64, device=self.device) for _ in candidates]
+                solutions = equations.solve(fabric, candidates, bias=model.bias, stage=stage)
+                losses = torch.zeros(len(candidates), dtype=torch.float64, device=fabric.device)
                 if len(candidates) > 1:
                     held = train if val is None else val
-                    for features, updates in self._rows(model, stage, held, seed, every, held_out=True, repeats=1):
-                        for loss, (weight, offset) in zip(losses, solutions):
-                            loss += (updates - features @ weight.to(features) - offset.to(features)).square().double().sum()
-                    _all_reduce(*losses)
-                best = min(range(len(candidates)), key=lambda i: losses[i].item())
+                    for features, updates in self._rows(fabric, model, stage, held, seed, every, held_out=True):
+                        for number, (weight, offset, _) in enumerate(solutions):
+                            left = updates - features @ weight.to(features) - offset.to(features)
+                            losses[number] += left.square().sum(dtype=torch.float64)
+                    losses = _summed(fabric, losses)
+                best = int(losses.argmin())
                 layer = cast(nn.Linear, model.stages[stage])
-                weight, offset = solutions[best]
+                weight, offset, loss = solutions[best]
                 layer.weight.copy_(weight.T)
                 if model.bias:
                     layer.bias.copy_(offset)
-                record = {"stage": stage, "ridge": candidates[best], "loss": equations.loss(weight, offset)}
+                record: dict[str, Any] = {"stage": stage, "ridge": candidates[best], "loss": loss}
                 if len(candidates) > 1:
-                    record["losses"] = [loss.item() / losses[best].item() for loss in losses]
+                    record["held_out"] = dict(zip(candidates, (losses / losses[best]).tolist()))
                 records.append(record)
                 progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=candidates[best])
                 progress.update()
@@ -133,26 +143,26 @@ class SequentialRidge(Trainer):
         return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)
 
     def _rows(
-        self, model: Cascade, stage: int, samples: Samples, seed: int, every: int, *, held_out: bool, repeats: int
+        self, fabric: Fabric, model: Cascade, stage: int, samples: Samples, seed: int, every: int, *, held_out: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by start, of this rank's batches."""
-        problem, rank, world = model.problem, _rank(), _world()
+        """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by start, on this rank."""
+        problem, rank, world = model.problem, fabric.global_rank, fabric.world_size
         for number in range(1 if held_out else self.passes):
-            for position, batch in enumerate(batches(samples, self.batch_size, device=self.device, rank=rank, world=world)):
+            for position, batch in enumerate(batches(samples, self.batch_size, device=fabric.device, rank=rank, world=world)):
                 first = (position * world + rank) * self.batch_size
                 rows = list(range(first, first + len(next(iter(batch.values())))))
                 if every:
-                    keep = [row for row, number_ in enumerate(rows) if (number_ % every == every - 1) == held_out]
+                    keep = [row for row, place in enumerate(rows) if (place % every == every - 1) == held_out]
                     if not keep:
                         continue
                     batch = {name: value[keep] for name, value in batch.items()}
                     rows = [rows[row] for row in keep]
                 check_finite(batch, rows)
-                generator = Generator(self.device).manual_seed(mix(seed, int(held_out), number, first))
+                generator = Generator(fabric.device).manual_seed(mix(seed, int(held_out), number, first))
                 if self.augment and not held_out:
                     batch = problem.augment(batch, generator)
                 target, prepared = problem.target(batch), model.observation.prepare(batch)
-                for _ in range(repeats):
+                for _ in range(1 if held_out else self.repeats):
                     x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
                     features = model.observation(x, prepared)
                     check_finite({f"features of stage {stage}": features}, rows)
@@ -199,24 +209,28 @@ class NormalEquations:
         self.sum_updates += updates.sum(0, dtype=torch.float64)
         self.scalars += torch.stack([self.scalars.new_tensor(len(features)), updates.double().square().sum()])
 
-    def solve(self, candidates: tuple[float, ...], *, bias: bool, stage: int) -> list[tuple[Tensor, Tensor]]:
-        """Weights ``(F, d)`` and bias ``(d,)`` for each ridge; afterwards the sums are those of centred rows.
+    def solve(
+        self, fabric: Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
+    ) -> list[tuple[Tensor, Tensor, float]]:
+        """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for each ridge.
 
         Raises:
             DescentError: if a system is not positive definite; the message names the ridge to raise.
         """
         self._flush()
-        _all_reduce(self.gram, self.cross, self.sum_features, self.sum_updates, self.scalars)
-        count, size = self.scalars[0].item(), len(self.gram)
-        if bias:
+        for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
+            setattr(self, name, _summed(fabric, getattr(self, name)))
+        (count, square), size = self.scalars.tolist(), len(self.gram)
+        if bias:  # centre the rows
             mean_features, mean_updates = self.sum_features / count, self.sum_updates / count
             self.gram.addr_(self.sum_features, mean_features, alpha=-1)
             self.cross.addr_(self.sum_features, mean_updates, alpha=-1)
-            self.scalars[1] -= self.sum_updates.dot(mean_updates)
+            square -= self.sum_updates.dot(mean_updates).item()
         diagonal = self.gram.diagonal().clone()
         solutions = []
         for ridge in candidates:
-            self.gram.diagonal().copy_(diagonal + ridge * diagonal.mean())
+            penalty = ridge * diagonal.mean()
+            self.gram.diagonal().copy_(diagonal + penalty)
             factor, info = torch.linalg.cholesky_ex(self.gram, upper=True)
             pivots = factor.diagonal()
             if info.item() or pivots.min() ** 2 <= size * torch.finfo(torch.float64).eps * pivots.max() ** 2:
@@ -226,27 +240,12 @@ class NormalEquations:
                 )
             weight = torch.cholesky_solve(self.cross, factor, upper=True)
             del factor
-            offset = self.sum_updates / count - (self.sum_features / count) @ weight if bias else torch.zeros_like(weight[0])
-            solutions.append((weight, offset))
-        self.gram.diagonal().copy_(diagonal)
+            offset = mean_updates - mean_features @ weight if bias else torch.zeros_like(weight[0])
+            left = square - (weight * self.cross).sum().item() - penalty.item() * weight.square().sum().item()
+            solutions.append((weight, offset, max(left, 0.0) / (count * weight.shape[1])))
         return solutions
 
-    def loss(self, weight: Tensor, offset: Tensor) -> float:
-        """The mean square of what ``weight`` leaves of the rows, for weights that :meth:`solve` returned."""
-        gram_weight = torch.triu(self.gram) @ weight + torch.triu(self.gram, 1).T @ weight
-        left = self.scalars[1] - 2 * (weight * self.cross).sum() + (weight * gram_weight).sum()
-        return max(left.item(), 0.0) / (self.scalars[0].item() * weight.shape[1])
 
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def _world() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _all_reduce(*sums: Tensor) -> None:
-    if _world() > 1:
-        for value in sums:
-            dist.all_reduce(value)
+def _summed(fabric: Fabric, value: Tensor) -> Tensor:
+    """The sum of ``value`` over the ranks."""
+    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum")) if fabric.world_size > 1 else value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-
+from .._files import atomic_write
 from ..data import Samples
 from ..model import DescentModel
+
 
 @dataclass
 class History:
@@ -23,6 +26,25 @@ class History:
     records: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     best_step: int | None = None
+
+    def write_csv(self, path: Path) -> None:
+        """Writes the records as a table, atomically; a list of errors becomes one column per step."""
+
+        def write(temporary: Path) -> None:
+            rows = []
+            for record in self.records:
+                row = {name: value for name, value in record.items() if not isinstance(value, list)}
+                for name, values in record.items():
+                    row.update(
+                        {f"{name}_{step}": value for step, value in enumerate(values)} if isinstance(values, list) else {}
+                    )
+                rows.append(row)
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, rows[0].keys())
+                writer.writeheader()
+                writer.writerows(rows)
+
+        atomic_write(path, write)
 
 
 class Trainer(ABC):

@@ -1,0 +1,262 @@
+"""Back-propagation through time: one loop for cascades and recurrent models."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
+from tqdm import tqdm
+
+from .._check import DescentError
+from .._files import load_state, save_state
+from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
+from ..model import DescentModel, Detach
+from ..problem import Batch
+from .ranks import launch
+from .trainer import History, Trainer
+
+
+@final
+@dataclass(frozen=True)
+class BackpropThroughTime(Trainer):
+    """Trains any model end to end by the gradient of the loss after every step of the unrolled descent.
+
+    AdamW with linear warm-up and cosine decay to zero; the weights that are validated, kept and returned are an exponential
+    moving average (EMA). All that is random depends on the seed, the iteration and the rank alone, so a resumed training
+    equals an uninterrupted one.
+
+    Args:
+        iterations: the number of weight updates.
+        batch_size: samples per update, over all ranks.
+        lr: the largest learning rate.
+        weight_decay: AdamW's decay of the weights.
+        warmup: share of the iterations in which the learning rate rises.
+        step_weights: weight of the loss after each step; ``None`` for ones.
+        detach: where back-propagation is cut, see :data:`learned_descent.model.Detach`.
+        clip: the largest norm of a gradient; ``None`` for no limit.
+        ema: decay of the moving average of the weights; 0 for none.
+        precision: Fabric's name: ``"32-true"``, ``"bf16-mixed"``, ``"64-true"``, ...
+        accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        devices: devices of this machine; ``torchrun`` decides where it is used.
+        compile: whether ``torch.compile`` translates the unrolled descent.
+        validate_every: iterations between two validations, log lines and checkpoints; 0 for twenty in all.
+        directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept; ``None`` for nowhere.
+        resume: whether to go on from the checkpoint in ``directory``, if there is one.
+
+    References:
+        G. Trigeorgis et al. Mnemonic descent method. CVPR 2016, section 3.2.
+
+    Example:
+        >>> from learned_descent import BackpropThroughTime, MnemonicDescent
+        >>> from learned_descent.problems import Analytic
+        >>> problem = Analytic("sin")
+        >>> model = MnemonicDescent.for_problem(problem, hidden=16)
+        >>> trainer = BackpropThroughTime(iterations=50, batch_size=11, accelerator="cpu")
+        >>> history = trainer.fit(model, problem.data("train"), problem.data("val"))
+        >>> history.records[-1]["val_error"][-1] < history.records[0]["val_error"][0]
+        True
+    """
+
+    iterations: int = 2000
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05
+    step_weights: tuple[float, ...] | None = None
+    detach: Detach = "none"
+    clip: float | None = 1.0
+    ema: float = 0.999
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    compile: bool = False
+    validate_every: int = 0
+    directory: str | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch_size", "devices"):
+            if getattr(self, name) < 1:
+                raise DescentError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        for name, ok in (("lr", self.lr > 0), ("ema", 0 <= self.ema < 1), ("warmup", 0 <= self.warmup < 1)):
+            if not ok:
+                raise DescentError(
+                    f"{name}: expected a {'positive number' if name == 'lr' else 'share in [0, 1)'}, got {getattr(self, name)}"
+                )
+        if self.resume and self.directory is None:
+            raise DescentError("resume: expected a directory that holds the checkpoint, got directory=None")
+
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+        """Trains ``model`` in place and leaves the best validated weights in it, or the last where there is no validation.
+
+        Args:
+            model: the model; its problem's buffers stay as they are.
+            train: training samples.
+            val: held-out samples, validated after every step of the descent.
+            seed: the seed of batches, starts and augmentation.
+
+        Returns:
+            One record per validation: ``iteration``, mean ``loss`` since the last, ``lr``, ``seconds`` and ``val_error``,
+            the mean error at the start and after each step.
+
+        Raises:
+            DescentError: if a sample or a loss is not finite, ``step_weights`` has another length than the steps, or a
+                checkpoint belongs to another training.
+        """
+        weights = [1.0] * model.num_steps if self.step_weights is None else list(self.step_weights)
+        if len(weights) != model.num_steps:
+            raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
+        count = num_samples(train)
+        for samples in (train, val):
+            if isinstance(samples, dict):
+                check_finite(samples, list(range(num_samples(samples))))
+        fabric = launch(self.accelerator, self.devices, self.precision)
+        model.to(fabric.device)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        objective: nn.Module = _Objective(model, weights, self.detach)
+        runner, optimizer = fabric.setup(torch.compile(objective) if self.compile else objective, optimizer)
+        average = [parameter.detach().clone() for parameter in trained]
+        every = self.validate_every or max(1, self.iterations // 20)
+        history, best, start = History(), math.inf, 0
+        best_weights: list[Tensor] | None = None
+        identity = {
+            "settings": {k: v for k, v in asdict(self).items() if k not in ("resume", "directory", "accelerator", "compile")},
+            "seed": seed,
+            "data": fingerprint(train) if self.directory else "",
+        }
+        checkpoint = Path(self.directory, "checkpoint.safetensors") if self.directory else None
+        if self.resume and checkpoint and checkpoint.exists():
+            state = load_state(checkpoint)
+            _check_identity(checkpoint, state["identity"], identity)
+            start, best, best_weights = state["iteration"], state["best"], state["best_weights"]
+            history = History(state["records"], state["seconds"], state["best_step"])
+            optimizer.load_state_dict(state["optimizer"])
+            for values, targets in ((state["weights"], trained), (state["average"], average)):
+                for value, target in zip(values, targets):
+                    target.data.copy_(value)
+        generator = Generator(fabric.device)
+        sampler = RandomBatches(
+            count,
+            self.batch_size,
+            seed=seed,
+            start=start,
+            stop=self.iterations,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
+        begun, total, since = time.perf_counter() - history.seconds, torch.zeros((), device=fabric.device), 0
+        progress = tqdm(total=self.iterations, initial=start, desc="bptt", unit="it", disable=fabric.global_rank > 0)
+        model.train()
+        for iteration, (indices, batch) in enumerate(training_batches(train, sampler, fabric.device), start):
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate(iteration)
+            generator.manual_seed(mix(seed, iteration, fabric.global_rank))
+            batch = model.problem.augment(batch, generator)
+            losses = runner(batch, generator)
+            if not losses.isfinite().all():
+                check_finite(batch, indices)
+                bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]
+                raise DescentError(f"iteration {iteration}: the loss of samples {bad[:10]} is not finite; lower lr or clip")
+            fabric.backward(losses.mean())
+            if self.clip is not None:
+                fabric.clip_gradients(runner, optimizer, max_norm=self.clip, error_if_nonfinite=False)
+            optimizer.step()
+            optimizer.zero_grad()
+            decay = min(self.ema, (1 + iteration) / (10 + iteration))
+            torch._foreach_lerp_(average, [parameter.detach() for parameter in trained], 1 - decay)
+            total, since = total + losses.detach().mean(), since + 1
+            progress.update()
+            if (iteration + 1) % every and iteration + 1 < self.iterations:
+                continue
+            record: dict[str, Any] = {"iteration": iteration + 1, "loss": total.item() / since, "lr": self._rate(iteration)}
+            if val is not None:
+                with _swapped(trained, average):
+                    record["val_error"] = self._validate(fabric, model, val)
+                model.train()
+                if record["val_error"][-1] < best:
+                    best, history.best_step = record["val_error"][-1], iteration + 1
+                    best_weights = [parameter.clone() for parameter in average]
+            record["seconds"] = history.seconds = time.perf_counter() - begun
+            history.records.append(record)
+            progress.set_postfix(loss=f"{record['loss']:.4g}", **({"val": f"{record['val_error'][-1]:.4g}"} if val else {}))
+            total, since = torch.zeros_like(total), 0
+            if checkpoint and fabric.is_global_zero:
+                state = {
+                    "identity": identity, "iteration": iteration + 1, "best": best, "best_step": history.best_step,
+                    "best_weights": best_weights, "records": history.records, "seconds": history.seconds,
+                    "optimizer": optimizer.state_dict(), "weights": trained, "average": average,
+                }  # fmt: skip
+                save_state(checkpoint, state)
+                history.write_csv(checkpoint.with_name("log.csv"))
+        progress.close()
+        for parameter, value in zip(trained, average if best_weights is None else best_weights):
+            parameter.data.copy_(value)
+        model.eval()
+        return history
+
+    def _rate(self, iteration: int) -> float:
+        warm = self.warmup * self.iterations
+        if iteration < warm:
+            return self.lr * (iteration + 1) / (warm + 1)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1.0, self.iterations - warm)))
+
+    @torch.no_grad()
+    def _validate(self, fabric: Fabric, model: DescentModel, val: Samples) -> list[float]:
+        """The mean error at the start and after each step, over the samples of all ranks."""
+        model.eval()
+        sums = torch.zeros(model.num_steps + 2, dtype=torch.float64, device=fabric.device)
+        for batch in batches(val, self.batch_size, device=fabric.device, rank=fabric.global_rank, world=fabric.world_size):
+            with fabric.autocast():
+                xs = model(batch).xs
+            errors = torch.stack([model.problem.error(x, batch) for x in xs])
+            sums[:-1] += errors.sum(1)
+            sums[-1] += errors.shape[1]
+        if fabric.world_size > 1:
+            sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        return (sums[:-1] / sums[-1]).tolist()
+
+
+class _Objective(nn.Module):
+    """The loss of each sample: the weighted sum over the steps of the unrolled descent."""
+
+    def __init__(self, model: DescentModel, weights: list[float], detach: Detach) -> None:
+        super().__init__()
+        self.model, self.weights, self.detach = model, weights, detach
+
+    def forward(self, batch: Batch, generator: Generator) -> Tensor:
+        xs = self.model(batch, detach=self.detach, generator=generator).xs[1:]
+        problem = self.model.problem
+        return torch.stack([weight * problem.loss(x, batch) for weight, x in zip(self.weights, xs)]).sum(0)
+
+
+@contextmanager
+def _swapped(parameters: list[nn.Parameter], values: list[Tensor]) -> Iterator[None]:
+    """The parameters hold ``values`` inside the block."""
+    kept = [parameter.data for parameter in parameters]
+    for parameter, value in zip(parameters, values):
+        parameter.data = value
+    try:
+        yield
+    finally:
+        for parameter, data in zip(parameters, kept):
+            parameter.data = data
+
+
+def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    found["settings"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()}
+    for name, value in {**wanted["settings"], "seed": wanted["seed"], "data": wanted["data"]}.items():
+        stored = found["settings"].get(name, found.get(name))
+        if stored != value:
+            raise DescentError(
+                f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this training has {value!r}; give the "
+                "settings of the checkpoint, or another directory"
+            )

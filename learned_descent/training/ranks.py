@@ -1,0 +1,26 @@
+"""The one place that knows how trainings spread over devices and ranks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch.distributed as dist
+from lightning_fabric import Fabric
+
+
+def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric:
+    """A running Fabric: the ranks that ``torchrun`` started, else ``devices`` devices of this machine.
+
+    Args:
+        accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        devices: the number of devices; under ``torchrun`` its ``--nproc-per-node`` counts instead.
+        precision: Fabric's name of the precision, such as ``"32-true"`` or ``"bf16-mixed"``.
+    """
+    if dist.is_torchelastic_launched():
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    fabric.launch()
+    return fabric
