@@ -1,0 +1,63 @@
+# Every target does its own set-up in .venv; the first one to run takes a few minutes.
+# `make compare` is the main job, `make test` is what the continuous integration runs.
+
+PYTHON ?= python3
+DATA ?= ../shared/300w
+OUT ?= runs/compare
+SEED ?= 0
+WORKERS ?= 2
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+READY := .venv/.ready
+DOCS_READY := .venv/.ready-docs
+
+.DEFAULT_GOAL := help
+.PHONY: help compare test lint format docs benchmark clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+compare: $(READY) ## train SDM, the joint cascade and MDM on the same samples and print one table (DATA=, OUT=, SEED=)
+	@if [ -d "$(DATA)" ]; then \
+	    echo "Comparing on the faces of $(DATA)"; \
+	    set -- faces --data "$(DATA)"; \
+	else \
+	    echo "No faces at $(DATA) (set DATA=/path/to/300w): comparing on the problem of examples/new_problem.py"; \
+	    set -- examples/new_problem.py:Blobs; \
+	fi; \
+	$(BIN)/learned-descent compare "$$@" --families sdm joint mdm --seed $(SEED) --out "$(OUT)"
+
+test: lint ## lint, types, and every test and docstring example with coverage (WORKERS=)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY) ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(DOCS_READY) ## build the documentation in docs/_build/html; warnings are errors
+	rm -rf docs/api
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+benchmark: $(READY) ## time the benchmarks, and store them in .benchmarks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-autosave
+
+clean: ## remove what the targets made, but keep .venv and runs
+	rm -rf docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* dist build
+
+# torch comes first and on its own, so that a CPU build that pip finds locally is the one that is kept.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	$(INSTALL) --editable '.[dev,docs]'
+	@touch $@
