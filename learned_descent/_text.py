@@ -1,0 +1,34 @@
+"""Aligned text tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def lay_out(groups: Sequence[Sequence[Sequence[str]]], titles: Sequence[str]) -> str:
+    """Groups of columns under centred titles; the first column is flush left, all others flush right."""
+    above: list[str] = []
+    lines = [""] * len(groups[0][0])
+    for place, (group, title) in enumerate(zip(groups, titles)):
+        widths = [max(map(len, column)) for column in group]
+        widths[0] += max(0, len(title) - sum(widths) - 2 * (len(widths) - 1))
+        for row in range(len(lines)):
+            cells = [f"{column[row]:{'>' if place else '<'}{width}}" for column, width in zip(group, widths)]
+            lines[row] += ("  " if place else "") + "  ".join(cells)
+        above.append(title.center(sum(widths) + 2 * (len(widths) - 1)))
+    return "\n".join(["  ".join(above).rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def aligned(values: Sequence[float], scale: float) -> list[str]:
+    """Numbers with three digits at the size of ``scale``; in scientific notation where that would hide one of them."""
+    decimals = max(0, 2 - math.floor(math.log10(scale)))
+    hidden = any(0 < value < 10.0 ** (1 - decimals) for value in values)
+    return [f"{value:.2e}" if hidden else f"{value:.{decimals}f}" for value in values]
+
+
+def number(value: float | str) -> str:
+    """A number for a reader: three digits, whole numbers in full; a text as it is."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
