@@ -1,0 +1,193 @@
+"""The machinery of :mod:`learned_descent.testing`: clauses that are all tried, the report, and what clauses are made of."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._check import DescentError, check_shape
+from .data import batches, index
+from .problem import Batch, Problem, Split
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause of the contract and how it went.
+
+    Attributes:
+        name: what is asked for.
+        passed: whether it was found.
+        detail: what was found instead; empty if passed.
+        required: a failed check that is not required is a warning.
+    """
+
+    name: str
+    passed: bool
+    detail: str = ""
+    required: bool = True
+
+    def __str__(self) -> str:
+        mark = "pass" if self.passed else "FAIL" if self.required else "warn"
+        return f"  {mark}  {self.name}" + (f"\n        {self.detail}" if self.detail else "")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The checks of one object, in order; printed, it is a list of passes, warnings and failures.
+
+    Attributes:
+        subject: the class of the object.
+        checks: how each clause went.
+    """
+
+    subject: str
+    checks: tuple[Check, ...]
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The required checks that failed."""
+        return tuple(check for check in self.checks if check.required and not check.passed)
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        """The checks that failed and are not required."""
+        return tuple(check for check in self.checks if not check.required and not check.passed)
+
+    def __str__(self) -> str:
+        return "\n".join([self.subject, *map(str, self.checks)])
+
+
+class ContractError(DescentError):
+    """An object breaks the contract.
+
+    Attributes:
+        report: every check; the message lists those that failed.
+    """
+
+    def __init__(self, report: Report) -> None:
+        failed = [str(check) for check in report.failures]
+        super().__init__("\n".join([f"{report.subject} fails {len(failed)} of {len(report.checks)} checks", *failed]))
+        self.report = report
+
+
+class Contract:
+    """Tries clauses one after the other: a failure is noted, and the rest is tried all the same."""
+
+    def __init__(self, subject: object) -> None:
+        self.subject = type(subject).__name__
+        self.checks: list[Check] = []
+
+    @contextmanager
+    def clause(self, name: str, *, required: bool = True) -> Iterator[None]:
+        """The body passes if it raises nothing."""
+        try:
+            yield
+        except DescentError as error:
+            self.checks.append(Check(name, False, str(error), required))
+        except Exception as error:  # whatever third-party code raises is a finding
+            self.checks.append(Check(name, False, f"raised {type(error).__name__}: {error}", required))
+        else:
+            self.checks.append(Check(name, True))
+
+    def unchanged(self, batch: Batch, before: Batch) -> None:
+        """The last clause: nothing wrote into the batch."""
+        with self.clause("batch: left as it came"):
+            changed = [name for name in before if name not in batch or not torch.equal(batch[name], before[name])]
+            expect(not changed, f"{changed} changed in place; work on a copy")
+
+    def settle(self) -> Report:
+        """The report so far.
+
+        Raises:
+            ContractError: if a required clause failed.
+        """
+        report = Report(self.subject, tuple(self.checks))
+        if report.failures:
+            raise ContractError(report)
+        return report
+
+
+def expect(condition: bool, message: str) -> None:
+    """Fails the clause with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise DescentError(message)
+
+
+def expect_close(value: Tensor, wanted: Tensor, name: str, *, scale: Tensor | None = None) -> None:
+    """Fails the clause unless ``value`` equals ``wanted`` up to rounding, relative to the largest of ``scale``."""
+    expect(value.shape == wanted.shape, f"{name}: expected shape {tuple(wanted.shape)}, got {tuple(value.shape)}")
+    size = float((wanted if scale is None else scale).detach().abs().max())
+    tolerance = 4 * torch.finfo(wanted.dtype).eps ** 0.5 * size
+    worst = float((value - wanted).detach().abs().max())
+    expect(worst <= tolerance, f"{name}: expected a difference of at most {tolerance:.2g}, got {worst:.2g}")
+
+
+def expect_like(value: Tensor, wanted: Tensor, name: str) -> None:
+    """Fails the clause unless ``value`` has the shape, dtype and device of ``wanted``."""
+    check_shape(value, " ".join(map(str, wanted.shape)), name=name)
+    expect(value.dtype == wanted.dtype, f"{name}: expected dtype {wanted.dtype}, got {value.dtype}")
+    expect(value.device == wanted.device, f"{name}: expected a tensor on {wanted.device}, got one on {value.device}")
+
+
+def expect_finite(value: Tensor, name: str) -> None:
+    """Fails the clause if ``value`` holds NaN or infinity."""
+    expect(bool(value.isfinite().all()), f"{name}: expected finite numbers, got NaN or infinity")
+
+
+def expect_parameters(x: Tensor, batch: Batch, name: str) -> None:
+    """Fails the clause unless ``x`` is ``(B, p)``, floating, finite and on the device of the batch."""
+    like = next(iter(batch.values()))
+    check_shape(x, "B p", {"B": len(like)}, name=name)
+    expect(x.is_floating_point(), f"{name}: expected floating-point parameters, got {x.dtype}")
+    expect(x.device == like.device, f"{name}: expected a tensor on {like.device} as the batch is, got one on {x.device}")
+    expect_finite(x, name)
+
+
+def expect_per_sample(value: Tensor, batch: Batch, name: str) -> None:
+    """Fails the clause unless ``value`` is ``(B,)`` and finite."""
+    check_shape(value, "B", {"B": len(next(iter(batch.values())))}, name=name)
+    expect_finite(value, name)
+
+
+def expect_rows_alone(function: Callable[[Batch, Tensor], Tensor], batch: Batch, x: Tensor, name: str) -> None:
+    """Fails the clause unless each row of ``function(batch, x)`` is what the row alone gives."""
+    together = function(batch, x)
+    for row in range(len(x)):
+        alone = function(index(batch, slice(row, row + 1)), x[row : row + 1])
+        expect_close(alone, together[row : row + 1], f"{name} of sample {row} alone", scale=together)
+
+
+def expect_settings(settings: Mapping[str, Any], constructor: Callable[..., object] | None = None) -> None:
+    """Fails the clause unless ``settings`` survive JSON and are arguments of ``constructor``."""
+    try:
+        same = json.loads(json.dumps(settings)) == settings
+    except TypeError as error:
+        raise DescentError(f"settings(): expected what JSON can hold, got {settings} ({error})") from error
+    expect(same, f"settings(): {settings} is not the same after a round trip through JSON; use lists, texts and numbers")
+    if constructor is not None:
+        try:
+            inspect.signature(constructor).bind(**settings)
+        except TypeError as error:
+            raise DescentError(f"settings(): the constructor does not take {settings} ({error})") from error
+
+
+def samples(problem: Problem, split: Split, device: torch.device | str, count: int = 8) -> Batch:
+    """The first samples of a split, checked: tensors of finite numbers."""
+    batch = next(batches(problem.data(split), count, device=device))
+    for name, value in batch.items():
+        check_shape(value, "B ...", name=f"{split} data {name!r}")
+        expect_finite(value, f"{split} data {name!r}")
+    return batch
+
+
+def reads(function: Callable[[Batch], Tensor], batch: Batch) -> set[str]:
+    """The names of the tensors that ``function`` depends on, found by exchanging the samples of one tensor at a time."""
+    usual = function(batch)
+    return {name for name, value in batch.items() if not torch.equal(function({**batch, name: value.roll(1, 0)}), usual)}
