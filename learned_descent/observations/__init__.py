@@ -1,5 +1,8 @@
 """The observations: what a model can see at a guess of the parameters."""
 
+from .convolutional import ConvolutionalMap, ConvolutionalPatches
+from .descriptors import DenseHOG, DenseSIFT
+from .patches import Patches
 from .residual import Residual
 
-__all__ = ["Residual"]
+__all__ = ["ConvolutionalMap", "ConvolutionalPatches", "DenseHOG", "DenseSIFT", "Patches", "Residual"]

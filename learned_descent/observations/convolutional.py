@@ -1,0 +1,157 @@
+"""Learned features: a small convolutional network on patches around the points, or once over the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .._check import DescentError
+from ..observation import ImageObservation
+from ..problem import Batch
+from .patches import as_float, sample_patches, shrink
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, stride, padding)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@final
+class ConvolutionalPatches(ImageObservation):
+    """The network of mnemonic descent: two convolutions on a patch around every point, shared by the points.
+
+    3 x 3 convolution, ReLU, 2 x 2 max-pooling, twice, without padding; the central crop of the first convolution's
+    activations, as large as the second pooling's output, is concatenated to it. For ``size = 30`` and 32 filters a point
+    has ``6 x 6 x 64`` features.
+
+    Args:
+        points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
+        image: the name of the images in the batch.
+        size: side of a patch, in samples.
+        spacing: pixels of the image between neighbouring samples; the image is shrunk by it once per batch.
+        filters: filters of each convolution.
+        channels: channels of the images.
+
+    References:
+        G. Trigeorgis et al. Mnemonic descent method. CVPR 2016, section 4.
+
+    Example:
+        >>> eyes = ConvolutionalPatches(lambda x: x.unflatten(1, (-1, 2)), channels=1)
+        >>> batch = eyes.prepare({"image": torch.zeros(2, 1, 64, 64, dtype=torch.uint8)})
+        >>> eyes(torch.full((2, 10), 30.0), batch).shape  # 5 points, 6 x 6 x 64
+        torch.Size([2, 11520])
+    """
+
+    def __init__(
+        self,
+        points: Callable[[Tensor], Tensor],
+        image: str = "image",
+        *,
+        size: int = 30,
+        spacing: float = 1.0,
+        filters: int = 32,
+        channels: int = 3,
+    ) -> None:
+        super().__init__(points, image)
+        if size < 10 or spacing < 1:
+            raise DescentError(f"expected size >= 10 and spacing >= 1, got size={size} and spacing={spacing}")
+        self.size, self.spacing, self.filters, self.channels = size, spacing, filters, channels
+        self.first, self.second = _convolution(channels, filters), _convolution(filters, filters)
+        self.pool = nn.MaxPool2d(2)
+
+    def prepare(self, batch: Batch) -> Batch:
+        images = shrink(as_float(batch[self.image]), self.spacing) * 2 - 1
+        return {**batch, "patches": images.contiguous(memory_format=torch.channels_last)}
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        patches = sample_patches(batch["patches"], (self.points(x) + 0.5) / self.spacing - 0.5, self.size)
+        first = self.first(patches.flatten(0, 1).permute(0, 3, 1, 2)).relu()
+        second = self.pool(self.second(self.pool(first)).relu())
+        side = second.shape[-1]
+        margin = (first.shape[-1] - side) // 2
+        centre = first[..., margin : margin + side, margin : margin + side]
+        return torch.cat([centre, second], 1).reshape(len(x), -1)
+
+    def settings(self) -> dict[str, Any]:
+        return {"size": self.size, "spacing": self.spacing, "filters": self.filters, "channels": self.channels}
+
+
+@final
+class ConvolutionalMap(ImageObservation):
+    """A convolutional network that runs once over the whole image, sampled around every point at every scale.
+
+    Level ``i`` of the network has stride ``2^(i+1)``: a convolution of stride 2 and one of stride 1, each with ReLU. At
+    every step a grid of samples around each point is taken from each of the last ``scales`` levels; one linear embedding,
+    shared by the points, maps the grids of a point to ``embedding`` numbers, a learnt vector per point is added, and ReLU
+    ends it. The cost hardly grows with the number of steps and points.
+
+    Args:
+        points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
+        image: the name of the images in the batch.
+        num_points: the number ``L`` of points.
+        filters: filters of each level.
+        scales: how many of the last levels are sampled.
+        size: samples along a side of a grid; neighbours are one pixel of the level apart.
+        embedding: numbers per point.
+        channels: channels of the images.
+
+    References:
+        The shared embedding replaces the layer over all patches of G. Trigeorgis et al. CVPR 2016; the map that is computed
+        once is in the spirit of Z. Teed and J. Deng. RAFT. ECCV 2020.
+
+    Example:
+        >>> eyes = ConvolutionalMap(lambda x: x.unflatten(1, (-1, 2)), num_points=5, channels=1)
+        >>> batch = eyes.prepare({"image": torch.zeros(2, 1, 64, 64, dtype=torch.uint8)})
+        >>> eyes(torch.full((2, 10), 30.0), batch).shape
+        torch.Size([2, 320])
+    """
+
+    def __init__(
+        self,
+        points: Callable[[Tensor], Tensor],
+        image: str = "image",
+        *,
+        num_points: int,
+        filters: Sequence[int] = (32, 64),
+        scales: int = 2,
+        size: int = 5,
+        embedding: int = 64,
+        channels: int = 3,
+    ) -> None:
+        super().__init__(points, image)
+        if not 1 <= scales <= len(filters):
+            raise DescentError(f"scales: expected 1 to {len(filters)}, the number of levels, got {scales}")
+        self.num_points, self.filters, self.scales = num_points, tuple(filters), scales
+        self.size, self.embedding, self.channels = size, embedding, channels
+        self.levels = nn.ModuleList(
+            nn.Sequential(_convolution(inputs, outputs, 2, 1), nn.ReLU(), _convolution(outputs, outputs, 1, 1), nn.ReLU())
+            for inputs, outputs in zip((channels, *self.filters), self.filters)
+        )
+        self.embed = nn.Linear(size * size * sum(self.filters[-scales:]), embedding)
+        self.point_vectors = nn.Parameter(torch.zeros(num_points, embedding))
+
+    def prepare(self, batch: Batch) -> Batch:
+        maps = (as_float(batch[self.image]) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        prepared = dict(batch)
+        for level, layers in enumerate(self.levels):
+            maps = layers(maps)
+            prepared[f"map{level}"] = maps
+        return prepared
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        centres = self.points(x)
+        grids = [
+            sample_patches(batch[f"map{level}"], centres / 2 ** (level + 1), self.size).flatten(2)
+            for level in range(len(self.levels) - self.scales, len(self.levels))
+        ]
+        return (self.embed(torch.cat(grids, 2)) + self.point_vectors).relu().flatten(1)
+
+    def settings(self) -> dict[str, Any]:
+        names = ("num_points", "filters", "scales", "size", "embedding", "channels")
+        return {name: getattr(self, name) for name in names}

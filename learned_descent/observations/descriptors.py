@@ -1,0 +1,182 @@
+"""Histograms of oriented gradients, computed densely once per image and sampled at the points: batched and differentiable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from .._check import DescentError
+from ..observation import ImageObservation
+from ..problem import Batch
+from .patches import as_float, sample_patches
+
+_TINY = 1e-3  # in units of a gradient: a black-to-white step over one pixel is 0.5
+
+
+def gradients(images: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor]:
+    """Central differences ``(along columns, along rows)`` of the channel of largest magnitude, ``(B, 1, H, W)`` each."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    if images.shape[1] > 1:
+        strongest = (dx.square() + dy.square()).argmax(1, keepdim=True)
+        dx, dy = dx.gather(1, strongest), dy.gather(1, strongest)
+    return dx, dy
+
+
+def orientation_maps(images: Float[Tensor, "B C H W"], orientations: int) -> Float[Tensor, "B O H W"]:
+    """Gradient magnitude shared out linearly between the two nearest of ``orientations`` directions of the full circle."""
+    dx, dy = gradients(images)
+    magnitude = (dx.square() + dy.square() + 1e-12).sqrt()
+    position = torch.atan2(dy, dx) * (orientations / (2 * math.pi))
+    bins = torch.arange(orientations, device=images.device, dtype=images.dtype).view(1, -1, 1, 1)
+    distance = (position - bins + orientations / 2).remainder(orientations) - orientations / 2
+    return magnitude * (1 - distance.abs()).clamp(min=0)
+
+
+def pool_cells(maps: Float[Tensor, "B C H W"], cell: int, stride: int) -> Float[Tensor, "B C h w"]:
+    """Sums over cells with triangular weights two cells wide, at every ``stride``-th pixel beginning with the first."""
+    weights = 1 - (torch.arange(2 * cell - 1, device=maps.device, dtype=maps.dtype) - (cell - 1)).abs() / cell
+    kernel = (weights / weights.sum()).expand(maps.shape[1], 1, 1, -1)
+    pad = cell - 1
+    maps = F.conv2d(F.pad(maps, (pad, pad, 0, 0), mode="replicate"), kernel, stride=(1, stride), groups=maps.shape[1])
+    maps = F.pad(maps, (0, 0, pad, pad), mode="replicate")
+    return F.conv2d(maps, kernel.transpose(2, 3), stride=(stride, 1), groups=maps.shape[1])
+
+
+class _Descriptors(ImageObservation):
+    """What HOG and SIFT share: cells on a grid around each point, on maps with a stride that divides the cell."""
+
+    def __init__(
+        self, points: Callable[[Tensor], Tensor], image: str, *, cell: int, cells: int, orientations: int, stride: int | None
+    ) -> None:
+        super().__init__(points, image)
+        stride = stride or (2 if cell % 2 == 0 else 1)
+        if min(cell, cells, stride) < 1 or cell % stride or orientations < 2:
+            raise DescentError(
+                "expected cell, cells, stride >= 1, a stride that divides cell, and 2 or more orientations, got "
+                f"cell={cell}, cells={cells}, stride={stride}, orientations={orientations}"
+            )
+        self.cell, self.cells, self.orientations, self.stride = cell, cells, orientations, stride
+
+    def settings(self) -> dict[str, Any]:
+        names = ("cell", "cells", "orientations", "stride")
+        return {name: getattr(self, name) for name in names}
+
+
+@final
+class DenseHOG(_Descriptors):
+    """Histograms of oriented gradients in ``cells x cells`` cells around every point.
+
+    Each cell has one value per signed direction, one per unsigned direction, and four that tell the strength of the texture
+    around it: every histogram is divided by the energies of the four blocks of 2 x 2 cells that hold the cell, clipped at
+    0.2, and averaged.
+
+    Args:
+        points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
+        image: the name of the images in the batch.
+        cell: side of a cell in pixels.
+        cells: cells along a side of the descriptor.
+        orientations: unsigned directions; there are twice as many signed ones.
+        stride: pixels between two samples of the dense map; ``None`` for 2 where that divides the cell.
+
+    References:
+        N. Dalal and B. Triggs. Histograms of oriented gradients for human detection. CVPR 2005.
+        P. Felzenszwalb et al. Object detection with discriminatively trained part-based models. PAMI 2010, section 6.
+
+    Example:
+        >>> eyes = DenseHOG(lambda x: x.unflatten(1, (-1, 2)), cells=2, orientations=4)
+        >>> batch = eyes.prepare({"image": torch.zeros(2, 1, 32, 32, dtype=torch.uint8)})
+        >>> eyes(torch.full((2, 10), 8.0), batch).shape  # 5 points, 2 x 2 cells, 8 + 4 + 4 values
+        torch.Size([2, 320])
+    """
+
+    def __init__(
+        self,
+        points: Callable[[Tensor], Tensor],
+        image: str = "image",
+        *,
+        cell: int = 8,
+        cells: int = 3,
+        orientations: int = 4,
+        stride: int | None = None,
+    ) -> None:
+        super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride)
+
+    def prepare(self, batch: Batch) -> Batch:
+        images = as_float(batch[self.image])
+        signed = pool_cells(orientation_maps(images, 2 * self.orientations), self.cell, self.stride)
+        unsigned = signed[:, : self.orientations] + signed[:, self.orientations :]
+        energy = unsigned.square().sum(1, keepdim=True)
+        step = self.cell // self.stride
+        around = F.pad(energy, (step, step, step, step), mode="replicate")
+        pairs = around[..., step:, :] + around[..., :-step, :]
+        blocks = pairs[..., step:] + pairs[..., :-step]  # (h + step, w + step): block with its last cell at (i, j)
+        height, width = energy.shape[-2:]
+        parts, textures = [], []
+        both = torch.cat([signed, unsigned], 1)
+        for top in (0, step):
+            for left in (0, step):
+                scale = (blocks[..., top : top + height, left : left + width] + _TINY**2).rsqrt()
+                clipped = (both * scale).clamp(max=0.2)
+                parts.append(clipped)
+                textures.append(clipped[:, : 2 * self.orientations].sum(1, keepdim=True))
+        maps = torch.cat([torch.stack(parts).mean(0) * 2, torch.cat(textures, 1) * 0.2357], 1)
+        return {**batch, "hog": maps.contiguous(memory_format=torch.channels_last)}
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return sample_patches(batch["hog"], self.points(x) / self.stride, self.cells, self.cell // self.stride).flatten(1)
+
+
+@final
+class DenseSIFT(_Descriptors):
+    """The scale-invariant feature transform's descriptor, upright and of fixed scale, around every point.
+
+    ``cells x cells`` histograms of signed directions; the whole descriptor of a point is scaled to unit length, clipped at
+    0.2, and scaled again.
+
+    Args:
+        points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
+        image: the name of the images in the batch.
+        cell: side of a cell in pixels.
+        cells: cells along a side of the descriptor.
+        orientations: signed directions.
+        stride: pixels between two samples of the dense map; ``None`` for 2 where that divides the cell.
+
+    References:
+        D. Lowe. Distinctive image features from scale-invariant keypoints. IJCV 2004, section 6.
+
+    Example:
+        >>> eyes = DenseSIFT(lambda x: x.unflatten(1, (-1, 2)))
+        >>> batch = eyes.prepare({"image": torch.zeros(2, 1, 32, 32, dtype=torch.uint8)})
+        >>> eyes(torch.full((2, 10), 8.0), batch).shape  # 5 points, 4 x 4 cells, 8 directions
+        torch.Size([2, 640])
+    """
+
+    def __init__(
+        self,
+        points: Callable[[Tensor], Tensor],
+        image: str = "image",
+        *,
+        cell: int = 8,
+        cells: int = 4,
+        orientations: int = 8,
+        stride: int | None = None,
+    ) -> None:
+        super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride)
+
+    def prepare(self, batch: Batch) -> Batch:
+        maps = pool_cells(orientation_maps(as_float(batch[self.image]), self.orientations), self.cell, self.stride)
+        return {**batch, "sift": maps.contiguous(memory_format=torch.channels_last)}
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        cells = sample_patches(batch["sift"], self.points(x) / self.stride, self.cells, self.cell // self.stride)
+        descriptors = cells.flatten(2)
+        clipped = (descriptors * (descriptors.square().sum(2, keepdim=True) + _TINY**2).rsqrt()).clamp(max=0.2)
+        return (clipped * (clipped.square().sum(2, keepdim=True) + _TINY**2).rsqrt()).flatten(1)
