@@ -52,6 +52,8 @@ class Cascade(DescentModel):
         bias: bool = True,
     ) -> None:
         super().__init__(problem, observation, num_steps)
+        self.num_features = num_features
+        self.num_updates = num_updates
         self.hidden = hidden
         self.bias = bias
         last = [nn.Linear(hidden or num_features, num_updates, bias=bias) for _ in range(num_steps)]

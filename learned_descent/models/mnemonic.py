@@ -52,6 +52,8 @@ class MnemonicDescent(DescentModel):
         cell: Literal["tanh", "gru"] = "tanh",
     ) -> None:
         super().__init__(problem, observation, num_steps)
+        self.num_features = num_features
+        self.num_updates = num_updates
         self.hidden = hidden
         self.cell_name: Literal["tanh", "gru"] = cell
         self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)

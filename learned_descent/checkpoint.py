@@ -1,0 +1,231 @@
+"""Trained models in one file: safetensors, with JSON that tells how to build the model again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ._check import DescentError
+from ._files import atomic_write
+from .model import DescentModel
+from .models import Cascade, MnemonicDescent
+from .observation import Concat, Frozen, ImageObservation, Observation
+from .problem import Problem
+from .recipe import image_observation
+from .registry import MODELS, OBSERVATIONS, PROBLEMS, builtin_class, name_of
+
+FORMAT = 1
+"""The version of the layout of a weights file."""
+
+_KEY = "learned_descent"
+
+
+def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
+    """Writes a model as one safetensors file, atomically.
+
+    The metadata hold the names and the settings of the problem, the observation and the model, which :func:`load_model`
+    needs, and ``training``. Nothing is pickled.
+
+    Args:
+        model: a built-in model; its problem and its observation may be anybody's.
+        path: the file.
+        training: where the weights come from (seed, settings, fingerprint of the data, ...), as JSON.
+
+    Raises:
+        DescentError: if the model is not a built-in one, or a setting is not JSON.
+
+    Example:
+        >>> import tempfile
+        >>> from learned_descent import Cascade
+        >>> from learned_descent.problems import Analytic
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> save_model(Cascade.for_problem(Analytic("cube"), num_steps=3), path, training={"seed": 1})
+        >>> load_model(path).num_steps, read_description(path)["training"]
+        (3, {'seed': 1})
+    """
+    description = {**describe(model), "training": None if training is None else dict(training)}
+    try:
+        text = json.dumps(description)
+    except (TypeError, ValueError) as error:
+        raise DescentError(
+            f"settings of the problem, the observation, the model or the training: expected JSON: {error}"
+        ) from error
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    atomic_write(path, lambda temporary: save_file(tensors, temporary, {_KEY: text}))
+
+
+def describe(model: DescentModel) -> dict[str, Any]:
+    """The names and settings that :func:`load_model` needs to build a model again."""
+    if not isinstance(model, (Cascade, MnemonicDescent)):
+        raise DescentError(f"model: expected one of the built-in models {', '.join(MODELS)}, got {type(model).__qualname__}")
+    sizes = {"num_features": model.num_features, "num_updates": model.num_updates}
+    return {
+        "format": FORMAT,
+        "problem": {"name": name_of(type(model.problem), PROBLEMS), "settings": model.problem.settings()},
+        "observation": _described(model.observation),
+        "model": {"name": name_of(type(model), MODELS), "settings": {**sizes, **model.settings()}},
+    }
+
+
+def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentModel:
+    """A model on the CPU, in evaluation mode, as :func:`save_model` wrote it.
+
+    The file is data: it can name built-in problems, observations and models, and no code is imported on its word.
+
+    Args:
+        path: the file.
+        problem: the problem of the model; needed where that is not a built-in one. It receives the buffers of the file. An
+            observation that is not built in must be the one that ``problem.observation()`` returns.
+
+    Raises:
+        DescentError: if the file is missing, truncated, of another kind or of another version; if the problem is needed or
+            is another one; if the observation cannot be built; if a tensor is missing, unknown or of another shape.
+    """
+    description, tensors = _read(Path(path))
+    try:
+        if problem is None:
+            problem = build_problem(description, path=path)
+        _check_problem(problem, description, path)
+        observation = _build_observation(description["observation"], problem)
+        spec = description["model"]
+        cls = builtin_class(spec["name"], MODELS, "model")
+        model: DescentModel = cls(problem, observation, **spec["settings"])
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except DescentError as error:
+        raise error if str(error).startswith(str(path)) else DescentError(f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DescentError(f"{path}: expected the description of a model, could not use it: {error!r}") from error
+    except RuntimeError as error:
+        raise DescentError(f"{path}: the weights do not fit the model that the file describes: {error}") from error
+    return model.eval()
+
+
+def load_weights(model: DescentModel, path: str | Path) -> None:
+    """Puts the weights of a file into a model of the same kind; the model's problem stays as it is.
+
+    Args:
+        model: the model, with the observation, the sizes and the number of steps of the stored one.
+        path: the file.
+
+    Raises:
+        DescentError: if the file holds another kind of model.
+    """
+    description, tensors = _read(Path(path))
+    own = json.loads(json.dumps(describe(model)))
+    for part in ("model", "observation"):
+        if description.get(part) != own[part]:
+            raise DescentError(f"{path}: expected the {part} {own[part]}, the file holds {description.get(part)}")
+    problem = {key: value for key, value in model.state_dict().items() if key.startswith("problem.")}
+    weights = {key: value for key, value in tensors.items() if not key.startswith("problem.")}
+    try:
+        model.load_state_dict({**weights, **problem}, strict=True)
+    except RuntimeError as error:
+        raise DescentError(f"{path}: the weights do not fit the model: {error}") from error
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """What a weights file says about itself: ``format``, ``problem``, ``observation``, ``model`` and ``training``.
+
+    Raises:
+        DescentError: as :func:`load_model` does for a file that is no model.
+    """
+    return _read(Path(path), tensors=False)[0]
+
+
+def build_problem(description: Mapping[str, Any], *, path: str | Path = "weights", **changes: Any) -> Problem:
+    """The built-in problem that a weights file describes.
+
+    Args:
+        description: what :func:`read_description` returned.
+        path: the file, for messages.
+        **changes: arguments of the problem's constructor that replace the stored ones, such as the folder of the data.
+
+    Raises:
+        DescentError: if the problem is not a built-in one, or does not take these arguments.
+    """
+    name = description["problem"]["name"]
+    if name not in PROBLEMS:
+        raise DescentError(
+            f"{path}: made for the problem {_plain(name)}, which is not built in: give the problem (problem=..., or on "
+            f"the command line --problem-file file.py:{_plain(name)})"
+        )
+    return configured(builtin_class(name, PROBLEMS, "problem"), {**description["problem"]["settings"], **changes})
+
+
+def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
+    """A problem made with ``settings``; an error that says which of them it does not take."""
+    try:
+        return problem(**settings)
+    except TypeError as error:
+        raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
+
+
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise DescentError(f"{path}: expected a weights file, found {'a folder' if path.is_dir() else 'nothing'} there")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise DescentError(
+            f"{path}: expected a safetensors file, could not read it ({error}): it is truncated or foreign"
+        ) from error
+    if _KEY not in metadata:
+        kind = "the state of a training, not a model: give model.safetensors" if "state" in metadata else "of another program"
+        raise DescentError(f"{path}: expected a model of learned_descent, got a safetensors file {kind}")
+    try:
+        description = json.loads(metadata[_KEY])
+        version = description["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DescentError(f"{path}: expected a description as JSON in the metadata, could not read it: {error!r}") from error
+    if version != FORMAT:
+        raise DescentError(
+            f"{path}: expected format {FORMAT}, got {version!r}: use the version of learned_descent that wrote it"
+        )
+    return description, values
+
+
+def _described(observation: Observation) -> dict[str, Any]:
+    """The name and settings of an observation, part by part."""
+    if isinstance(observation, Frozen):
+        return {"name": "frozen", "inner": _described(observation.inner)}
+    if isinstance(observation, Concat):
+        return {"name": "concat", "parts": [_described(part) for part in observation.parts]}  # type: ignore[arg-type]
+    return {"name": name_of(type(observation), OBSERVATIONS), "settings": observation.settings()}
+
+
+def _build_observation(spec: Mapping[str, Any], problem: Problem) -> Observation:
+    """The problem's own observation where that is the one described, else a built-in one around the problem's points."""
+    own = problem.observation()
+    found = json.loads(json.dumps(_described(own)))
+    if found == spec:
+        return own
+    name = spec["name"]
+    if name == "frozen":
+        return Frozen(_build_observation(spec["inner"], problem))
+    if name == "concat":
+        return Concat(*(_build_observation(part, problem) for part in spec["parts"]))
+    if name not in OBSERVATIONS:
+        raise DescentError(
+            f"the observation {_plain(name)} with the settings {spec['settings']} is not built in, and "
+            f"{type(problem).__name__}.observation() gives {_plain(str(found))} instead: give the problem as it was in training"
+        )
+    cls: type[ImageObservation] = builtin_class(name, OBSERVATIONS, "observation")
+    return image_observation(cls, problem, spec["settings"])
+
+
+def _check_problem(problem: Problem, description: Mapping[str, Any], path: str | Path) -> None:
+    wanted, found = description["problem"]["name"], name_of(type(problem), PROBLEMS)
+    if wanted != found:
+        raise DescentError(f"{path}: made for the problem {_plain(wanted)}, got {_plain(found)}")
+
+
+def _plain(name: str) -> str:
+    return name.replace("custom:", "")

@@ -1,0 +1,151 @@
+"""A family as data: a model, its eyes, and how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ._check import DescentError
+from .data import Samples
+from .model import DescentModel
+from .models import Cascade, MnemonicDescent
+from .observation import ImageObservation
+from .problem import Problem
+from .training import BackpropThroughTime, History, SequentialRidge
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A family: which model, what it sees, and which trainers shape it in which order.
+
+    Attributes:
+        model: the class of the model.
+        options: arguments of its ``for_problem``, other than the problem and the observation.
+        observation: a class of image observations; ``None`` for the problem's own eyes.
+        observation_options: arguments of that class, other than ``points`` and ``image``.
+        ridge: the closed form, which comes first; ``None`` to leave it out.
+        bptt: back-propagation through time, which comes second; ``None`` to leave it out.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> model, histories = RECIPES["sdm"].train(Analytic("sin"))
+        >>> type(model).__name__, list(histories)
+        ('Cascade', ['ridge'])
+    """
+
+    model: type[Cascade] | type[MnemonicDescent]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    observation: type[ImageObservation] | None = None
+    observation_options: Mapping[str, Any] = field(default_factory=dict)
+    ridge: SequentialRidge | None = None
+    bptt: BackpropThroughTime | None = None
+
+    def __post_init__(self) -> None:
+        if self.observation is None and self.observation_options:
+            raise DescentError(
+                f"observation_options: expected none without an observation, got {dict(self.observation_options)}"
+            )
+        if self.ridge is None and self.bptt is None:
+            raise DescentError("recipe: expected a trainer, ridge or bptt or both, got neither")
+
+    def build(self, problem: Problem, *, seed: int = 0) -> DescentModel:
+        """An untrained model for a problem; its random weights depend on the seed alone.
+
+        Args:
+            problem: the task; its own observation tells an image observation where to look.
+            seed: the seed of the weights.
+
+        Raises:
+            DescentError: if the recipe names an image observation and the problem has no points in an image.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            eyes = None if self.observation is None else image_observation(self.observation, problem, self.observation_options)
+            return self.model.for_problem(problem, observation=eyes, **self.options)
+
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> dict[str, History]:
+        """Trains a model that :meth:`build` made, in place.
+
+        A training by gradients that resumes from its checkpoint leaves the closed form out: the checkpoint came after it.
+
+        Args:
+            model: the model.
+            train: training samples.
+            val: held-out samples.
+            seed: the seed of all that is random.
+
+        Returns:
+            What each trainer did, by its name: ``"ridge"``, ``"bptt"``.
+        """
+        histories = {}
+        if self.ridge is not None and not self.resumes():
+            histories["ridge"] = self.ridge.fit(model, train, val, seed=seed)
+        if self.bptt is not None:
+            histories["bptt"] = self.bptt.fit(model, train, val, seed=seed)
+        return histories
+
+    def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
+        """A trained model, and what each trainer did: :meth:`build` and :meth:`fit` on the problem's own samples."""
+        model = self.build(problem, seed=seed)
+        return model, self.fit(model, problem.data("train"), problem.data("val"), seed=seed)
+
+    def resumes(self) -> bool:
+        """Whether the training by gradients finds a checkpoint to go on from."""
+        if self.bptt is None or not self.bptt.resume or self.bptt.directory is None:
+            return False
+        return Path(self.bptt.directory, "checkpoint.safetensors").exists()
+
+    def after(self, other: Recipe) -> Recipe | None:
+        """What is left to train once ``other`` has trained a model; ``None`` if ``other`` is no beginning of this recipe.
+
+        Example:
+            >>> RECIPES["joint"].after(RECIPES["sdm"]).ridge is None
+            True
+            >>> RECIPES["mdm"].after(RECIPES["sdm"]) is None
+            True
+        """
+        if self.ridge is None or self.bptt is None or replace(self, bptt=None) != replace(other, bptt=None) or other.bptt:
+            return None
+        return replace(self, ridge=None)
+
+
+def image_observation(cls: type[ImageObservation], problem: Problem, options: Mapping[str, Any]) -> ImageObservation:
+    """An image observation that looks where the problem's own observation looks.
+
+    Args:
+        cls: the class to build.
+        problem: its own observation gives ``points`` and the name of the images.
+        options: the other arguments.
+
+    Raises:
+        DescentError: if the problem's own observation is not one of images, or an option is unknown.
+    """
+    for own in problem.observation().modules():
+        if isinstance(own, ImageObservation):
+            break
+    else:
+        raise DescentError(
+            f"{cls.__name__} looks at points in an image, and {type(problem).__name__}.observation() does not say where they "
+            "are: return an ImageObservation there, or use a recipe with observation=None"
+        )
+    try:
+        return cls(own.points, **{"image": own.image, **options})
+    except TypeError as error:
+        raise DescentError(f"{cls.__name__}: cannot be built with the options {dict(options)}: {error}") from error
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge()),
+    "joint": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge(), bptt=BackpropThroughTime(lr=1e-4)),
+    "mdm": Recipe(MnemonicDescent, {"num_steps": 4, "hidden": 128}, bptt=BackpropThroughTime()),
+}
+"""The families of any problem, with the problem's own eyes.
+
+* ``sdm``: a linear cascade in closed form (Xiong and De la Torre, CVPR 2013).
+* ``joint``: the same cascade, then trained jointly by gradients (Shi et al., 2014).
+* ``mdm``: one recurrent step for all iterations (Trigeorgis et al., CVPR 2016).
+"""

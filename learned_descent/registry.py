@@ -1,0 +1,197 @@
+"""Problems, observations, models and families by name; nothing is imported before its name is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ._check import DescentError
+from .problem import Problem
+from .recipe import RECIPES, Recipe
+
+PROBLEMS: Mapping[str, str] = {
+    "analytic": "learned_descent.problems.analytic:Analytic",
+    "faces": "learned_descent.faces.alignment:FaceAlignment",
+}
+"""The built-in problems: the only ones that a weights file may name by itself."""
+
+OBSERVATIONS: Mapping[str, str] = {
+    "patches": "learned_descent.observations.patches:Patches",
+    "dense-hog": "learned_descent.observations.descriptors:DenseHOG",
+    "dense-sift": "learned_descent.observations.descriptors:DenseSIFT",
+    "convolutional-patches": "learned_descent.observations.convolutional:ConvolutionalPatches",
+    "convolutional-map": "learned_descent.observations.convolutional:ConvolutionalMap",
+}
+"""The built-in image observations: the only ones that a weights file may name by itself."""
+
+MODELS: Mapping[str, str] = {
+    "cascade": "learned_descent.models.cascade:Cascade",
+    "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
+}
+"""The built-in models: the only ones that a weights file may name."""
+
+_RECIPES: Mapping[str, str] = {"faces": "learned_descent.faces.recipes:RECIPES"}
+
+ENTRY_POINTS = "learned_descent.problems"
+"""The group of entry points in which an installed package offers problems."""
+
+
+def resolve_problem(name: str) -> type[Problem]:
+    """The problem class that a user names.
+
+    Args:
+        name: a built-in name, the name of an entry point, ``"package.module:Class"`` or ``"path/to/file.py:Class"``.
+
+    Raises:
+        DescentError: if nothing answers to the name, the file does not exist or does not run, or the class is missing, no
+            :class:`Problem`, or abstract.
+
+    Example:
+        >>> resolve_problem("analytic").__name__
+        'Analytic'
+    """
+    if name in PROBLEMS:
+        cls: object = builtin(PROBLEMS[name])
+    elif ":" in name or name.endswith(".py"):
+        cls = _from_module(name)
+    else:
+        plugins = {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
+        if name not in plugins:
+            known = ", ".join(sorted({*PROBLEMS, *plugins}))
+            raise DescentError(f"problem {name!r}: expected one of {known}, or package.module:Class, or file.py:Class")
+        cls = _from_entry_point(plugins[name])
+    if not (isinstance(cls, type) and issubclass(cls, Problem)):
+        raise DescentError(f"problem {name!r}: expected a subclass of learned_descent.Problem, got {cls!r}")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise DescentError(f"problem {name!r}: {cls.__name__} is abstract: define {missing}")
+    return cls
+
+
+def recipes_for(problem: type[Problem]) -> dict[str, Recipe]:
+    """The families of a problem by name: those made for it or for a built-in class that it derives from, or the general ones.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> list(recipes_for(Analytic))
+        ['sdm', 'joint', 'mdm']
+    """
+    for base in problem.__mro__:
+        name = name_of(base, PROBLEMS)
+        if name in _RECIPES:
+            return dict(builtin(_RECIPES[name]))
+    return dict(RECIPES)
+
+
+def recipe_for(problem: type[Problem], family: str) -> Recipe:
+    """The recipe of one family.
+
+    Raises:
+        DescentError: if the problem has no family of that name.
+    """
+    recipes = recipes_for(problem)
+    if family not in recipes:
+        raise DescentError(f"family {family!r}: expected one of {', '.join(recipes)}")
+    return recipes[family]
+
+
+def name_of(cls: type[Any], table: Mapping[str, str]) -> str:
+    """The built-in name of a class, or ``"custom:Class"`` for one that is not in ``table``.
+
+    Example:
+        >>> from learned_descent import Cascade, Problem
+        >>> name_of(Cascade, MODELS), name_of(Problem, PROBLEMS)
+        ('cascade', 'custom:Problem')
+    """
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    return next((name for name, target in table.items() if target == path), f"custom:{cls.__qualname__}")
+
+
+def builtin(target: str) -> Any:
+    """The object that an entry ``"package.module:name"`` of the tables of this module points to."""
+    module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def builtin_class(name: str, table: Mapping[str, str], what: str) -> Any:
+    """The class of a built-in name: the only way from a word in a file to a class.
+
+    Raises:
+        DescentError: if the name is not in ``table``.
+    """
+    if name not in table:
+        raise DescentError(f"{what} {name!r}: expected one of {', '.join(table)}")
+    return builtin(table[name])
+
+
+def _from_module(name: str) -> object:
+    source, _, wanted = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
+    module = _run_file(Path(source)) if source.endswith(".py") else _import(source, name)
+    candidates = [key for key, value in vars(module).items() if _is_own_problem(value, module)]
+    hint = f"; it holds the problems {', '.join(candidates)}" if candidates else "; it holds no subclass of Problem"
+    if not wanted:
+        example = candidates[0] if candidates else "Class"
+        raise DescentError(f"problem {name!r}: name the class too, as in {source}:{example}{hint}")
+    if not hasattr(module, wanted):
+        raise DescentError(f"{source}: expected a class {wanted!r}{hint}")
+    return getattr(module, wanted)
+
+
+def _is_own_problem(value: object, module: ModuleType) -> bool:
+    return isinstance(value, type) and issubclass(value, Problem) and value.__module__ == module.__name__
+
+
+def _import(module: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise DescentError(
+            f"problem {name!r}: {error}; install it, put it on PYTHONPATH, or name the file: file.py:Class"
+        ) from error
+    except Exception as error:
+        raise DescentError(f"problem {name!r}: importing {module} failed with {_described(error)}") from error
+
+
+def _from_entry_point(plugin: EntryPoint) -> object:
+    try:
+        return plugin.load()
+    except Exception as error:
+        raise DescentError(f"problem {plugin.name!r}: loading {plugin.value} failed with {_described(error)}") from error
+
+
+def _run_file(path: Path) -> ModuleType:
+    """The module that a file defines, under the name of the file, as an import would give it."""
+    if not path.is_file():
+        raise DescentError(f"{path}: expected a Python file, found {'a folder' if path.is_dir() else 'nothing'} there")
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name if name not in sys.modules else f"_problem_{name}", path)
+    if spec is None or spec.loader is None:
+        raise DescentError(f"{path}: expected a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        sys.modules.pop(spec.name)
+        raise DescentError(
+            f"{error.filename or path}:{error.lineno}: syntax error: {error.msg}: {(error.text or '').strip()}"
+        ) from error
+    except Exception as error:
+        sys.modules.pop(spec.name)
+        frames: Iterable[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise DescentError(f"{where}: running the file failed with {_described(error)}") from error
+    return module
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
