@@ -1,22 +1,37 @@
-"""Learned descent for non-linear least squares: ``x <- retract(x, step(observe(x)))``, with the step learnt from examples."""
+"""Learned descent for non-linear least squares: ``x <- retract(x, step(observe(x)))``, with the step learnt from examples.
+
+The five nouns are imported with the package; trainers, evaluation, plots and files are imported when they are first used.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._check import DescentError, ShapeError
 from .model import DescentModel, Trajectory
 from .models import Cascade, MnemonicDescent
 from .observation import Concat, Frozen, ImageObservation, Observation
 from .problem import Batch, LeastSquares, Problem
-from .training.trainer import History, Trainer
+
+if TYPE_CHECKING:
+    from .checkpoint import load_model, save_model
+    from .evaluation import Evaluation, auc, ced, evaluate, failure_rate, table
+    from .plots import plot_ced, plot_fits, plot_steps
+    from .recipe import Recipe
+    from .registry import recipes_for, resolve_problem
+    from .training import BackpropThroughTime, History, SequentialRidge, Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackpropThroughTime",
     "Batch",
     "Cascade",
     "Concat",
     "DescentError",
     "DescentModel",
+    "Evaluation",
     "Frozen",
     "History",
     "ImageObservation",
@@ -24,7 +39,43 @@ __all__ = [
     "MnemonicDescent",
     "Observation",
     "Problem",
+    "Recipe",
+    "SequentialRidge",
     "ShapeError",
     "Trainer",
     "Trajectory",
+    "auc",
+    "ced",
+    "evaluate",
+    "failure_rate",
+    "load_model",
+    "plot_ced",
+    "plot_fits",
+    "plot_steps",
+    "recipes_for",
+    "resolve_problem",
+    "save_model",
+    "table",
 ]
+
+_HOMES = {
+    "checkpoint": ("load_model", "save_model"),
+    "evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate", "table"),
+    "plots": ("plot_ced", "plot_fits", "plot_steps"),
+    "recipe": ("Recipe",),
+    "registry": ("recipes_for", "resolve_problem"),
+    "training": ("BackpropThroughTime", "History", "SequentialRidge", "Trainer"),
+}
+"""The modules that are not needed for the five nouns, and the public names that each of them holds."""
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
