@@ -1,0 +1,1 @@
+"""Face alignment: markups, readers, metrics and the problem itself."""

@@ -1,0 +1,170 @@
+"""The files of annotated faces: which belong together, landmarks through menpo, tables of detector boxes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Float
+
+from .._check import DescentError
+
+BOXES = "bounding_boxes"
+"""The folder, beside the parts, that holds a box for each image: four corners as landmarks."""
+
+IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+LANDMARKS = frozenset({".ljson", ".pts"})
+
+
+@dataclass
+class FaceFiles:
+    """The files of one face: they share their path up to the suffix.
+
+    Args:
+        name: that path, relative to the root.
+        images: its images; one, unless something is wrong.
+        landmarks: its files of landmarks; one, unless something is wrong.
+    """
+
+    name: str
+    images: list[Path] = field(default_factory=list)
+    landmarks: list[Path] = field(default_factory=list)
+
+
+def find_faces(root: Path, part: str) -> list[FaceFiles]:
+    """The faces below ``root / part``, in the order of their names; hidden files are passed over.
+
+    Raises:
+        DescentError: if there is no such folder, or neither an image nor landmarks in it.
+    """
+    if not root.is_dir():
+        raise DescentError(f"root: there is no folder {root}; give the folder that holds the parts, as 300-W is laid out")
+    folder = root / part
+    if not folder.is_dir():
+        holds = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir() and path.name != BOXES))
+        raise DescentError(f"parts: there is no folder {folder}; {root} holds: {holds or 'no folder'}")
+    found: dict[str, FaceFiles] = {}
+    for path in sorted(folder.rglob("*")):
+        local, kind = path.relative_to(root), path.suffix.lower()
+        if kind in IMAGES | LANDMARKS and BOXES not in local.parts and not path.name.startswith("."):
+            name = local.with_suffix("").as_posix()
+            files = found.setdefault(name, FaceFiles(name))
+            (files.images if kind in IMAGES else files.landmarks).append(path)
+    if not found:
+        raise DescentError(f"parts: there is no image (.jpg, .png, ...) in {folder}; unpack the faces there")
+    return list(found.values())
+
+
+@contextmanager
+def quiet_menpo() -> Iterator[None]:
+    """Imports menpo, and keeps what it says about its own inner life to itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import menpo.io  # noqa: F401 (its first import warns)
+        from menpo.base import MenpoDeprecationWarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MenpoDeprecationWarning)  # .ljson of the older versions is fine
+        yield
+
+
+def read_landmarks(path: Path) -> Float[np.ndarray, "L 2"]:
+    """The points of a ``.pts`` or ``.ljson`` as ``(column, row)`` in px from 0; call it within :func:`quiet_menpo`.
+
+    Raises:
+        DescentError: if menpo cannot read the file, if it holds several groups of points, or if one is not finite.
+    """
+    import menpo.io
+
+    try:
+        groups = menpo.io.import_landmark_file(path)
+    except Exception as error:  # every broken file fails in its own way
+        raise DescentError(f"{path}: not readable as landmarks ({type(error).__name__}: {error}); mend it") from error
+    if len(groups) != 1:
+        raise DescentError(f"{path}: expected one group of landmarks, got {len(groups)}; keep one")
+    points = np.asarray(next(iter(groups.values())).points, dtype=np.float64)[:, ::-1].copy()
+    bad = np.flatnonzero(~np.isfinite(points).all(1)).tolist()
+    if bad:
+        raise DescentError(f"{path}: point {bad[0]} (from 0) is not finite ({len(bad)} of {len(points)} points); mend it")
+    return points
+
+
+def find_box(root: Path, name: str) -> list[float] | None:
+    """The box ``x0 y0 x1 y1`` around the corners that lie in ``bounding_boxes``, in px from 0; None if there is none.
+
+    Raises:
+        DescentError: if the file cannot be read or does not hold four corners.
+    """
+    for suffix in sorted(LANDMARKS, reverse=True):
+        path = root / BOXES / f"{name}{suffix}"
+        if path.is_file():
+            corners = read_landmarks(path)
+            if len(corners) != 4:
+                raise DescentError(f"{path}: {len(corners)} points, expected the 4 corners of a box; mend it")
+            return [*corners.min(0).tolist(), *corners.max(0).tolist()]
+    return None
+
+
+def read_boxes(path: str | Path) -> dict[str, list[float]]:
+    r"""Detector boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image relative to the root of the data.
+
+    Args:
+        path: a ``.csv`` of rows ``IMAGE,x0,y0,x1,y1`` (a first row of titles is skipped), or a ``.json`` of entries
+            ``"IMAGE": [x0, y0, x1, y1]``.
+
+    Raises:
+        DescentError: if the file is missing or broken, if an entry is not a path with four numbers, or if an image is named
+            twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "boxes.csv").write_text("image,x0,y0,x1,y1\nafw/a.jpg,10,20,110,120\n")
+        ...     read_boxes(Path(folder) / "boxes.csv")
+        {'afw/a.jpg': [10.0, 20.0, 110.0, 120.0]}
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".json") or not path.is_file():
+        raise DescentError(f"boxes: expected a .csv or .json file of boxes, but {path} is none")
+    try:
+        rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
+    except (ValueError, csv.Error) as error:
+        raise DescentError(
+            f"boxes: {path} cannot be read ({error}); expected an image and x0 y0 x1 y1 in each entry"
+        ) from error
+    found: dict[str, list[float]] = {}
+    for name, values in rows:
+        image = PurePosixPath(name.strip()).as_posix()
+        if not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values)):
+            raise DescentError(f"boxes: {path} gives {values} for {image!r}, expected the four numbers x0 y0 x1 y1")
+        if image in found:
+            raise DescentError(f"boxes: {path} names {image!r} twice; keep one box for each image")
+        found[image] = [float(value) for value in values]
+    return found
+
+
+def _json_rows(path: Path) -> list[tuple[str, object]]:
+    table = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(table, dict):
+        raise ValueError(f"it holds a {type(table).__name__}, not an object")
+    return list(table.items())
+
+
+def _csv_rows(path: Path) -> list[tuple[str, object]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [(row[0], row[1:]) for row in csv.reader(file) if row]
+    titles = bool(rows) and not any(map(_is_number, rows[0][1]))
+    return list(rows[titles:])
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
