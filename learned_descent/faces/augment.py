@@ -1,0 +1,114 @@
+"""Random variants of a batch of faces, made where the batch is: one affine warp, then colour and noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from ..problem import Batch
+from .crops import apply_affine, invert_affine
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far the variants go; every amount is drawn evenly between its negative and itself.
+
+    Args:
+        mirror: the share of mirrored faces.
+        rotation: degrees about the centre of the crop.
+        scale: log of the factor about the centre of the crop.
+        shift: fraction of the side of the crop, along columns and rows.
+        contrast: log of the factor of the distance to the mean colour.
+        brightness: grey values of 255.
+        colour: log of the factor of each channel.
+        noise: largest standard deviation of Gaussian pixel noise, in grey values of 255.
+        occlusion: the share of faces that lose one random rectangle to its mean colour.
+
+    Example:
+        >>> Augmentation(rotation=30.0).mirror
+        0.5
+    """
+
+    mirror: float = 0.5
+    rotation: float = 15.0
+    scale: float = 0.1
+    shift: float = 0.03
+    contrast: float = 0.3
+    brightness: float = 25.0
+    colour: float = 0.1
+    noise: float = 8.0
+    occlusion: float = 0.0
+
+
+def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generator) -> Batch:
+    """A random variant of each face: image, points and box move together.
+
+    Args:
+        batch: ``image`` ``(B, C, S, S)`` in 0..255, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px, ``to_photo``.
+        how: the amounts.
+        mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
+        generator: on the device of the batch.
+
+    Returns:
+        The batch with the images as floating point in 0..255, and all that is tied to pixels moved along.
+    """
+    image, points, box = batch["image"], batch["points"], batch["box"]
+    count, side = len(image), image.shape[-1]
+
+    def draw(amount: float, *shape: int) -> Tensor:
+        return (torch.rand(count, *shape, generator=generator, device=image.device) * 2 - 1) * amount
+
+    flipped = torch.rand(count, generator=generator, device=image.device) < how.mirror
+    sign = 1.0 - 2.0 * flipped.to(points.dtype)
+    angle, factor = draw(math.radians(how.rotation)), draw(how.scale).exp()
+    cos, sin = factor * angle.cos(), factor * angle.sin()
+    linear = torch.stack([torch.stack([cos * sign, -sin], 1), torch.stack([sin * sign, cos], 1)], 1)
+    centre = (side - 1) / 2
+    shift = centre + draw(how.shift * side, 2) - (linear * centre).sum(2)
+    move = torch.cat([linear, shift.unsqueeze(2)], 2).to(points.dtype)
+    back = invert_affine(move)
+
+    moved = apply_affine(move, points)
+    moved = torch.where(flipped[:, None, None], moved[:, mirror], moved)
+    centres = apply_affine(move, box.unflatten(1, (2, 2)).mean(1, keepdim=True)).squeeze(1)
+    half = (box[:, 2:] - box[:, :2]) * factor.unsqueeze(1) / 2
+    # align_corners: -1 and 1 are the centres of the first and the last pixel.
+    unit = torch.cat([back[..., :2], ((back[..., :2] * centre).sum(2) + back[..., 2] - centre).unsqueeze(2) / centre], 2)
+    grid = F.affine_grid(unit.to(torch.float32), list(image.shape), align_corners=True)
+    warped = F.grid_sample(image.to(torch.float32), grid, align_corners=True)
+
+    mean = warped.mean((1, 2, 3), keepdim=True)
+    gain = draw(how.contrast, 1, 1, 1).exp() * draw(how.colour, image.shape[1], 1, 1).exp()
+    warped = (warped - mean) * gain + mean + draw(how.brightness, 1, 1, 1)
+    if how.occlusion > 0:
+        warped = _occlude(warped, how.occlusion, generator)
+    if how.noise > 0:
+        strength = draw(how.noise, 1, 1, 1).abs()
+        warped = warped + strength * torch.randn(warped.shape, generator=generator, device=image.device)
+    to_photo = batch["to_photo"]
+    return {
+        **batch,
+        "image": warped.clamp(0, 255),
+        "points": moved,
+        "box": torch.cat([centres - half, centres + half], 1),
+        "to_photo": torch.cat([to_photo[..., :2] @ back[..., :2], apply_affine(to_photo, back[..., 2].unsqueeze(1)).mT], 2),
+    }
+
+
+def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
+    """Fills one rectangle, up to 40 % of the side, of a share of the images with the mean colour inside it."""
+    count, side = len(images), images.shape[-1]
+    centre, half = (
+        torch.rand(count, 2, 1, 1, 1, generator=generator, device=images.device) * scale * side for scale in (1.0, 0.2)
+    )
+    pixels = torch.arange(side, device=images.device)
+    inside = (pixels.view(1, 1, -1) - centre[:, 0]).abs() <= half[:, 0]
+    inside = inside.mT & ((pixels.view(1, 1, -1) - centre[:, 1]).abs() <= half[:, 1])
+    inside = inside & (torch.rand(count, 1, 1, generator=generator, device=images.device) < share)
+    mask = inside.unsqueeze(1).to(images.dtype)
+    mean = (images * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
+    return images + mask * (mean - images)
