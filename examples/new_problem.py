@@ -22,10 +22,8 @@ class Blobs(Problem):
         centres = torch.cat([points, 48 * torch.rand(count, 8, 2, generator=draw)], 1)  # the last eight are clutter
         pixels = torch.cartesian_prod(torch.arange(48.0), torch.arange(48.0)).flip(1)
         bright = torch.tensor([120.0, 100, 140, 90, 110] + [40] * 8)
-        image = (
-            torch.exp(-(torch.cdist(pixels, centres) ** 2) / 12) @ bright + 40 + 10 * torch.randn(count, 2304, generator=draw)
-        )
-        return {"image": image.clamp(0, 255).byte().view(-1, 1, 48, 48), "points": points}
+        image = torch.exp(-(torch.cdist(pixels, centres) ** 2) / 12) @ bright + 10 * torch.randn(count, 2304, generator=draw)
+        return {"image": (40 + image).clamp(0, 255).byte().view(-1, 1, 48, 48), "points": points}
 
     def initial(self, batch, generator=None):
         start = MEAN.to(batch["image"].device).repeat(len(batch["image"]), 1, 1)
