@@ -20,11 +20,11 @@ def lay_out(groups: Sequence[Sequence[Sequence[str]]], titles: Sequence[str]) ->
     return "\n".join(["  ".join(above).rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def aligned(values: Sequence[float], scale: float) -> list[str]:
-    """Numbers with three digits at the size of ``scale``; in scientific notation where that would hide one of them."""
-    decimals = max(0, 2 - math.floor(math.log10(scale)))
-    hidden = any(0 < value < 10.0 ** (1 - decimals) for value in values)
-    return [f"{value:.2e}" if hidden else f"{value:.{decimals}f}" for value in values]
+def aligned(values: Sequence[float]) -> list[str]:
+    """Numbers with the decimals that show three digits of the smallest one; in scientific notation beyond five decimals."""
+    smallest = min((value for value in values if 0 < value < math.inf), default=1.0)
+    decimals = max(0, 2 - math.floor(math.log10(smallest)))
+    return [f"{value:.{decimals}f}" if decimals <= 5 else f"{value:.2e}" for value in values]
 
 
 def number(value: float | str) -> str:

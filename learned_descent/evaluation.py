@@ -262,8 +262,8 @@ def table(
     for name in names:
         groups.append(
             [
-                ["mean", *aligned([row.mean(name) for row in rows], reference.failure_above)],
-                ["median", *aligned([row.median(name) for row in rows], reference.failure_above)],
+                ["mean", *aligned([row.mean(name) for row in rows])],
+                ["median", *aligned([row.median(name) for row in rows])],
                 ["AUC %", *(f"{100 * row.auc(name):.2f}" for row in rows)],
                 ["fail. %", *(f"{100 * row.failure_rate(name):.2f}" for row in rows)],
             ]

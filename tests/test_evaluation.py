@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import json
 import math
 import weakref
@@ -197,7 +196,6 @@ def test_nothing_but_parameters_and_errors_is_kept(model: Cascade) -> None:
     features: list[weakref.ref[Tensor]] = []
 
     def watch(module: Observation, inputs: object, output: Tensor) -> None:
-        gc.collect()
         alive.append(sum(reference() is not None for reference in features))
         features.append(weakref.ref(output))
 
