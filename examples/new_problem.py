@@ -15,17 +15,14 @@ class Blobs(Problem):
     failure_above, edges = 2.0, ((0, 1), (1, 4), (4, 3), (3, 0))
 
     def data(self, split):
-        count = {"train": 1000, "val": 100, "test": 200}[split]
+        count = {"train": 1000, "val": 200, "test": 300}[split]
         draw = torch.Generator().manual_seed(count)
         turn, grow, shift, bend = (torch.randn(count, k, 2, generator=draw) for k in (1, 1, 1, 5))
         similarity = torch.polar(1 + 0.1 * grow[..., 0], 0.2 * turn[..., 0])  # scale and rotation as a complex number
         points = 24 + 2 * shift + torch.view_as_real(similarity * torch.view_as_complex(MEAN - 24)) + 0.7 * bend
         centres = torch.cat([points, 48 * torch.rand(count, 8, 2, generator=draw)], 1)  # the last eight are clutter
-        image = torch.exp(-(torch.cdist(PIXELS, centres) ** 2) / 12) @ torch.tensor([120.0, 100, 140, 90, 110] + [40] * 8)
-        return {
-            "image": torch.normal(40 + image, 10, generator=draw).clamp(0, 255).byte().view(-1, 1, 48, 48),
-            "points": points,
-        }
+        image = 40 + torch.exp(-(torch.cdist(PIXELS, centres) ** 2) / 12) @ torch.tensor([120.0] * 5 + [40] * 8)
+        return {"image": torch.normal(image, 10, generator=draw).clamp(0, 255).byte().view(-1, 1, 48, 48), "points": points}
 
     def initial(self, batch, generator=None):
         start = MEAN.to(batch["image"].device).repeat(len(batch["image"]), 1, 1)
