@@ -27,7 +27,7 @@ def aligned(values: Sequence[float]) -> list[str]:
     return [f"{value:.{decimals}f}" if decimals <= 5 else f"{value:.2e}" for value in values]
 
 
-def number(value: float | str) -> str:
+def number(value: float | int | str) -> str:
     """A number for a reader: three digits, whole numbers in full; a text as it is."""
     if isinstance(value, str):
         return value

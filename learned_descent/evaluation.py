@@ -225,7 +225,7 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
 
 def table(
     evaluations: Mapping[str, Evaluation],
-    columns: Mapping[str, Mapping[str, float | str]] | None = None,
+    columns: Mapping[str, Mapping[str, float | int | str]] | None = None,
     *,
     metrics: Sequence[str] | None = None,
 ) -> str:
