@@ -18,7 +18,7 @@ DOCS_READY := .venv/.ready-docs
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-compare: $(READY) ## train SDM, the joint cascade and MDM on the same samples and print one table (DATA=, OUT=, SEED=)
+compare: $(READY) ## train SDM, the joint cascade and MDM on the same samples and print one table (DATA=, OUT=, SEED=, ARGS=)
 	@if [ -d "$(DATA)" ]; then \
 	    echo "Comparing on the faces of $(DATA)"; \
 	    set -- faces --data "$(DATA)"; \
@@ -26,7 +26,7 @@ compare: $(READY) ## train SDM, the joint cascade and MDM on the same samples an
 	    echo "No faces at $(DATA) (set DATA=/path/to/300w): comparing on the problem of examples/new_problem.py"; \
 	    set -- examples/new_problem.py:Blobs; \
 	fi; \
-	$(BIN)/learned-descent compare "$$@" --families sdm joint mdm --seed $(SEED) --out "$(OUT)"
+	$(BIN)/learned-descent compare "$$@" --families sdm joint mdm --seed $(SEED) --out "$(OUT)" $(ARGS)
 
 test: lint ## lint, types, and every test and docstring example with coverage (WORKERS=)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term

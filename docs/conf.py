@@ -1,0 +1,47 @@
+"""Configuration of the documentation: ``make docs``."""
+
+from __future__ import annotations
+
+import learned_descent
+
+project = "learned_descent"
+author = "The learned_descent developers"
+copyright = f"2026, {author}"  # noqa: A001
+version = release = learned_descent.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 72
+add_module_names = False
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+default_role = "code"
+
+html_theme = "furo"
+html_title = "learned_descent"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_show_sphinx = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#8a4500", "color-brand-content": "#8a4500"},
+    "dark_css_variables": {"color-brand-primary": "#ffb86b", "color-brand-content": "#ffb86b"},
+}
