@@ -1,0 +1,157 @@
+"""What the commands share: folders, samples, stored models, provenance, the columns of the table."""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from collections.abc import Mapping, Sized
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from matplotlib.figure import Figure
+
+from . import __version__
+from ._check import DescentError
+from ._files import atomic_write
+from .checkpoint import build_problem, configured, load_model, read_description
+from .data import Samples, batches, num_samples
+from .evaluation import Evaluation
+from .model import DescentModel
+from .problem import Problem, Split
+from .recipe import Recipe
+from .registry import resolve_problem
+
+
+def prepare_folder(
+    folder: Path,
+    result: Path | None = None,
+    way_out: str = "give another --out, --resume to go on, or --overwrite to replace it",
+) -> None:
+    """Makes a folder and tries to write in it, so that nothing is found out after hours of training.
+
+    Args:
+        folder: the folder.
+        result: the file that marks finished work, which is not to be replaced.
+        way_out: what the user can do about it.
+
+    Raises:
+        DescentError: if the folder cannot be written to, or holds finished work.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DescentError(f"{folder}: expected a folder that can be written to: {error}; choose another one") from error
+    if result is not None and result.exists():
+        raise DescentError(f"{result}: is there already: {way_out}")
+
+
+def samples_of(problem: Problem, split: Split) -> Samples:
+    """The samples of a split, of which there must be one at least."""
+    samples = problem.data(split)
+    try:
+        num_samples(samples)
+    except DescentError as error:
+        raise DescentError(f"the {split} data of {type(problem).__name__}: {error}") from error
+    return samples
+
+
+def held_out_of(problem: Problem) -> Samples | None:
+    """The validation samples, or ``None`` where there are none."""
+    samples = problem.data("val")
+    count = len(next(iter(samples.values()))) if isinstance(samples, Mapping) else len(cast(Sized, samples))
+    return samples if count else None
+
+
+def load(weights: Path, problem_file: str | None, data: str | None) -> DescentModel:
+    """A stored model, on the problem that the user names or, if it is built in, the one that the file names."""
+    description = read_description(weights)
+    changes = {} if data is None else {"root": data}
+    if problem_file is None:
+        return load_model(weights, problem=build_problem(description, path=weights, **changes))
+    settings = {**description["problem"]["settings"], **changes}
+    return load_model(weights, problem=configured(resolve_problem(problem_file), settings))
+
+
+def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
+    """A stored model to be compared on ``samples`` of ``problem``: it must start where the others start.
+
+    Raises:
+        DescentError: if its problem has other starts, or its updates another scale.
+    """
+    settings = read_description(weights)["problem"]["settings"]
+    model = load_model(weights, problem=configured(type(problem), settings))
+    batch = next(batches(samples, 64))
+    start, theirs = problem.initial(batch), model.problem.initial(batch)
+    update = torch.ones_like(problem.local(start, start))
+    if start.shape != theirs.shape or not torch.allclose(start, theirs, rtol=1e-4, atol=1e-4):
+        raise DescentError(
+            f"{weights}: starts elsewhere than this problem does: it was trained on other data, train it on these"
+        )
+    if not torch.allclose(problem.retract(start, update), model.problem.retract(start, update), rtol=1e-4, atol=1e-4):
+        raise DescentError(f"{weights}: moves in other units than this problem: give the settings {settings} as --problem.NAME")
+    model.problem.load_state_dict(problem.state_dict())
+    return model
+
+
+def logged(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
+    if recipe.bptt is None:
+        return recipe
+    return replace(recipe, bptt=replace(recipe.bptt, directory=str(folder), resume=resume))
+
+
+def provenance(seed: int | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "settings": json.loads(json.dumps(settings or {}, default=str)),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "learned_descent": __version__,
+        },
+        "machine": {
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def columns(
+    measured: Mapping[str, tuple[DescentModel, Evaluation]], seconds: Mapping[str, float]
+) -> dict[str, dict[str, float | str]]:
+    columns: dict[str, dict[str, float | str]] = {}
+    if seconds:
+        columns["training s"] = dict(seconds)
+    columns["ms/sample"] = {name: 1000 * result.seconds_per_sample for name, (_, result) in measured.items()}
+    columns["parameters"] = {name: size(model) for name, (model, _) in measured.items()}
+    return columns
+
+
+def size(model: DescentModel) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def main_metrics(result: Evaluation) -> list[str]:
+    """The metrics under the normaliser of the main one, such as those of all landmarks and of a part of them."""
+    normaliser = result.metrics[0].rpartition(" / ")[2]
+    return [name for name in result.metrics if name == result.metrics[0] or name.endswith(f" / {normaliser}")]
+
+
+def steps(result: Evaluation, split: str) -> str:
+    errors = "  ".join(f"{result.mean(step=step):.4g}" for step in range(result.num_steps + 1))
+    return f"{split} error after step 0 (the start) to {result.num_steps}: {errors}  ({result.metrics[0]}, mean)"
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def main_rank() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0

@@ -1,0 +1,290 @@
+"""What the command line does, as plain functions: train, evaluate, compare, align and check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from ._check import DescentError
+from ._files import atomic_write, write_json
+from ._runs import (
+    columns,
+    held_out_of,
+    load,
+    load_for,
+    logged,
+    main_metrics,
+    main_rank,
+    prepare_folder,
+    provenance,
+    samples_of,
+    save_figure,
+    size,
+    steps,
+)
+from .checkpoint import load_weights, save_model
+from .data import fingerprint
+from .evaluation import evaluate, table
+from .model import DescentModel
+from .plots import plot_ced, plot_fits, plot_steps
+from .problem import Problem, Split
+from .recipe import Recipe
+from .registry import PROBLEMS, name_of, recipes_for
+from .testing import ContractError, check_model, check_observation, check_problem
+from .training import History
+
+
+def train(
+    problem: Problem,
+    recipe: Recipe,
+    *,
+    out: Path,
+    seed: int = 0,
+    init: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Trains one family on a problem and writes its weights, settings and history.
+
+    Args:
+        problem: the problem.
+        recipe: the family.
+        out: the folder for ``model.safetensors``, ``settings.yaml``, ``history.json``, the log and the checkpoint.
+        seed: the seed of weights, batches, starts and augmentation.
+        init: start from the weights of this file; the closed form is then left out.
+        resume: go on from the checkpoint in the folder.
+        overwrite: replace the model that is in the folder.
+        settings: the resolved settings, for ``settings.yaml`` and for the weights file.
+
+    Returns:
+        The validation error after every step, and where the weights are.
+    """
+    weights = out / "model.safetensors"
+    prepare_folder(out, None if resume or overwrite else weights)
+    recipe = logged(recipe, out, resume=resume)
+    if init is not None:
+        if recipe.bptt is None:
+            raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
+        recipe = replace(recipe, ridge=None)
+    samples, held = samples_of(problem, "train"), held_out_of(problem)
+    model = recipe.build(problem, seed=seed)
+    if init is not None:
+        load_weights(model, init)
+    if main_rank():
+        text = yaml.safe_dump(json.loads(json.dumps(settings or {}, default=str)), sort_keys=False)
+        atomic_write(out / "settings.yaml", lambda path: path.write_text(text, encoding="utf-8"))
+    histories = recipe.fit(model, samples, held, seed=seed)
+    if not main_rank():
+        return ""
+    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}}
+    save_model(model, weights, training=origin)
+    result = evaluate(model, samples if held is None else held)
+    errors = [result.mean(step=step) for step in range(result.num_steps + 1)]
+    write_json(
+        out / "history.json",
+        {
+            **origin,
+            "seconds": sum(history.seconds for history in histories.values()),
+            "train_error" if held is None else "val_error": {"metric": result.metrics[0], "after_step": errors},
+            "trainers": {name: asdict(history) for name, history in histories.items()},
+        },
+    )
+    return f"{steps(result, 'training' if held is None else 'validation')}\nweights: {weights}"
+
+
+def evaluate_weights(
+    weights: Path,
+    *,
+    data: str | None = None,
+    problem_file: str | None = None,
+    split: Split = "test",
+    batch_size: int = 64,
+    device: str = "cpu",
+    output: Path | None = None,
+) -> str:
+    """Measures a trained model on one part of the data, and writes the errors of every sample after every step.
+
+    Args:
+        weights: the file that ``train`` or ``compare`` wrote.
+        data: the folder of the data, for a problem that reads one.
+        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        split: the part of the data: train, val or test.
+        batch_size: samples that are fitted at once.
+        device: cpu or cuda.
+        output: the JSON file; by default WEIGHTS with the ending .SPLIT.json.
+
+    Returns:
+        The table.
+    """
+    output = output or weights.with_suffix(f".{split}.json")
+    model = load(weights, problem_file, data)
+    prepare_folder(output.parent)
+    samples = samples_of(model.problem, split)
+    result = evaluate(model, samples, batch_size=batch_size, device=device)
+    write_json(
+        output,
+        {**provenance(None, None), "weights": str(weights), "split": split, "data": fingerprint(samples), **result.to_json()},
+    )
+    shown = table({weights.stem: result}, columns({weights.stem: (model, result)}, {}), metrics=main_metrics(result))
+    return f"{shown}\n{steps(result, split)}\nerrors: {output}"
+
+
+def compare(
+    problem: Problem,
+    recipes: Mapping[str, Recipe],
+    *,
+    out: Path,
+    seed: int = 0,
+    weights: Mapping[str, Path] | None = None,
+    split: Split = "test",
+    batch_size: int = 64,
+    device: str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Trains or loads several families, and measures all of them on the same samples from the same starts.
+
+    Args:
+        problem: the problem.
+        recipes: the families by name; one that goes on where another one before it ended starts from its weights.
+        out: the folder for ``results.json``, ``ced.png``, ``steps.png``, the fits, and ``FAMILY.safetensors``.
+        seed: the seed of weights, batches, starts and augmentation.
+        weights: families that are loaded, not trained: name and file.
+        split: the part of the data to compare on: train, val or test.
+        batch_size: samples that are fitted at once.
+        device: cpu or cuda, for the evaluation.
+        resume: go on from the checkpoints in the folder.
+        overwrite: replace the results that are in the folder.
+        settings: the resolved settings, for ``results.json`` and the weights files.
+
+    Returns:
+        The table.
+    """
+    results = out / "results.json"
+    prepare_folder(out, None if resume or overwrite else results)
+    files = dict(weights or {})
+    if unknown := sorted(set(files) - set(recipes)):
+        raise DescentError(f"--weights: expected families among {', '.join(recipes)}, got {', '.join(unknown)}")
+    samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
+    models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
+    models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
+    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
+    histories: dict[str, dict[str, History]] = {}
+    for name, recipe in recipes.items():
+        if name in files:
+            continue
+        begun = next((other for other in histories if recipe.after(recipes[other])), None)
+        rest = recipe.after(recipes[begun]) if begun else recipe
+        tqdm.write(f"training {name}" + (f", from {begun}" if begun else ""), file=sys.stderr)
+        if begun:
+            models[name].load_state_dict(models[begun].state_dict())
+        fitted = logged(rest or recipe, out / name, resume=resume).fit(models[name], samples, held, seed=seed)
+        histories[name] = {**(histories[begun] if begun else {}), **fitted}
+        if main_rank():
+            save_model(models[name], out / f"{name}.safetensors", training={**origin, "family": name})
+    if not main_rank():
+        return ""
+    measured = {name: (models[name], evaluate(models[name], tested, batch_size=batch_size, device=device)) for name in recipes}
+    evaluations = {name: result for name, (_, result) in measured.items()}
+    seconds = {name: sum(history.seconds for history in trainers.values()) for name, trainers in histories.items()}
+    shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
+    write_json(
+        results,
+        {
+            **origin,
+            "split": split,
+            "families": {
+                name: {
+                    "weights": str(files.get(name, out / f"{name}.safetensors")),
+                    "parameters": size(models[name]),
+                    "training_seconds": seconds.get(name),
+                    "trainers": {key: asdict(history) for key, history in histories.get(name, {}).items()},
+                    **result.to_json(),
+                }
+                for name, result in evaluations.items()
+            },
+        },
+    )
+    save_figure(out / "ced.png", plot_ced(evaluations))
+    save_figure(out / "steps.png", plot_steps(evaluations))
+    fits = plot_fits(measured, tested)
+    if fits is not None:
+        faces = any(name_of(base, PROBLEMS) == "faces" for base in type(problem).__mro__)
+        save_figure(out / ("faces.png" if faces else "fits.png"), fits)
+    return f"{shown}\nresults: {out}"
+
+
+def align(
+    weights: Path,
+    image: Path,
+    box: tuple[float, float, float, float],
+    *,
+    output: Path | None = None,
+    problem_file: str | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> str:
+    """Finds the landmarks of one face in an image; writes the annotated image and a .pts file (1-based).
+
+    Args:
+        weights: the file that ``train`` or ``compare`` wrote, for a problem of faces.
+        image: the image file.
+        box: the box of a face detector: x0 y0 x1 y1 in pixels, the first pixel is 0 0.
+        output: the annotated image; by default IMAGE with the ending .aligned.png.
+        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        device: cpu or cuda.
+        overwrite: replace the files that are there.
+
+    Returns:
+        Where the landmarks and the annotated image are.
+    """
+    from .faces.aligner import Aligner, draw, write_landmarks
+
+    output = output or image.with_suffix(".aligned.png")
+    landmarks = output.with_suffix(".pts")
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
+        raise DescentError(f"--output {output}: expected a name that ends with .png, .jpg, .pdf or .svg")
+    for file in (output, landmarks):
+        prepare_folder(output.parent, None if overwrite else file, "give another --output, or --overwrite to replace it")
+    aligner = Aligner(load(weights, problem_file, None), device=device)
+    points = aligner(image, [box])
+    write_landmarks(landmarks, points[0])
+    figure = draw(image, points, aligner.problem.edges, [box])
+    atomic_write(output, lambda path: figure.savefig(path))
+    return f"landmarks: {landmarks}\nannotated image: {output}"
+
+
+def check(problem: Problem) -> tuple[str, bool]:
+    """Runs the public contract on a problem, its observation, and the model of every family.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        A list of what passes and what fails, and whether all that is required passes.
+    """
+    checks: dict[str, Callable[[], object]] = {
+        "problem": lambda: check_problem(problem),
+        "observation": lambda: check_observation(problem.observation(), problem),
+    }
+    for name, recipe in recipes_for(type(problem)).items():
+        checks[f"family {name}"] = lambda recipe=recipe: check_model(recipe.build(problem), untrained=True)  # type: ignore[misc]
+    lines, passed = [], True
+    for name, run in checks.items():
+        try:
+            report = str(run())
+        except ContractError as error:
+            report, passed = str(error.report), False
+        except DescentError as error:
+            report, passed = f"  FAIL  {error}", False
+        lines.append(f"{name}: {report}")
+    return "\n".join([*lines, "the contract holds" if passed else "the contract is broken"]), passed
