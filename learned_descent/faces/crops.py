@@ -35,7 +35,7 @@ def read_photo(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
         with Image.open(path) as photo:
             mode = photo.mode
             eight_bits = not mode.startswith(("I", "F"))
-            pixels = np.asarray(photo.convert("RGB") if eight_bits else photo)
+            pixels = np.array(photo.convert("RGB") if eight_bits else photo)
     except Exception as error:  # every decoder fails in its own way
         raise DescentError(f"{path}: the image does not decode ({error}); replace the file") from error
     if not eight_bits:

@@ -137,8 +137,9 @@ def read_faces(
             return str(error)
 
     with quiet_menpo(), ThreadPoolExecutor() as pool:
-        results = tqdm(pool.map(read, everything), "reading faces", len(names), unit="face", disable=not progress)
-        outcome = dict(zip(names, results))
+        results = pool.map(read, everything)
+        outcomes = list(tqdm(results, "reading faces", len(names), unit="face", disable=not progress))
+    outcome = dict(zip(names, outcomes))
     report = tuple(_account(part, [outcome[files.name] for files in faces]) for part, faces in found.items())
     _judge(root, report, skip_bad)
     usable = {name: face for name, face in outcome.items() if not isinstance(face, str)}

@@ -41,10 +41,12 @@ def find_faces(root: Path, part: str) -> list[FaceFiles]:
     """The faces below ``root / part``, in the order of their names; hidden files are passed over.
 
     Raises:
-        DescentError: if there is no such folder, or neither an image nor landmarks in it.
+        DescentError: if there is no such folder below the root, or neither an image nor landmarks in it.
     """
     if not root.is_dir():
         raise DescentError(f"root: there is no folder {root}; give the folder that holds the parts, as 300-W is laid out")
+    if Path(part).is_absolute() or ".." in Path(part).parts:
+        raise DescentError(f"parts: expected folders below {root}, relative to it, got {part!r}")
     folder = root / part
     if not folder.is_dir():
         holds = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir() and path.name != BOXES))
