@@ -1,0 +1,67 @@
+"""Options and fixtures of all tests; the shapes and types in the annotations of the package are checked while they run."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+
+def check(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The type checker of the tests: it looks when the function has returned, for what it refuses itself is its own error."""
+    if inspect.signature(function).return_annotation is Any:
+        return function  # the look before the call
+    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # a whole number is a float
+
+
+sys.modules["checker"] = ModuleType("checker")  # the hook imports it by name
+sys.modules["checker"].check = check  # type: ignore[attr-defined]
+install_import_hook("learned_descent", "checker.check")
+torch.set_num_threads(1)  # the workers share the machine
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where the tests run: cpu (default), cuda, cuda:1, ...")
+    parser.addoption("--dtype", default="float32", choices=["float32", "float64"], help="the precision of the tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    device = torch.device(config.getoption("--device"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError(f"--device {device}: PyTorch finds no CUDA device here")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("shared") and not SHARED.is_dir():
+        pytest.skip(f"needs the data in {SHARED}, which is not there")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return {"float32": torch.float32, "float64": torch.float64}[request.config.getoption("--dtype")]
+
+
+@pytest.fixture
+def generator(device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(0)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of data that a test marked ``shared`` reads."""
+    return SHARED

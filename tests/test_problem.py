@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from learned_descent import Problem
+from learned_descent.problem import LeastSquares
+
+from .toys import Line, Turn
+
+
+def test_a_problem_without_its_methods_is_abstract():
+    with pytest.raises(TypeError, match="abstract"):
+        Problem()
+    assert Problem.__abstractmethods__ == {"initial", "target", "observation", "data"}
+
+
+def test_defaults_are_those_of_a_vector_space(device, dtype, generator):
+    problem = Line(dtype).to(device)
+    batch = {name: value.to(device) for name, value in problem.data("train").items()}
+    x, target = problem.initial(batch, generator), problem.target(batch)
+    assert torch.equal(problem.local(x, target), target - x)
+    torch.testing.assert_close(problem.retract(x, problem.local(x, target)), target)
+    torch.testing.assert_close(problem.error(x, batch), torch.linalg.vector_norm(target - x, dim=1))
+    torch.testing.assert_close(problem.loss(x, batch), ((target - x) ** 2).mean(1))
+    assert problem.augment(batch, generator) is batch
+    assert torch.equal(problem.metrics(x, batch)["error"], problem.error(x, batch))
+    assert problem.settings() == {}
+
+
+def test_jacobian_is_the_derivative_along_retract():
+    problem = Turn()
+    batch = {name: value.double() for name, value in problem.data("test").items()}
+    x = problem.initial(batch, torch.Generator().manual_seed(0))
+    jacobian = problem.jacobian(x, batch)
+    step = 1e-6
+    for axis in range(jacobian.shape[2]):
+        delta = torch.zeros_like(problem.local(x, x))
+        delta[:, axis] = step
+        ahead, behind = (problem.residual(problem.retract(x, sign * delta), batch) for sign in (1, -1))
+        torch.testing.assert_close(jacobian[..., axis], (ahead - behind) / (2 * step), atol=1e-8, rtol=0)
+
+
+def test_jacobian_of_a_linear_residual_is_its_matrix(device, dtype):
+    problem = Line(dtype).to(device)
+    batch = {name: value.to(device) for name, value in problem.data("val").items()}
+    jacobian = problem.jacobian(problem.initial(batch), batch)
+    torch.testing.assert_close(jacobian, problem.matrix.expand(len(jacobian), 3, 2))
+    residual = problem.residual(problem.initial(batch), batch)
+    assert torch.equal(problem.weights(residual), torch.ones_like(residual))
+
+
+def test_least_squares_asks_for_the_residual():
+    assert LeastSquares.__abstractmethods__ == Problem.__abstractmethods__ | {"residual"}
