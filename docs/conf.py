@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING, Any
+
 import learned_descent
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "learned_descent"
 author = "The learned_descent developers"
@@ -45,3 +51,28 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#8a4500", "color-brand-content": "#8a4500"},
     "dark_css_variables": {"color-brand-primary": "#ffb86b", "color-brand-content": "#ffb86b"},
 }
+
+
+def _list_references(app: Sphinx, what: str, name: str, target: object, options: Any, lines: list[str]) -> None:
+    """Makes every entry of a section ``References`` an item of a list; one begins with the initials of an author."""
+    inside, previous = False, ""
+    for number, line in enumerate(lines):
+        inside = line.strip() == "References:" or (inside and (not line or line.startswith(" ")))
+        author = re.match(r"( +)([A-Z])\.(?=[ -])", line)
+        if inside and author and (previous.endswith((".", ")")) or previous == "References:"):
+            lines[number] = f"{author[1]}* {author[2]}\\.{line[author.end() :]}"
+        elif inside and line.strip() and previous:
+            lines[number] = f"  {line}" if line.strip() != "References:" else line
+        previous = line.strip()
+
+
+def _hide_arguments_of_module(
+    app: Sphinx, what: str, name: str, target: object, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Leaves out the arguments that an abstract class only has from ``torch.nn.Module``."""
+    return ("" if signature in ("(*args: Any, **kwargs: Any)", "(*args, **kwargs)") else signature), returned
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", _list_references, priority=400)
+    app.connect("autodoc-process-signature", _hide_arguments_of_module)

@@ -34,7 +34,7 @@ class Problem(nn.Module, ABC):
     """
 
     failure_above: float
-    """An error above this counts as a failure: the end of the CED curve and of the AUC, in the unit of :meth:`error`."""
+    """An error above this counts as a failure; the CED curve and the AUC end there. In the unit of :meth:`error`."""
 
     edges: ClassVar[Sequence[tuple[int, int]]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,9 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = f"import sys, learned_descent; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = Path(__file__).parent.parent / "docs" / "reference.md"
+    listed = {line.strip().rpartition(".")[2] for line in reference.read_text("utf-8").splitlines() if line.startswith("   ")}
+    assert set(learned_descent.__all__) <= listed
