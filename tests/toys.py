@@ -45,7 +45,7 @@ class Line(LeastSquares):
 
 
 class Turn(LeastSquares):
-    """A direction in the plane, seen by a compass: parameters on a manifold. ``x``: (B, 2) of length 1, updates (B, 1) in rad."""
+    """A direction in the plane, seen by a compass. ``x``: (B, 2) of length 1, updates: (B, 1) in rad."""
 
     failure_above = 0.05
 

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from learned_descent import MnemonicDescent
+from learned_descent.testing import check_model
+
+from ..toys import Turn
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru"])
+def test_untrained_returns_its_start(cell, device):
+    model = MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell)
+    assert not check_model(model, untrained=True, device=device).warnings
+
+
+def test_tanh_cell_is_that_of_the_paper():
+    model = MnemonicDescent.for_problem(Turn(), hidden=6)
+    features, state = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), torch.full((3, 6), 0.1)
+    cell = model.cell
+    wanted = torch.tanh(features @ cell.weight_ih.T + cell.bias_ih + state @ cell.weight_hh.T + cell.bias_hh)
+    delta, after = model.step(0, features, state)
+    torch.testing.assert_close(after, wanted)
+    torch.testing.assert_close(delta, model.update(wanted))
+
+
+def test_weights_are_shared_by_the_steps():
+    few, many = (MnemonicDescent.for_problem(Turn(), num_steps=steps, hidden=6) for steps in (1, 9))
+    assert sum(weight.numel() for weight in few.parameters()) == sum(weight.numel() for weight in many.parameters())
+
+
+def test_memory_starts_at_zero_and_has_the_dtype_of_x():
+    model = MnemonicDescent.for_problem(Turn(), hidden=6)
+    state = model.init_state(torch.ones(3, 2, dtype=torch.float64))
+    assert state.dtype == torch.float64
+    assert torch.equal(state, torch.zeros(3, 6, dtype=torch.float64))
+
+
+def test_settings():
+    assert MnemonicDescent.for_problem(Turn(), num_steps=2, hidden=6, cell="gru").settings() == {
+        "num_steps": 2,
+        "hidden": 6,
+        "cell": "gru",
+    }
