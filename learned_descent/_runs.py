@@ -52,6 +52,14 @@ def prepare_folder(
         raise DescentError(f"{result}: is there already: {way_out}")
 
 
+def check_measurement(batch_size: int, device: str) -> None:
+    """Refuses a batch without samples, and a device that this machine does not have."""
+    if batch_size < 1:
+        raise DescentError(f"--batch-size: expected 1 or more samples, got {batch_size}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DescentError("--device cuda: PyTorch finds no CUDA device on this machine; use --device cpu")
+
+
 def samples_of(problem: Problem, split: Split) -> Samples:
     """The samples of a split, of which there must be one at least."""
     samples = problem.data(split)

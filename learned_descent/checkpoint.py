@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +161,17 @@ def build_problem(description: Mapping[str, Any], *, path: str | Path = "weights
 
 
 def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
-    """A problem made with ``settings``; an error that says which of them it does not take."""
+    """A problem made with ``settings``, where a mapping may stand for an argument whose default is a dataclass.
+
+    Raises:
+        DescentError: if the problem does not take these settings.
+    """
+    arguments = dict(settings)
     try:
-        return problem(**settings)
+        for name, parameter in inspect.signature(problem).parameters.items():
+            if is_dataclass(parameter.default) and isinstance(arguments.get(name), Mapping):
+                arguments[name] = replace(parameter.default, **arguments[name])  # type: ignore[type-var]
+        return problem(**arguments)
     except TypeError as error:
         raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
 

@@ -37,8 +37,8 @@ Every command explains its options: learned-descent train PROBLEM --family F --h
 --config FILE.yaml gives any of them; --traceback shows where an error came from; --version.
 """
 
-_SHORT = {"--data": ("root", "--problem.root", ""), "--skip-bad": ("skip_bad", "--problem.skip_bad", "=true")}
-"""Short names of options of problems that have them: the argument of the problem, its option, and what follows it."""
+_SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad", "=true")}
+"""Short names of options, where the problem has them: the option, and what follows it."""
 
 
 _OWN: set[str | int] = {"directory", "resume"}
@@ -247,15 +247,28 @@ def _resolved(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 def _parsed(parser: ArgumentParser, cls: type[Problem], words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values of all options, and those that are worth keeping as settings."""
-    options = {action.dest for action in parser._actions}
-    for word, (name, option, value) in _SHORT.items():
-        if f"problem.{name}" in options:
-            words = [option + given.removeprefix(word) + value if given.split("=")[0] == word else given for given in words]
-    parsed: Namespace = parser.parse_args(words)
+    parsed: Namespace = parser.parse_args(_spelt(parser, words))
     hidden = {"config", "task", "out", "resume", "overwrite", "weights"}
     settings = {name: value for name, value in parsed.as_dict().items() if name not in hidden}
     values = parser.instantiate_classes(parsed).as_dict()
     return {"problem": configured(cls, {}), **values}, _storable(settings)
+
+
+def _spelt(parser: ArgumentParser, words: list[str]) -> list[str]:
+    """The words with short names written out, and ``--batch-size`` as ``--batch_size``."""
+    options = {option for action in parser._actions for option in action.option_strings}
+
+    def spelt(word: str) -> str:
+        name, equals, value = word.partition("=")
+        if name in options or not name.startswith("--"):
+            return word
+        long, implied = _SHORT.get(name, ("", ""))
+        if long in options:
+            return long + (equals + value or implied)
+        underscored = "--" + name[2:].replace("-", "_")
+        return (underscored if underscored in options else name) + equals + value
+
+    return [spelt(word) for word in words]
 
 
 def _storable(value: Any) -> Any:
@@ -268,6 +281,6 @@ def _storable(value: Any) -> Any:
 
 
 def _values(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
-    parsed: Namespace = parser.parse_args(words)
+    parsed: Namespace = parser.parse_args(_spelt(parser, words))
     parsed.pop("config", None)
     return dict(parsed.as_dict())

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ._check import DescentError
 from ._files import atomic_write, write_json
 from ._runs import (
+    check_measurement,
     columns,
     held_out_of,
     load,
@@ -107,7 +108,7 @@ def evaluate_weights(
     problem_file: str | None = None,
     split: Split = "test",
     batch_size: int = 64,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
     output: Path | None = None,
 ) -> str:
     """Measures a trained model on one part of the data, and writes the errors of every sample after every step.
@@ -124,6 +125,7 @@ def evaluate_weights(
     Returns:
         The table.
     """
+    check_measurement(batch_size, device)
     output = output or weights.with_suffix(f".{split}.json")
     model = load(weights, problem_file, data)
     prepare_folder(output.parent)
@@ -146,7 +148,7 @@ def compare(
     weights: Mapping[str, Path] | None = None,
     split: Split = "test",
     batch_size: int = 64,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
     resume: bool = False,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -169,6 +171,7 @@ def compare(
     Returns:
         The table.
     """
+    check_measurement(batch_size, device)
     results = out / "results.json"
     prepare_folder(out, None if resume or overwrite else results)
     files = dict(weights or {})
@@ -230,7 +233,7 @@ def align(
     *,
     output: Path | None = None,
     problem_file: str | None = None,
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
     overwrite: bool = False,
 ) -> str:
     """Finds the landmarks of one face in an image; writes the annotated image and a .pts file (1-based).
@@ -249,6 +252,7 @@ def align(
     """
     from .faces.aligner import Aligner, draw, write_landmarks
 
+    check_measurement(1, device)
     output = output or image.with_suffix(".aligned.png")
     landmarks = output.with_suffix(".pts")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):

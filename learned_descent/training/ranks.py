@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+
+from .._check import DescentError
 
 
 def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric:
@@ -16,7 +19,12 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
         accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: the number of devices; under ``torchrun`` its ``--nproc-per-node`` counts instead.
         precision: Fabric's name of the precision, such as ``"32-true"`` or ``"bf16-mixed"``.
+
+    Raises:
+        DescentError: if ``"cuda"`` is asked for where there is none.
     """
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise DescentError('accelerator="cuda": PyTorch finds no CUDA device on this machine; use "cpu" or "auto"')
     if dist.is_torchelastic_launched():
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
