@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Generator, Tensor
 
-from learned_descent.faces.schema import IBUG68
+from learned_descent.faces.datasets import FaceData, read_faces
+from learned_descent.faces.schema import IBUG68, LandmarkSchema
 
 NOISE = 0.04
 """Spread of the detector's centre and side, as a fraction of the side."""
@@ -129,3 +130,16 @@ def write_fake_300w(root: Path, parts: dict[str, int], seed: int = 0, size: int 
             else:
                 picture.save(root / f"{name}.jpg", quality=95)
     return root
+
+
+def read_fake_300w(
+    root: Path,
+    parts: tuple[str, ...] = ("afw",),
+    schema: LandmarkSchema = IBUG68,
+    *,
+    crop: int = 96,
+    boxes: Path | None = None,
+    skip_bad: bool = False,
+) -> FaceData:
+    """Reads what :func:`write_fake_300w` wrote, in small crops."""
+    return read_faces(root, parts, schema=schema, crop=crop, box_side=56, boxes=boxes, skip_bad=skip_bad, progress=False)
