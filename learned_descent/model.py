@@ -72,7 +72,7 @@ class DescentModel(nn.Module, ABC):
         """The settings that a stored model needs to be built again by ``for_problem``, as JSON."""
         return {"num_steps": self.num_steps}
 
-    @final
+    @final  # type: ignore[misc] # torch declares forward as a variable
     def forward(
         self,
         batch: Batch,
@@ -161,7 +161,7 @@ def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
     sample = (
         {name: value[:1] for name, value in data.items()}
         if isinstance(data, dict)
-        else {name: value.unsqueeze(0) for name, value in data[0].items()}  # type: ignore[index]
+        else {name: value.unsqueeze(0) for name, value in data[0].items()}  # type: ignore[index, union-attr]
     )
     x = problem.initial(sample)
     check_shape(x, "1 p", name=f"{type(problem).__name__}.initial of one sample")

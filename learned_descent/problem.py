@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class Problem(nn.Module, ABC):
     failure_above: float
     """An error above this counts as a failure; the CED curve and the AUC end there. In the unit of :meth:`error`."""
 
-    edges: ClassVar[Sequence[tuple[int, int]]] = ()
+    edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
 
     @abstractmethod
@@ -73,7 +73,8 @@ class Problem(nn.Module, ABC):
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The reported error per sample, in the unit of ``failure_above``; the length of the update left by default."""
-        return torch.linalg.vector_norm(self.local(x, self.target(batch)), dim=1)
+        length: Tensor = torch.linalg.vector_norm(self.local(x, self.target(batch)), dim=1)
+        return length
 
     def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
         """Every error worth reporting, by name (the name states the normaliser); the first one is :meth:`error`."""

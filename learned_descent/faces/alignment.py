@@ -100,7 +100,8 @@ class FaceAlignment(Problem):
 
     def points(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
         """The landmarks that ``x`` stands for, ``(column, row)`` in px of the crop."""
-        return x.unflatten(1, (-1, 2))
+        points: Tensor = x.unflatten(1, (-1, 2))
+        return points
 
     def observation(self) -> Observation:
         return DenseHOG(self.points)
@@ -121,7 +122,7 @@ class FaceAlignment(Problem):
         return chosen
 
     def faces(self, split: str) -> FaceData:
-        """The faces of the training parts (``"train"``) or of the testing parts (``"test"``), read once, with names and report."""
+        """The faces of the ``"train"`` parts or of the ``"test"`` parts, read once, with names and report."""
         if split not in self._faces:
             if self.root is None:
                 raise DescentError(
@@ -199,7 +200,7 @@ class FaceAlignment(Problem):
         for normaliser in ("inter_ocular", "inter_pupil", "box"):
             name = f"{count} points / {normaliser}"
             if name not in found:
-                found[name] = self._error(x, batch, normaliser, None)  # type: ignore[arg-type]
+                found[name] = self._error(x, batch, normaliser, None)
         return found
 
     def _error(self, x: Tensor, batch: Batch, normaliser: Normaliser, subset: str | None) -> Tensor:

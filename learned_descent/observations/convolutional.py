@@ -150,7 +150,8 @@ class ConvolutionalMap(ImageObservation):
             sample_patches(batch[f"map{level}"], centres / 2 ** (level + 1), self.size).flatten(2)
             for level in range(len(self.levels) - self.scales, len(self.levels))
         ]
-        return (self.embed(torch.cat(grids, 2)) + self.point_vectors).relu().flatten(1)
+        embedded: Tensor = self.embed(torch.cat(grids, 2)) + self.point_vectors
+        return embedded.relu().flatten(1)
 
     def settings(self) -> dict[str, Any]:
         names = ("num_points", "filters", "scales", "size", "embedding", "channels")

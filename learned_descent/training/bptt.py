@@ -123,7 +123,7 @@ class BackpropThroughTime(Trainer):
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
         objective: nn.Module = _Objective(model, weights, self.detach)
-        runner, optimizer = fabric.setup(torch.compile(objective) if self.compile else objective, optimizer)
+        runner, optimizer = fabric.setup(torch.compile(objective) if self.compile else objective, optimizer)  # type: ignore[arg-type]
         average = [parameter.detach().clone() for parameter in trained]
         every = self.validate_every or max(1, self.iterations // 20)
         history, best, start = History(), math.inf, 0
@@ -187,7 +187,7 @@ class BackpropThroughTime(Trainer):
                     best_weights = [parameter.clone() for parameter in average]
             record["seconds"] = history.seconds = time.perf_counter() - begun
             history.records.append(record)
-            progress.set_postfix(loss=f"{record['loss']:.4g}", **({"val": f"{record['val_error'][-1]:.4g}"} if val else {}))
+            progress.set_postfix({"loss": f"{record['loss']:.4g}"} | ({"val": f"{record['val_error'][-1]:.4g}"} if val else {}))
             total, since = torch.zeros_like(total), 0
             if checkpoint and fabric.is_global_zero:
                 state = {
