@@ -25,7 +25,7 @@ class Augmentation:
         contrast: log of the factor of the distance to the mean colour.
         brightness: grey values of 255.
         colour: log of the factor of each channel.
-        noise: largest standard deviation of Gaussian pixel noise, in grey values of 255.
+        noise: largest standard deviation of Gaussian noise of the brightness of each pixel, in grey values of 255.
         occlusion: the share of faces that lose one random rectangle to its mean colour.
 
     Example:
@@ -88,7 +88,7 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         warped = _occlude(warped, how.occlusion, generator)
     if how.noise > 0:
         strength = draw(how.noise, 1, 1, 1).abs()
-        warped = warped + strength * torch.randn(warped.shape, generator=generator, device=image.device)
+        warped = warped + strength * torch.randn(count, 1, side, side, generator=generator, device=image.device)
     to_photo = batch["to_photo"]
     return {
         **batch,

@@ -20,34 +20,38 @@ _TINY = 1e-3  # in units of a gradient: a black-to-white step over one pixel is 
 
 
 def gradients(images: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor]:
-    """Central differences ``(along columns, along rows)`` of the channel of largest magnitude, ``(B, 1, H, W)`` each."""
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    """Central differences ``(along columns, along rows)`` of the mean of the channels, ``(B, 1, H, W)`` each."""
+    padded = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
-    if images.shape[1] > 1:
-        strongest = (dx.square() + dy.square()).argmax(1, keepdim=True)
-        dx, dy = dx.gather(1, strongest), dy.gather(1, strongest)
     return dx, dy
 
 
 def orientation_maps(images: Float[Tensor, "B C H W"], orientations: int) -> Float[Tensor, "B O H W"]:
-    """Gradient magnitude shared out linearly between the two nearest of ``orientations`` directions of the full circle."""
+    """Gradient magnitude shared out among the directions of the full circle that are less than one bin away.
+
+    The share of a direction falls as the cosine of the angle to it, from one to zero a bin away: a linear map of the
+    gradient and its magnitude, cut at zero.
+    """
     dx, dy = gradients(images)
     magnitude = (dx.square() + dy.square() + 1e-12).sqrt()
-    position = torch.atan2(dy, dx) * (orientations / (2 * math.pi))
-    bins = torch.arange(orientations, device=images.device, dtype=images.dtype).view(1, -1, 1, 1)
-    distance = (position - bins + orientations / 2).remainder(orientations) - orientations / 2
-    return magnitude * (1 - distance.abs()).clamp(min=0)
+    angles = torch.arange(orientations, device=images.device, dtype=images.dtype) * (2 * math.pi / orientations)
+    edge = math.cos(2 * math.pi / max(orientations, 4))
+    weights = torch.stack([angles.cos(), angles.sin(), torch.full_like(angles, -edge)], 1) / (1 - edge)
+    stacked = torch.cat([dx, dy, magnitude], 1).flatten(2)
+    return (weights @ stacked).relu().unflatten(2, images.shape[-2:])
 
 
 def pool_cells(maps: Float[Tensor, "B C H W"], cell: int, stride: int) -> Float[Tensor, "B C h w"]:
-    """Sums over cells with triangular weights two cells wide, at every ``stride``-th pixel beginning with the first."""
-    weights = 1 - (torch.arange(2 * cell - 1, device=maps.device, dtype=maps.dtype) - (cell - 1)).abs() / cell
-    kernel = (weights / weights.sum()).expand(maps.shape[1], 1, 1, -1)
-    pad = cell - 1
-    maps = F.conv2d(F.pad(maps, (pad, pad, 0, 0), mode="replicate"), kernel, stride=(1, stride), groups=maps.shape[1])
-    maps = F.pad(maps, (0, 0, pad, pad), mode="replicate")
-    return F.conv2d(maps, kernel.transpose(2, 3), stride=(stride, 1), groups=maps.shape[1])
+    """Means over cells with triangular weights two cells wide, centred at every ``stride``-th pixel from the first."""
+
+    def weights(length: int) -> Tensor:
+        pixels = torch.arange(length, device=maps.device)
+        distance = (pixels[None, :] - pixels[::stride, None]).abs()
+        near = (1 - distance.to(maps.dtype) / cell).clamp(min=0)
+        return near / near.sum(1, keepdim=True)
+
+    return weights(maps.shape[2]) @ (maps @ weights(maps.shape[3]).T)
 
 
 class _Descriptors(ImageObservation):
