@@ -108,7 +108,7 @@ class Recipe:
             >>> RECIPES["mdm"].after(RECIPES["sdm"]) is None
             True
         """
-        if self.ridge is None or self.bptt is None or replace(self, bptt=None) != replace(other, bptt=None) or other.bptt:
+        if self.ridge is None or self.bptt is None or other.bptt is not None or replace(other, bptt=self.bptt) != self:
             return None
         return replace(self, ridge=None)
 

@@ -1,0 +1,233 @@
+"""Weights files: what goes in comes back, and what is no such file is refused with one clear message."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent
+from learned_descent._files import save_state
+from learned_descent.checkpoint import describe, load_model, load_weights, read_description, save_model
+from learned_descent.observations import ConvolutionalPatches, DenseHOG, Patches, Residual
+from learned_descent.problems import Analytic
+from tests.toys import Line, Turn
+
+
+class Photo(Line):
+    """Points in an image: two parameters are one point."""
+
+    def data(self, split):
+        return {**super().data(split), "image": torch.zeros(self.count, 1, 16, 16, dtype=torch.uint8)}
+
+    def observation(self):
+        return Patches(lambda x: x.unflatten(1, (-1, 2)), size=2)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.safetensors"
+
+
+def shaken(model: DescentModel) -> DescentModel:
+    """The model with other than fresh weights."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) / 100
+    return model
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Changes entries of the description, given by their path: ``model__name="x"``."""
+    with safe_open(path, "pt") as file:
+        description = json.loads(file.metadata()["learned_descent"])
+    for where, value in changes.items():
+        *outer, last = where.split("__")
+        part = description
+        for name in outer:
+            part = part[name]
+        part[last] = value
+    save_file(load_file(path), path, {"learned_descent": json.dumps(description)})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Cascade.for_problem(Analytic("cube"), num_steps=3, hidden=5, bias=False),
+        MnemonicDescent.for_problem(Analytic("erf"), hidden=5, cell="gru"),
+        Cascade.for_problem(Analytic("sin", dtype=torch.float64)).double(),
+    ],
+    ids=["mlp", "gru", "float64"],
+)
+def test_a_model_comes_back_bit_by_bit(model: DescentModel, path: Path):
+    shaken(model)
+    save_model(model, path, training={"seed": 3})
+    loaded = load_model(path)
+    batch = model.problem.data("test")
+    assert describe(loaded) == describe(model)
+    assert not loaded.training
+    assert torch.equal(loaded(batch, detach="state").xs, model(batch, detach="state").xs)
+    assert loaded(batch).xs.dtype == model(batch).xs.dtype
+    assert read_description(path)["training"] == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    "eyes",
+    [
+        lambda points: DenseHOG(points, cell=2),
+        lambda points: Frozen(ConvolutionalPatches(points, size=10, filters=2, channels=1)),
+        lambda points: Concat(Patches(points, size=3), Frozen(DenseHOG(points, cell=2))),
+    ],
+    ids=["built-in", "frozen", "concat"],
+)
+def test_image_observations_are_rebuilt_around_the_points_of_the_problem(eyes: Any, path: Path):
+    problem = Photo()
+    model = shaken(Cascade.for_problem(problem, observation=eyes(lambda x: x.unflatten(1, (-1, 2))), num_steps=2))
+    save_model(model, path)
+    loaded = load_model(path, problem=Photo())
+    batch = {**problem.data("test"), "image": torch.arange(24 * 256).view(24, 1, 16, 16) % 251}
+    assert describe(loaded) == describe(model)
+    assert torch.equal(loaded(batch, detach="state").xs, model(batch, detach="state").xs)
+
+
+def test_the_buffers_of_the_problem_come_from_the_file(path: Path):
+    problem = Line()
+    problem.matrix.mul_(3)
+    save_model(Cascade.for_problem(problem), path)
+    assert torch.equal(load_model(path, problem=Line()).problem.matrix, problem.matrix)
+
+
+def test_a_file_never_imports_code(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_model(Cascade.for_problem(Analytic("sin")), path)
+    for change in ({"problem__name": "evil:Problem"}, {"model__name": "evil:Model"}, {"observation__name": "evil:Eyes"}):
+        save_model(Cascade.for_problem(Analytic("sin")), path)
+        edit(path, **change)
+        with pytest.raises(DescentError, match="evil"):
+            load_model(path)
+
+
+def test_a_problem_that_is_not_built_in_is_asked_for(path: Path):
+    save_model(Cascade.for_problem(Turn()), path)
+    with pytest.raises(DescentError, match=r"made for the problem Turn, which is not built in: .*--problem-file file.py:Turn"):
+        load_model(path)
+    with pytest.raises(DescentError, match=r"model.safetensors: made for the problem Turn, got Line"):
+        load_model(path, problem=Line())
+    assert isinstance(load_model(path, problem=Turn()).problem, Turn)
+
+
+def test_an_observation_that_is_not_built_in_must_be_the_problems_own(path: Path):
+    problem = Line()
+    save_model(Cascade.for_problem(problem, observation=Residual(lambda x: x @ problem.matrix.T, "y", "tanh")), path)
+    with pytest.raises(
+        DescentError, match=r"the observation Residual .*tanh.* is not built in, and Line.observation\(\) gives"
+    ):
+        load_model(path, problem=Line())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "expected format 1, got 2"),
+        ({"model__settings__hidden": 7}, "the weights do not fit the model"),
+        ({"model__settings__num_steps": 2}, "the weights do not fit the model"),
+        ({"model__settings__colour": 7}, "could not use it: TypeError.*colour"),
+        ({"model": None}, "expected the description of a model"),
+        ({"problem__settings__function": "tan"}, "function: expected one of"),
+        ({"problem__settings__colour": 1}, "Analytic: cannot be made with the settings .*colour"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_description_that_does_not_fit_is_refused(path: Path, change: dict[str, Any], message: str):
+    save_model(Cascade.for_problem(Analytic("sin")), path)
+    edit(path, **change)
+    with pytest.raises(DescentError, match=rf"model.safetensors: .*{message}"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
+def test_tensors_are_strict(path: Path, change: str):
+    save_model(Cascade.for_problem(Analytic("sin")), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    if change == "missing":
+        del tensors["stages.0.weight"]
+    else:
+        tensors["more" if change == "unknown" else "stages.0.weight"] = torch.zeros(3)
+    save_file(tensors, path, metadata)
+    with pytest.raises(DescentError, match=r"(?s)the weights do not fit the model.*(stages.0.weight|more)"):
+        load_model(path)
+
+
+def test_files_of_other_kinds_are_refused(path: Path):
+    with pytest.raises(DescentError, match="expected a weights file, found nothing there"):
+        load_model(path)
+    with pytest.raises(DescentError, match="expected a weights file, found a folder there"):
+        load_model(path.parent)
+    path.write_bytes(b"PK\x03\x04 a pickle")
+    with pytest.raises(DescentError, match=r"expected a safetensors file, could not read it .* truncated or foreign"):
+        load_model(path)
+    save_file({"weight": torch.zeros(1)}, path)
+    with pytest.raises(DescentError, match="expected a model of learned_descent, got a safetensors file of another program"):
+        load_model(path)
+    save_state(path, {"iteration": 3})
+    with pytest.raises(DescentError, match=r"the state of a training, not a model: give model.safetensors"):
+        load_model(path)
+    save_file({"weight": torch.zeros(1)}, path, {"learned_descent": "{"})
+    with pytest.raises(DescentError, match="expected a description as JSON in the metadata"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9, 0.999])
+def test_a_truncated_file_is_refused(path: Path, share: float):
+    save_model(MnemonicDescent.for_problem(Analytic("sin"), hidden=32), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DescentError, match=r"could not read it .* truncated or foreign"):
+        load_model(path)
+
+
+def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(path: Path):
+    model = Cascade.for_problem(Analytic("sin"))
+    save_model(model, path)
+    content = path.read_bytes()
+    with pytest.raises(DescentError, match="expected JSON"):
+        save_model(model, path, training={"seed": object()})
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_model_of_another_class_is_refused(path: Path):
+    class Still(DescentModel):
+        def init_state(self, x):
+            return None
+
+        def step(self, k, features, state):
+            return torch.zeros_like(features), None
+
+    problem = Analytic("sin")
+    with pytest.raises(DescentError, match=r"expected one of the built-in models cascade, mnemonic, got .*Still"):
+        save_model(Still(problem, problem.observation(), 1), path)
+
+
+def test_weights_move_into_a_model_of_the_same_kind_only(path: Path):
+    stored = shaken(Cascade.for_problem(Line()))
+    save_model(stored, path)
+    other = Line()
+    other.matrix.mul_(2)
+    model = Cascade.for_problem(other)
+    load_weights(model, path)
+    assert torch.equal(model.stages[2].weight, stored.stages[2].weight)
+    assert torch.equal(model.problem.matrix, other.matrix)
+    assert not torch.equal(model.problem.matrix, stored.problem.matrix)
+    with pytest.raises(DescentError, match=r"expected the model .*'num_steps': 2.*, the file holds .*'num_steps': 4"):
+        load_weights(Cascade.for_problem(Line(), num_steps=2), path)
+    with pytest.raises(DescentError, match=r"expected the observation .*tanh"):
+        load_weights(Cascade.for_problem(Line(), observation=Residual(lambda x: x @ Line().matrix.T, "y", "tanh")), path)

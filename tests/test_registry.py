@@ -1,0 +1,142 @@
+"""Names of problems and families, and what a user hears when one is wrong."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from learned_descent import Cascade, DescentError, DescentModel, ImageObservation, Problem, registry
+from learned_descent.problems import Analytic
+from learned_descent.registry import (
+    MODELS,
+    OBSERVATIONS,
+    PROBLEMS,
+    builtin_class,
+    name_of,
+    recipe_for,
+    recipes_for,
+    resolve_problem,
+)
+
+TOY = """
+from learned_descent.problems import Analytic
+from learned_descent import Problem
+
+class Toy(Problem):
+    failure_above = 1.0
+    def data(self, split): ...
+    def initial(self, batch, generator=None): ...
+    def target(self, batch): ...
+    def observation(self): ...
+
+class Half(Problem):
+    failure_above = 1.0
+    def data(self, split): ...
+
+number = 3
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    (tmp_path / "toy_problem.py").write_text(TOY)
+    return tmp_path / "toy_problem.py"
+
+
+@pytest.mark.parametrize(
+    ("table", "base"),
+    [(PROBLEMS, Problem), (OBSERVATIONS, ImageObservation), (MODELS, DescentModel)],
+    ids=["problem", "eyes", "model"],
+)
+def test_every_built_in_name_leads_to_a_class_and_back(table: dict[str, str], base: type):
+    for name in table:
+        cls = builtin_class(name, table, "name")
+        assert issubclass(cls, base)
+        assert name_of(cls, table) == name
+
+
+def test_a_class_of_a_file(toy: Path):
+    cls = resolve_problem(f"{toy}:Toy")
+    assert issubclass(cls, Problem)
+    assert name_of(cls, PROBLEMS) == "custom:Toy"
+    assert list(recipes_for(cls)) == ["sdm", "joint", "mdm"]
+
+
+def test_a_class_of_a_module():
+    assert resolve_problem("learned_descent.problems.analytic:Analytic") is Analytic
+
+
+def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
+    plugin = EntryPoint("theirs", "learned_descent.problems.analytic:Analytic", registry.ENTRY_POINTS)
+    broken = EntryPoint("broken", "learned_descent.nothing:Analytic", registry.ENTRY_POINTS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [plugin, broken] if group == registry.ENTRY_POINTS else [])
+    assert resolve_problem("theirs") is Analytic
+    with pytest.raises(
+        DescentError, match=r"problem 'broken': loading learned_descent.nothing:Analytic failed with ModuleNotFound"
+    ):
+        resolve_problem("broken")
+    with pytest.raises(
+        DescentError, match=r"problem 'cats': expected one of analytic, broken, faces, theirs, or package.module:Class"
+    ):
+        resolve_problem("cats")
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        (":Missing", r"toy_problem.py: expected a class 'Missing'; it holds the problems Toy, Half"),
+        ("", r"name the class too, as in .*toy_problem.py:Toy; it holds the problems Toy, Half"),
+        (":number", r"expected a subclass of learned_descent.Problem, got 3"),
+        (":Half", r"Half is abstract: define initial, observation, target"),
+    ],
+)
+def test_a_file_without_the_class(toy: Path, ending: str, message: str):
+    with pytest.raises(DescentError, match=message):
+        resolve_problem(f"{toy}{ending}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\nclass Toy(:\n", r"broken.py:2: syntax error: .*: class Toy\(:"),
+        ("\n\nimport nothing_like_this\n", r"broken.py:3: running the file failed with ModuleNotFoundError: No module named"),
+        ("def f():\n    return 1 / 0\nf()\n", r"broken.py:2: running the file failed with ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_that_does_not_run(tmp_path: Path, text: str, message: str):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(DescentError, match=message):
+        resolve_problem(f"{tmp_path / 'broken.py'}:Toy")
+    assert "broken" not in sys.modules
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    with pytest.raises(DescentError, match=r"gone.py: expected a Python file, found nothing there"):
+        resolve_problem(f"{tmp_path / 'gone.py'}:Toy")
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(DescentError, match=r"folder.py: expected a Python file, found a folder there"):
+        resolve_problem(f"{tmp_path / 'folder.py'}:Toy")
+
+
+def test_a_module_that_is_not_there():
+    with pytest.raises(DescentError, match=r"No module named 'nothing'; install it, put it on PYTHONPATH, or name the file"):
+        resolve_problem("nothing.here:Toy")
+
+
+def test_a_file_does_not_hide_a_module_of_the_same_name(tmp_path: Path):
+    import json
+
+    (tmp_path / "json.py").write_text(TOY)
+    assert resolve_problem(f"{tmp_path / 'json.py'}:Toy").__name__ == "Toy"
+    assert sys.modules["json"] is json
+
+
+def test_unknown_names():
+    with pytest.raises(DescentError, match="family 'cnn': expected one of sdm, joint, mdm"):
+        recipe_for(Analytic, "cnn")
+    with pytest.raises(DescentError, match="model 'os:system': expected one of cascade, mnemonic"):
+        builtin_class("os:system", MODELS, "model")
+    assert name_of(Cascade, PROBLEMS) == "custom:Cascade"
