@@ -66,9 +66,8 @@ class SequentialRidge(Trainer):
     devices: int = 1
 
     def __post_init__(self) -> None:
-        for ridge in self._candidates():
-            if not 0 <= ridge < float("inf"):
-                raise DescentError(f"ridge: expected a number >= 0 or several, got {self.ridge}")
+        if not self._candidates() or not all(0 <= ridge < float("inf") for ridge in self._candidates()):
+            raise DescentError(f"ridge: expected a number >= 0 or several, got {self.ridge}")
         for name in ("repeats", "passes", "batch_size"):
             if getattr(self, name) < 1:
                 raise DescentError(f"{name}: expected 1 or more, got {getattr(self, name)}")
@@ -186,6 +185,7 @@ class NormalEquations:
         self.sum_updates = torch.zeros(like.shape[1], **wide)  # type: ignore[call-overload]
         self.scalars = torch.zeros(2, **wide)  # type: ignore[call-overload]  # rows, sum of squared updates
         self.block = block
+        self.rounding = torch.finfo(like.dtype).eps
         self._pending: list[tuple[Tensor, Tensor]] = []
         self._rows = 0
 
@@ -221,6 +221,7 @@ class NormalEquations:
         for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
             setattr(self, name, _summed(fabric, getattr(self, name)))
         (count, square), size = self.scalars.tolist(), len(self.gram)
+        least = max(self.rounding * self.gram.diagonal().mean().item(), 1e-100)  # where nothing but rounding is left to see
         if bias:  # centre the rows
             mean_features, mean_updates = self.sum_features / count, self.sum_updates / count
             self.gram.addr_(self.sum_features, mean_features, alpha=-1)
@@ -229,7 +230,7 @@ class NormalEquations:
         diagonal = self.gram.diagonal().clone()
         solutions = []
         for ridge in candidates:
-            penalty = ridge * diagonal.mean()
+            penalty = ridge * diagonal.mean() + (least if ridge else 0)
             self.gram.diagonal().copy_(diagonal + penalty)
             factor, info = torch.linalg.cholesky_ex(self.gram, upper=True)
             pivots = factor.diagonal()

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from learned_descent import DescentError
+from learned_descent._files import load_state
+from learned_descent.training.ranks import launch
+
+from . import two_ranks
+
+
+@pytest.mark.slow
+def test_two_data_parallel_ranks_equal_one(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", two_ranks.__file__]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([*command, str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found, wanted = load_state(tmp_path / "two"), two_ranks.train()
+    assert found["world"] == 2
+    assert found["weights"].keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(
+            found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_is_refused_where_there_is_none():
+    with pytest.raises(DescentError, match='accelerator="cuda": PyTorch finds no CUDA device'):
+        launch("cuda", 1)
