@@ -39,7 +39,8 @@ def orientation_maps(images: Float[Tensor, "B C H W"], orientations: int) -> Flo
     edge = math.cos(2 * math.pi / max(orientations, 4))
     weights = torch.stack([angles.cos(), angles.sin(), torch.full_like(angles, -edge)], 1) / (1 - edge)
     stacked = torch.cat([dx, dy, magnitude], 1).flatten(2)
-    return (weights @ stacked).relu().unflatten(2, images.shape[-2:])
+    maps: Tensor = (weights @ stacked).relu().unflatten(2, images.shape[-2:])
+    return maps
 
 
 def pool_cells(maps: Float[Tensor, "B C H W"], cell: int, stride: int) -> Float[Tensor, "B C h w"]:
