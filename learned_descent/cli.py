@@ -225,11 +225,11 @@ def _add_recipe(parser: ArgumentParser, recipe: Recipe, prefix: str = "") -> Non
     parser.add_method_arguments(recipe.model, "for_problem", f"{prefix}model", skip={"problem", "observation"})
     defaults = {f"{prefix}model.{name}": value for name, value in recipe.options.items()}
     if recipe.observation is not None:
-        parser.add_class_arguments(recipe.observation, f"{prefix}observation", skip={"points", "image"}, instantiate=False)
+        parser.add_class_arguments(recipe.observation, f"{prefix}observation", skip={"points", "image"})
         defaults |= {f"{prefix}observation.{name}": value for name, value in recipe.observation_options.items()}
     for name, trainer in (("ridge", recipe.ridge), ("bptt", recipe.bptt)):
         if trainer is not None:
-            parser.add_class_arguments(type(trainer), f"{prefix}{name}", skip=_OWN, instantiate=False)
+            parser.add_class_arguments(type(trainer), f"{prefix}{name}", skip=_OWN)
             defaults |= {f"{prefix}{name}.{key}": value for key, value in vars(trainer).items() if key not in _OWN}
     parser.set_defaults(defaults)
 
@@ -250,8 +250,9 @@ def _parsed(parser: ArgumentParser, cls: type[Problem], words: list[str]) -> tup
     parsed: Namespace = parser.parse_args(_spelt(parser, words))
     hidden = {"config", "task", "out", "resume", "overwrite", "weights"}
     settings = {name: value for name, value in parsed.as_dict().items() if name not in hidden}
-    values = parser.instantiate_classes(parsed).as_dict()
-    return {"problem": configured(cls, {}), **values}, _storable(settings)
+    values = dict(parsed.as_dict())
+    values["problem"] = configured(cls, values.get("problem", {}))
+    return values, _storable(settings)
 
 
 def _spelt(parser: ArgumentParser, words: list[str]) -> list[str]:

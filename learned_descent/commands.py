@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -229,7 +229,7 @@ def compare(
 def align(
     weights: Path,
     image: Path,
-    box: tuple[float, float, float, float],
+    box: Sequence[float],
     *,
     output: Path | None = None,
     problem_file: str | None = None,
