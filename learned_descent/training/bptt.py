@@ -21,7 +21,7 @@ from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, m
 from ..model import DescentModel, Detach
 from ..problem import Batch
 from .ranks import launch
-from .trainer import History, Trainer
+from .trainer import History, Trainer, check_identity
 
 
 @final
@@ -83,14 +83,19 @@ class BackpropThroughTime(Trainer):
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "devices"):
-            if getattr(self, name) < 1:
-                raise DescentError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        for name, ok in (("lr", self.lr > 0), ("ema", 0 <= self.ema < 1), ("warmup", 0 <= self.warmup < 1)):
+        for name, ok, wanted in (
+            ("iterations", self.iterations >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("devices", self.devices >= 1, "1 or more"),
+            ("validate_every", self.validate_every >= 0, "0 or more"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("lr", self.lr > 0, "a positive number"),
+            ("clip", self.clip is None or self.clip > 0, "a positive number or None"),
+            ("ema", 0 <= self.ema < 1, "a share in [0, 1)"),
+            ("warmup", 0 <= self.warmup < 1, "a share in [0, 1)"),
+        ):
             if not ok:
-                raise DescentError(
-                    f"{name}: expected a {'positive number' if name == 'lr' else 'share in [0, 1)'}, got {getattr(self, name)}"
-                )
+                raise DescentError(f"{name}: expected {wanted}, got {getattr(self, name)}")
         if self.resume and self.directory is None:
             raise DescentError("resume: expected a directory that holds the checkpoint, got directory=None")
 
@@ -136,7 +141,7 @@ class BackpropThroughTime(Trainer):
         checkpoint = Path(self.directory, "checkpoint.safetensors") if self.directory else None
         if self.resume and checkpoint and checkpoint.exists():
             state = load_state(checkpoint)
-            _check_identity(checkpoint, state["identity"], identity)
+            check_identity(checkpoint, state["identity"], identity)
             start, best, best_weights = state["iteration"], state["best"], state["best_weights"]
             history = History(state["records"], state["seconds"], state["best_step"])
             optimizer.load_state_dict(state["optimizer"])
@@ -144,22 +149,15 @@ class BackpropThroughTime(Trainer):
                 for value, target in zip(values, targets):
                     target.data.copy_(value)
         generator = Generator(fabric.device)
-        sampler = RandomBatches(
-            count,
-            self.batch_size,
-            seed=seed,
-            start=start,
-            stop=self.iterations,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
-        )
+        rank, world = fabric.global_rank, fabric.world_size
+        sampler = RandomBatches(count, self.batch_size, seed=seed, start=start, stop=self.iterations, rank=rank, world=world)
         begun, total, since = time.perf_counter() - history.seconds, torch.zeros((), device=fabric.device), 0
-        progress = tqdm(total=self.iterations, initial=start, desc="bptt", unit="it", disable=fabric.global_rank > 0)
+        progress = tqdm(total=self.iterations, initial=start, desc="bptt", unit="it", disable=rank > 0)
         model.train()
         for iteration, (indices, batch) in enumerate(training_batches(train, sampler, fabric.device), start):
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(iteration)
-            generator.manual_seed(mix(seed, iteration, fabric.global_rank))
+            generator.manual_seed(mix(seed, iteration, rank))
             batch = model.problem.augment(batch, generator)
             losses = runner(batch, generator)
             if not losses.isfinite().all():
@@ -249,14 +247,3 @@ def _swapped(parameters: list[nn.Parameter], values: list[Tensor]) -> Iterator[N
     finally:
         for parameter, data in zip(parameters, kept):
             parameter.data = data
-
-
-def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    found["settings"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()}
-    for name, value in {**wanted["settings"], "seed": wanted["seed"], "data": wanted["data"]}.items():
-        stored = found["settings"].get(name, found.get(name))
-        if stored != value:
-            raise DescentError(
-                f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this training has {value!r}; give the "
-                "settings of the checkpoint, or another directory"
-            )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._check import DescentError
 from .._files import atomic_write
 from ..data import Samples
 from ..model import DescentModel
@@ -63,3 +64,15 @@ class Trainer(ABC):
         Returns:
             What happened, for plots and logs.
         """
+
+
+def check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuses to go on from the checkpoint at ``path`` if it was made with other ``settings``, ``seed`` or ``data``."""
+    found["settings"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()}
+    for name, value in {**wanted["settings"], "seed": wanted["seed"], "data": wanted["data"]}.items():
+        stored = found["settings"].get(name, found.get(name))
+        if stored != value:
+            raise DescentError(
+                f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this training has {value!r}; give the "
+                "settings of the checkpoint, or another directory"
+            )
