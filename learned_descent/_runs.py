@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from . import __version__
 from ._check import DescentError
 from ._files import atomic_write
-from .checkpoint import build_problem, configured, load_model, read_description
+from .checkpoint import configured, load_model, problem_class, read_description
 from .data import Samples, batches, num_samples
 from .evaluation import Evaluation
 from .model import DescentModel
@@ -77,14 +77,20 @@ def held_out_of(problem: Problem) -> Samples | None:
     return samples if count else None
 
 
-def load(weights: Path, problem_file: str | None, data: str | None) -> DescentModel:
-    """A stored model, on the problem that the user names or, if it is built in, the one that the file names."""
+def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None) -> Problem:
+    """The problem of a stored model: the class that the user names or, if it is built in, the one that the file names.
+
+    Args:
+        weights: the file, which gives the settings.
+        problem_file: the name of the problem.
+        changes: settings to replace; a mapping replaces entries of a mapping.
+    """
     description = read_description(weights)
-    changes = {} if data is None else {"root": data}
-    if problem_file is None:
-        return load_model(weights, problem=build_problem(description, path=weights, **changes))
-    settings = {**description["problem"]["settings"], **changes}
-    return load_model(weights, problem=configured(resolve_problem(problem_file), settings))
+    cls = problem_class(description, path=weights) if problem_file is None else resolve_problem(problem_file)
+    settings = dict(description["problem"]["settings"])
+    for name, value in (changes or {}).items():
+        settings[name] = {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
+    return configured(cls, settings)
 
 
 def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:

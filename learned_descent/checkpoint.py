@@ -92,7 +92,7 @@ def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentMo
     description, tensors = _read(Path(path))
     try:
         if problem is None:
-            problem = build_problem(description, path=path)
+            problem = configured(problem_class(description, path=path), description["problem"]["settings"])
         _check_problem(problem, description, path)
         observation = _build_observation(description["observation"], problem)
         spec = description["model"]
@@ -140,16 +140,15 @@ def read_description(path: str | Path) -> dict[str, Any]:
     return _read(Path(path), tensors=False)[0]
 
 
-def build_problem(description: Mapping[str, Any], *, path: str | Path = "weights", **changes: Any) -> Problem:
-    """The built-in problem that a weights file describes.
+def problem_class(description: Mapping[str, Any], *, path: str | Path = "weights") -> type[Problem]:
+    """The class of the built-in problem that a weights file describes.
 
     Args:
         description: what :func:`read_description` returned.
         path: the file, for messages.
-        **changes: arguments of the problem's constructor that replace the stored ones, such as the folder of the data.
 
     Raises:
-        DescentError: if the problem is not a built-in one, or does not take these arguments.
+        DescentError: if the problem is not a built-in one.
     """
     name = description["problem"]["name"]
     if name not in PROBLEMS:
@@ -157,7 +156,8 @@ def build_problem(description: Mapping[str, Any], *, path: str | Path = "weights
             f"{path}: made for the problem {_plain(name)}, which is not built in: give the problem (problem=..., or on "
             f"the command line --problem-file file.py:{_plain(name)})"
         )
-    return configured(builtin_class(name, PROBLEMS, "problem"), {**description["problem"]["settings"], **changes})
+    cls: type[Problem] = builtin_class(name, PROBLEMS, "problem")
+    return cls
 
 
 def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:

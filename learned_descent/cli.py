@@ -16,7 +16,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from . import __version__, commands
 from ._check import DescentError
-from .checkpoint import configured
+from ._runs import problem_of
+from .checkpoint import configured, problem_class, read_description
 from .problem import Problem
 from .recipe import Recipe
 from .registry import PROBLEMS, recipe_for, recipes_for, resolve_problem
@@ -132,8 +133,19 @@ def _compare(words: list[str]) -> int:
 
 
 def _evaluate(words: list[str]) -> int:
-    parser = _parser("evaluate WEIGHTS", commands.evaluate_weights, set())
-    print(commands.evaluate_weights(**_values(parser, words)))
+    parser = _parser("evaluate WEIGHTS", commands.evaluate_weights, {"problem"})
+    light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    light.add_argument("--problem-file", "--problem_file")
+    named = light.parse_known_args(words)[0].problem_file
+    if not words or words[0].startswith("-"):
+        _values(parser, words)  # shows the help, or says what is missing
+        raise DescentError("expected a weights file right after the command")
+    weights = Path(words[0])
+    cls = resolve_problem(named) if named else problem_class(read_description(weights), path=weights)
+    _add_problem(parser, cls)
+    given = _values(parser, words, defaults=False)
+    problem = problem_of(weights, named, given.pop("problem", {}))
+    print(commands.evaluate_weights(**given, problem=problem))
     return 0
 
 
@@ -281,7 +293,7 @@ def _storable(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _values(parser: ArgumentParser, words: list[str]) -> dict[str, Any]:
-    parsed: Namespace = parser.parse_args(_spelt(parser, words))
+def _values(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -> dict[str, Any]:
+    parsed: Namespace = parser.parse_args(_spelt(parser, words), defaults=defaults)
     parsed.pop("config", None)
     return dict(parsed.as_dict())

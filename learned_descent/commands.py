@@ -18,19 +18,19 @@ from ._runs import (
     check_measurement,
     columns,
     held_out_of,
-    load,
     load_for,
     logged,
     main_metrics,
     main_rank,
     prepare_folder,
+    problem_of,
     provenance,
     samples_of,
     save_figure,
     size,
     steps,
 )
-from .checkpoint import load_weights, save_model
+from .checkpoint import load_model, load_weights, save_model
 from .data import fingerprint
 from .evaluation import evaluate, table
 from .model import DescentModel
@@ -104,7 +104,7 @@ def train(
 def evaluate_weights(
     weights: Path,
     *,
-    data: str | None = None,
+    problem: Problem | None = None,
     problem_file: str | None = None,
     split: Split = "test",
     batch_size: int = 64,
@@ -115,7 +115,7 @@ def evaluate_weights(
 
     Args:
         weights: the file that ``train`` or ``compare`` wrote.
-        data: the folder of the data, for a problem that reads one.
+        problem: the problem; by default it is made as the file says.
         problem_file: the problem, file.py:Class, where it is not a built-in one.
         split: the part of the data: train, val or test.
         batch_size: samples that are fitted at once.
@@ -127,7 +127,7 @@ def evaluate_weights(
     """
     check_measurement(batch_size, device)
     output = output or weights.with_suffix(f".{split}.json")
-    model = load(weights, problem_file, data)
+    model = load_model(weights, problem=problem or problem_of(weights, problem_file))
     prepare_folder(output.parent)
     samples = samples_of(model.problem, split)
     result = evaluate(model, samples, batch_size=batch_size, device=device)
@@ -259,7 +259,7 @@ def align(
         raise DescentError(f"--output {output}: expected a name that ends with .png, .jpg, .pdf or .svg")
     for file in (output, landmarks):
         prepare_folder(output.parent, None if overwrite else file, "give another --output, or --overwrite to replace it")
-    aligner = Aligner(load(weights, problem_file, None), device=device)
+    aligner = Aligner(load_model(weights, problem=problem_of(weights, problem_file)), device=device)
     points = aligner(image, [box])
     write_landmarks(landmarks, points[0])
     figure = draw(image, points, aligner.problem.edges, [box])

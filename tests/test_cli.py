@@ -189,7 +189,7 @@ def test_joint_starts_from_a_given_sdm(run: Run, refused: Callable[[str], str], 
     assert "expected the model" in refused(f"train {dot} --family mdm --out x --init sdm/model.safetensors {QUICK}")
 
 
-def test_evaluate_prints_a_table_and_writes_every_error(run: Run, dot: str):
+def test_evaluate_prints_a_table_and_writes_every_error(run: Run, refused: Callable[[str], str], dot: str):
     assert run(f"train {dot} --family sdm --out runs --ridge.ridge 0.1")[0] == 0
     code, out, err = run(f"evaluate runs/model.safetensors --problem-file {dot} --data there --batch-size 5")
     assert code == 0, err
@@ -199,6 +199,11 @@ def test_evaluate_prints_a_table_and_writes_every_error(run: Run, dot: str):
     assert len(stored["errors"]["error"]) == 5
     assert len(stored["errors"]["error"][0]) == 12
     assert (stored["split"], stored["versions"]["learned_descent"]) == ("test", __version__)
+    assert "made for the problem Dot, which is not built in" in refused("evaluate runs/model.safetensors")
+    line = f"evaluate runs/model.safetensors --problem-file {dot}"
+    assert 'Parser key "split"' in refused(f"{line} --split best")
+    assert "nowhere: no such folder" in refused(f"{line} --data nowhere")
+    assert "unrecognized arguments: --colour" in refused(f"{line} --colour 3")
 
 
 def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, dot: str):
@@ -310,7 +315,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("compare DOT --families sdm --batch-size 0 --out x", "--batch-size: expected 1 or more samples, got 0"),
         ("evaluate gone.safetensors", "gone.safetensors: expected a weights file, found nothing there"),
         ("evaluate dot_problem.py", "dot_problem.py: expected a safetensors file"),
-        ("evaluate dot_problem.py --split best", "split"),
+        ("evaluate --split test", "arguments are required: weights"),
     ],
 )
 def test_a_mistake_gets_one_message_and_exit_code_2(refused: Callable[[str], str], dot: str, line: str, message: str):

@@ -16,6 +16,7 @@ from learned_descent.checkpoint import load_model, save_model
 from learned_descent.cli import main
 from learned_descent.faces.aligner import Aligner, draw, write_landmarks
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.crops import read_photo
 from learned_descent.faces.files import quiet_menpo, read_landmarks
 from learned_descent.observations import Patches
 from learned_descent.problems import Analytic
@@ -51,8 +52,7 @@ def test_an_untrained_model_puts_the_mean_shape_into_the_box_of_the_photo(model:
     for found, (x0, y0, x1, y1) in zip(points, boxes):
         wanted = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2]) + max(x1 - x0, y1 - y0) * model.problem.mean_shape
         torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
-    pixels = np.asarray(Image.open(photo))
-    assert torch.equal(Aligner(model)(pixels, boxes), points)
+    assert torch.equal(Aligner(model)(read_photo(photo), boxes), points)
 
 
 def test_a_face_does_not_depend_on_the_others(model: Cascade, photo: Path):
@@ -124,7 +124,8 @@ def test_align_writes_the_picture_and_the_landmarks(weights: Path, photo: Path, 
     code, out, err = align(f"{weights} {photo} --box 30 20 110 90", capsys)
     assert code == 0, err
     assert f"landmarks: {photo.with_name('photo.aligned.pts')}" in out
-    assert Image.open(photo.with_name("photo.aligned.png")).size == (600, 450)
+    with Image.open(photo.with_name("photo.aligned.png")) as drawn:
+        assert drawn.size == (600, 450)
     wanted = Aligner(load_model(weights))(photo, [BOX])[0]
     np.testing.assert_allclose(_read(photo.with_name("photo.aligned.pts")), wanted, atol=1e-3)
     code, _, err = align(f"{weights} {photo} --box 30 20 110 90", capsys)
