@@ -165,12 +165,11 @@ def expect_rows_alone(function: Callable[[Batch, Tensor], Tensor], batch: Batch,
 
 
 def expect_settings(settings: Mapping[str, Any], constructor: Callable[..., object] | None = None) -> None:
-    """Fails the clause unless ``settings`` survive JSON and are arguments of ``constructor``."""
+    """Fails the clause unless JSON can hold ``settings`` and they are arguments of ``constructor``."""
     try:
-        same = json.loads(json.dumps(settings)) == settings
-    except TypeError as error:
+        json.dumps(settings)
+    except (TypeError, ValueError) as error:
         raise DescentError(f"settings(): expected what JSON can hold, got {settings} ({error})") from error
-    expect(same, f"settings(): {settings} is not the same after a round trip through JSON; use lists, texts and numbers")
     if constructor is not None:
         try:
             inspect.signature(constructor).bind(**settings)

@@ -140,7 +140,7 @@ class FaceAlignment(Problem):
         return self._faces[split]
 
     def _is_held_out(self, name: str) -> bool:
-        photo = re.sub(r"_\d+$", "", name)  # the faces of one photo stay together
+        photo = re.sub(r"(?<=\d)_\d+$", "", name)  # the faces of one photo stay together: 134212_1, 134212_2
         return mix(*photo.encode()) % 1000 < 1000 * self.val_fraction
 
     def _learn_starts(self, batch: Batch) -> None:

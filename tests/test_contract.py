@@ -1,0 +1,98 @@
+"""The public contract on every problem and observation that is shipped, under every family."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from examples.new_problem import Blobs
+from learned_descent import Cascade, Concat, DescentModel, Frozen, MnemonicDescent, Observation, Problem
+from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
+from learned_descent.problems import Analytic
+from learned_descent.testing import check_model, check_observation, check_problem
+
+from .faces.fake300w import write_fake_300w
+from .toys import Line, Turn
+
+PROBLEMS = ["sin", "cube", "erf", "exp", "sin_erf", "blobs", "faces", "line", "turn"]
+
+FAMILIES: dict[str, Callable[..., DescentModel]] = {
+    "linear": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=2, **eyes),
+    "mlp": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=2, hidden=4, **eyes),
+    "tanh": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=2, hidden=4, **eyes),
+    "gru": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=2, hidden=4, cell="gru", **eyes),
+}
+
+
+def sizes(problem: Problem) -> dict[str, int]:
+    return {"channels": problem.data("train")["image"].shape[1]}
+
+
+EYES: dict[str, Callable[[Problem], Observation]] = {
+    "patches": lambda problem: Patches(problem.observation().points),
+    "hog": lambda problem: DenseHOG(problem.observation().points),
+    "sift": lambda problem: DenseSIFT(problem.observation().points),
+    "convolutional-patches": lambda problem: ConvolutionalPatches(problem.observation().points, size=14, **sizes(problem)),
+    "convolutional-map": lambda problem: ConvolutionalMap(
+        problem.observation().points, num_points=len(problem.data("train")["points"][0]), **sizes(problem)
+    ),
+    "frozen": lambda problem: Frozen(problem.observation()),
+    "concat": lambda problem: Concat(problem.observation(), Patches(problem.observation().points)),
+}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_fake_300w(tmp_path_factory.mktemp("faces"), {"afw": 24, "helen/testset": 4}, size=96)
+
+
+@pytest.fixture
+def make(faces, dtype) -> Callable[[str], Problem]:
+    """Builds a problem by its name in :data:`PROBLEMS`."""
+
+    def build(name: str) -> Problem:
+        if name == "faces":
+            return FaceAlignment(str(faces), train=["afw"], test=["helen/testset"], crop=64, box_side=40, val_fraction=0.25)
+        builders = {"blobs": Blobs, "line": lambda: Line(dtype), "turn": Turn}
+        problem = builders[name]() if name in builders else Analytic(name, dtype=dtype)
+        problem.data = functools.cache(problem.data)
+        return problem
+
+    return build
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_problem(make, name, device):
+    assert not check_problem(make(name), device=device).failures
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_own_observation(make, name, device):
+    problem = make(name)
+    assert not check_observation(problem.observation(), problem, device=device).failures
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_family(make, name, family, device):
+    problem = make(name)
+    dtype = problem.initial(problem.data("train")).dtype
+    assert not check_model(FAMILIES[family](problem).to(dtype), untrained=True, device=device).failures
+
+
+@pytest.mark.parametrize("eyes", EYES)
+@pytest.mark.parametrize("name", ["blobs", "faces"])
+def test_image_observation(make, name, eyes, device):
+    problem = make(name)
+    problem.data("train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        observation = EYES[eyes](problem)
+    assert not check_observation(observation, problem, device=device).failures
+    model = FAMILIES["tanh"](problem, observation=observation)
+    assert not check_model(model, untrained=True, device=device).failures
