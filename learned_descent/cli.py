@@ -29,7 +29,7 @@ usage: learned-descent COMMAND ...
 commands:
   train PROBLEM --family F --out DIR   train one family
   evaluate WEIGHTS                     measure a trained model
-  compare PROBLEM --out DIR            train or load several families and compare them
+  compare PROBLEM [--out DIR]          train or load several families and compare them
   align WEIGHTS IMAGE --box X0 Y0 X1 Y1  find the landmarks of a face in an image
   check PROBLEM                        check that a problem keeps the contract
 
@@ -106,7 +106,7 @@ def _train(words: list[str]) -> int:
 
 
 def _compare(words: list[str]) -> int:
-    parser = _parser("compare PROBLEM --out DIR", commands.compare, {"problem", "recipes", "settings", "weights"})
+    parser = _parser("compare PROBLEM", commands.compare, {"problem", "recipes", "settings", "weights"})
     parser.add_argument("--families", nargs="+", metavar="F", help="the families (default: all of the problem)")
     parser.add_argument("--weights", nargs="+", default=[], metavar="F=FILE", help="families that are loaded, not trained")
     task, choice = _chosen(parser, words)

@@ -143,7 +143,7 @@ def compare(
     problem: Problem,
     recipes: Mapping[str, Recipe],
     *,
-    out: Path,
+    out: Path = Path("runs/compare"),
     seed: int = 0,
     weights: Mapping[str, Path] | None = None,
     split: Split = "test",
