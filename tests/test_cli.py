@@ -225,12 +225,10 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert (stored["seed"], set(stored["versions"])) == (0, {"python", "torch", "numpy", "learned_descent"})
     assert stored["settings"]["mdm"]["model"]["hidden"] == 6
 
-    code, out, err = run(
-        f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors --out two"
-    )
+    code, out, err = run(f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors")
     assert code == 0, err
     assert "training" not in err + out
-    again = json.loads(Path("two/results.json").read_text())["families"]
+    again = json.loads(Path("runs/compare/results.json").read_text())["families"]
     assert again["mdm"]["errors"] == families["mdm"]["errors"]
 
 
