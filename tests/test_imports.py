@@ -1,0 +1,114 @@
+"""The direction of imports, read from the sources, and the size of the files."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "learned_descent"
+
+LAYERS = [
+    {"_check", "_files", "_text"},
+    {"problem", "observation"},
+    {"model"},
+    {"models", "observations", "data"},
+    {"training", "evaluation", "_ced", "solvers", "plots"},
+    {"recipe"},
+    {"problems", "faces"},
+    {"registry", "checkpoint", "testing", "_contract"},
+    {"_runs", "commands"},
+    {"cli", "__main__"},
+]
+"""Lowest first: a module imports from its own layer and from those below."""
+
+LAZY = {"faces", "problems"}
+"""What is imported by name through the registry, and by commands inside a function; nobody else imports it."""
+
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def unit(path: Path) -> str:
+    """The module or subpackage directly below the package that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path, *, everywhere: bool = True) -> set[str]:
+    """The units of the package that a file imports, but for type checking; ``everywhere`` also inside functions."""
+    tree = ast.parse(path.read_text())
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            skipped.update(inner for statement in node.body for inner in ast.walk(statement))
+        if not everywhere and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            skipped.update(ast.walk(node))
+    depth = len(path.relative_to(PACKAGE).parts)  # dots that lead to the package
+    units: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        names: list[list[str]] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            home = node.module.split(".") if node.module else []
+            if node.level == 0:
+                names = [[*home, alias.name] for alias in node.names]
+            else:
+                parts = ["learned_descent", *path.relative_to(PACKAGE).parts[: depth - node.level], *home]
+                names = [[*parts, alias.name] for alias in node.names]
+        units.update(name[1] for name in names if name[0] == "learned_descent" and len(name) > 1)
+    return units - {"__version__"}
+
+
+def layer(name: str) -> int:
+    found = [index for index, names in enumerate(LAYERS) if name in names]
+    assert len(found) == 1, f"{name} is in no layer of this test: add it"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = unit(path)
+    upwards = {name for name in imported(path) if layer(name) > layer(own)}
+    assert not upwards, f"{own} imports {sorted(upwards)} from a layer above"
+
+
+def test_there_are_no_cycles():
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        graph.setdefault(unit(path), set()).update(imported(path) - {unit(path)})
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert order.index("problem") < order.index("model") < order.index("cli")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_faces_and_problems_are_imported_by_name_only(path):
+    own = unit(path)
+    if own not in LAZY:
+        allowed_in_functions = LAZY if own == "commands" else set()
+        assert not imported(path) & LAZY - allowed_in_functions
+    assert not imported(path, everywhere=False) & LAZY - {own}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= (250 if path.name == "bptt.py" else 300)
+
+
+def test_the_reader_sees_every_kind_of_import(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    folder = tmp_path / "training"
+    folder.mkdir()
+    file = folder / "some.py"
+    file.write_text(
+        "import torch\nimport learned_descent.plots\nfrom learned_descent import cli\nfrom .trainer import Trainer\n"
+        "from ..model import State\nfrom .. import registry\n"
+        "if TYPE_CHECKING:\n    from ..faces import schema\n"
+        "def later():\n    from ..problems.analytic import Analytic\n"
+    )
+    assert imported(file) == {"plots", "cli", "training", "model", "registry", "problems"}
+    assert imported(file, everywhere=False) == {"plots", "cli", "training", "model", "registry"}
