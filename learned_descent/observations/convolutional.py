@@ -133,7 +133,8 @@ class ConvolutionalMap(ImageObservation):
             nn.Sequential(_convolution(inputs, outputs, 2, 1), nn.ReLU(), _convolution(outputs, outputs, 1, 1), nn.ReLU())
             for inputs, outputs in zip((channels, *self.filters), self.filters)
         )
-        self.embed = nn.Linear(size * size * sum(self.filters[-scales:]), embedding)
+        sampled = self.filters[-scales:]
+        self.embed = nn.ModuleList(nn.Linear(size * size * filters, embedding, bias=False) for filters in sampled)
         self.point_vectors = nn.Parameter(torch.zeros(num_points, embedding))
 
     def prepare(self, batch: Batch) -> Batch:
@@ -145,13 +146,10 @@ class ConvolutionalMap(ImageObservation):
         return prepared
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        centres = self.points(x)
-        grids = [
-            sample_patches(batch[f"map{level}"], centres / 2 ** (level + 1), self.size).flatten(2)
-            for level in range(len(self.levels) - self.scales, len(self.levels))
-        ]
-        embedded: Tensor = self.embed(torch.cat(grids, 2)) + self.point_vectors
-        return embedded.relu().flatten(1)
+        centres, total = self.points(x), self.point_vectors
+        for level, embed in enumerate(self.embed, len(self.levels) - self.scales):
+            total = total + embed(sample_patches(batch[f"map{level}"], centres / 2 ** (level + 1), self.size).flatten(2))
+        return total.relu().flatten(1)
 
     def settings(self) -> dict[str, Any]:
         names = ("num_points", "filters", "scales", "size", "embedding", "channels")

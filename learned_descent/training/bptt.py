@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -20,6 +18,7 @@ from .._files import load_state, save_state
 from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
 from ..model import DescentModel, Detach
 from ..problem import Batch
+from .average import MovingAverage
 from .ranks import launch
 from .trainer import History, Trainer, check_identity
 
@@ -100,7 +99,9 @@ class BackpropThroughTime(Trainer):
             raise DescentError("resume: expected a directory that holds the checkpoint, got directory=None")
 
     def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
-        """Trains ``model`` in place and leaves the best validated weights in it, or the last where there is no validation.
+        """Trains ``model`` in place; the best validated weights stay, or the last ones where there is no validation.
+
+        The weights that it starts from take part, so a training never ends worse on ``val`` than it began.
 
         Args:
             model: the model; its problem's buffers stay as they are.
@@ -109,8 +110,8 @@ class BackpropThroughTime(Trainer):
             seed: the seed of batches, starts and augmentation.
 
         Returns:
-            One record per validation: ``iteration``, mean ``loss`` since the last, ``lr``, ``seconds`` and ``val_error``,
-            the mean error at the start and after each step.
+            One record per validation: ``iteration``, mean ``loss`` since the last (none before the first iteration), ``lr``,
+            ``seconds`` and ``val_error``, the mean error at the start and after each step.
 
         Raises:
             DescentError: if a sample or a loss is not finite, ``step_weights`` has another length than the steps, or a
@@ -129,7 +130,7 @@ class BackpropThroughTime(Trainer):
         optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
         objective: nn.Module = _Objective(model, weights, self.detach)
         runner, optimizer = fabric.setup(torch.compile(objective) if self.compile else objective, optimizer)  # type: ignore[arg-type]
-        average = [parameter.detach().clone() for parameter in trained]
+        average = MovingAverage(trained, self.ema)
         every = self.validate_every or max(1, self.iterations // 20)
         history, best, start = History(), math.inf, 0
         best_weights: list[Tensor] | None = None
@@ -145,7 +146,7 @@ class BackpropThroughTime(Trainer):
             start, best, best_weights = state["iteration"], state["best"], state["best_weights"]
             history = History(state["records"], state["seconds"], state["best_step"])
             optimizer.load_state_dict(state["optimizer"])
-            for values, targets in ((state["weights"], trained), (state["average"], average)):
+            for values, targets in ((state["weights"], trained), (state["average"], average.values)):
                 for value, target in zip(values, targets):
                     target.data.copy_(value)
         generator = Generator(fabric.device)
@@ -153,6 +154,23 @@ class BackpropThroughTime(Trainer):
         sampler = RandomBatches(count, self.batch_size, seed=seed, start=start, stop=self.iterations, rank=rank, world=world)
         begun, total, since = time.perf_counter() - history.seconds, torch.zeros((), device=fabric.device), 0
         progress = tqdm(total=self.iterations, initial=start, desc="bptt", unit="it", disable=rank > 0)
+
+        def note(iteration: int, loss: float | None) -> None:
+            nonlocal best, best_weights
+            record: dict[str, Any] = {"iteration": iteration, "loss": loss, "lr": self._rate(max(0, iteration - 1))}
+            if val is not None:
+                with average.in_place():
+                    record["val_error"] = self._validate(fabric, model, val)
+                if record["val_error"][-1] < best:
+                    best, history.best_step = record["val_error"][-1], iteration
+                    best_weights = [parameter.clone() for parameter in average.values]
+                progress.set_postfix(loss=loss, val=record["val_error"][-1])
+            record["seconds"] = history.seconds = time.perf_counter() - begun
+            history.records.append(record)
+            model.train()
+
+        if start == 0 and val is not None:
+            note(0, None)  # what a training started from may stay the best
         model.train()
         for iteration, (indices, batch) in enumerate(training_batches(train, sampler, fabric.device), start):
             for group in optimizer.param_groups:
@@ -169,34 +187,23 @@ class BackpropThroughTime(Trainer):
                 fabric.clip_gradients(runner, optimizer, max_norm=self.clip, error_if_nonfinite=False)
             optimizer.step()
             optimizer.zero_grad()
-            decay = min(self.ema, (1 + iteration) / (10 + iteration))
-            torch._foreach_lerp_(average, [parameter.detach() for parameter in trained], 1 - decay)
+            average.update(iteration)
             total, since = total + losses.detach().mean(), since + 1
             progress.update()
             if (iteration + 1) % every and iteration + 1 < self.iterations:
                 continue
-            record: dict[str, Any] = {"iteration": iteration + 1, "loss": total.item() / since, "lr": self._rate(iteration)}
-            if val is not None:
-                with _swapped(trained, average):
-                    record["val_error"] = self._validate(fabric, model, val)
-                model.train()
-                if record["val_error"][-1] < best:
-                    best, history.best_step = record["val_error"][-1], iteration + 1
-                    best_weights = [parameter.clone() for parameter in average]
-            record["seconds"] = history.seconds = time.perf_counter() - begun
-            history.records.append(record)
-            progress.set_postfix({"loss": f"{record['loss']:.4g}"} | ({"val": f"{record['val_error'][-1]:.4g}"} if val else {}))
+            note(iteration + 1, total.item() / since)
             total, since = torch.zeros_like(total), 0
             if checkpoint and fabric.is_global_zero:
                 state = {
                     "identity": identity, "iteration": iteration + 1, "best": best, "best_step": history.best_step,
                     "best_weights": best_weights, "records": history.records, "seconds": history.seconds,
-                    "optimizer": optimizer.state_dict(), "weights": trained, "average": average,
+                    "optimizer": optimizer.state_dict(), "weights": trained, "average": average.values,
                 }  # fmt: skip
                 save_state(checkpoint, state)
                 history.write_csv(checkpoint.with_name("log.csv"))
         progress.close()
-        for parameter, value in zip(trained, average if best_weights is None else best_weights):
+        for parameter, value in zip(trained, average.values if best_weights is None else best_weights):
             parameter.data.copy_(value)
         model.eval()
         return history
@@ -234,16 +241,3 @@ class _Objective(nn.Module):
         xs = self.model(batch, detach=self.detach, generator=generator).xs[1:]
         problem = self.model.problem
         return torch.stack([weight * problem.loss(x, batch) for weight, x in zip(self.weights, xs)]).sum(0)
-
-
-@contextmanager
-def _swapped(parameters: list[nn.Parameter], values: list[Tensor]) -> Iterator[None]:
-    """The parameters hold ``values`` inside the block."""
-    kept = [parameter.data for parameter in parameters]
-    for parameter, value in zip(parameters, values):
-        parameter.data = value
-    try:
-        yield
-    finally:
-        for parameter, data in zip(parameters, kept):
-            parameter.data = data

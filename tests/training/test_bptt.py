@@ -107,7 +107,7 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop):
     assert found.best_step == wanted.best_step
     for record, other in zip(found.records, wanted.records):
         assert {**record, "seconds": 0} == {**other, "seconds": 0}
-    assert len(found.records) == len(wanted.records) == 6
+    assert len(found.records) == len(wanted.records) == 7
     ends = [load_state(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken")]
     for name in ("weights", "average", "best_weights"):
         assert all(torch.equal(one, other) for one, other in zip(*(end[name] for end in ends)))

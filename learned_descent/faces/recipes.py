@@ -1,0 +1,34 @@
+"""The families on faces: eyes and trainings that were chosen on held-out training faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..models import Cascade, MnemonicDescent
+from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT
+from ..recipe import Recipe
+from ..training import BackpropThroughTime, SequentialRidge
+from .schema import IBUG68
+
+_CASCADE = {"num_steps": 4}
+_DESCRIPTOR = {"cell": 8, "cells": 3}
+_RIDGE = SequentialRidge(ridge=10.0, repeats=4, passes=2)
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE),
+    "joint": Recipe(
+        Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE,
+        bptt=BackpropThroughTime(iterations=1000, batch_size=32, lr=1e-5, weight_decay=0.0),
+    ),
+    "mdm": Recipe(
+        MnemonicDescent, {"num_steps": 4, "hidden": 512},
+        ConvolutionalMap, {"num_points": IBUG68.num_points, "filters": (24, 48, 96), "scales": 2},
+        bptt=BackpropThroughTime(iterations=8000, batch_size=32, precision="bf16-mixed"),
+    ),
+    "mdm-paper": Recipe(
+        MnemonicDescent, {"num_steps": 4, "hidden": 512, "cell": "tanh"},
+        ConvolutionalPatches, {"size": 30},
+        bptt=BackpropThroughTime(iterations=100_000, batch_size=60, ema=0.9999, precision="bf16-mixed"),
+    ),
+}  # fmt: skip
+"""The families of :class:`~learned_descent.faces.alignment.FaceAlignment`; ``mdm-paper`` is the network of the paper."""
