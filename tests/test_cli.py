@@ -122,7 +122,9 @@ def test_train_writes_weights_settings_and_history(run: Run, dot: str):
     assert len(errors) == 3
     assert errors[-1] < errors[0]
     assert list(history["trainers"]) == ["ridge", "bptt"]
-    assert [len(record["val_error"]) for record in history["trainers"]["bptt"]["records"]] == [3] * 4
+    assert [len(record["val_error"]) for record in history["trainers"]["bptt"]["records"]] == [
+        3
+    ] * 5  # one before the first iteration
     assert history["seconds"] > 0
     assert history["data"]["train"]
     assert read_description("runs/joint/model.safetensors")["training"]["settings"] == settings

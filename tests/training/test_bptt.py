@@ -162,10 +162,10 @@ def test_log_holds_every_validation(tmp_path):
     )
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["iteration"]) for row in rows] == [4, 8, 12, 16, 20]
+    assert [int(row["iteration"]) for row in rows] == [0, 4, 8, 12, 16, 20]
     for row, record in zip(rows, history.records):
         assert [float(row[f"val_error_{step}"]) for step in range(4)] == record["val_error"]
-        assert float(row["loss"]) == record["loss"]
+        assert row["loss"] == ("" if record["loss"] is None else str(record["loss"]))
 
 
 def test_validation_is_the_mean_error_after_every_step_of_the_averaged_weights():
@@ -185,6 +185,16 @@ def test_the_best_validated_weights_are_kept():
     assert min(lasts) < lasts[-1], "the learning rate is so large that the last weights are not the best"
     with torch.no_grad():
         assert problem.error(model(val).final, val).mean().item() == pytest.approx(min(lasts), rel=1e-5)
+
+
+def test_a_training_never_ends_worse_than_it_began():
+    problem = Turn()
+    model, val = recurrent(problem), problem.data("val")
+    trainer(iterations=60).fit(model, problem.data("train"), val)
+    before = weights(model)
+    history = trainer(iterations=3, lr=5.0, warmup=0, ema=0).fit(model, problem.data("train"), val)
+    assert history.best_step == 0
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters()))
 
 
 def test_without_validation_the_last_weights_are_kept():
