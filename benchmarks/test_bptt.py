@@ -1,0 +1,120 @@
+"""What back-propagation through time costs beyond the convolutions and linear layers that it cannot do without."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor, nn
+
+from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.recipes import RECIPES
+from learned_descent.model import DescentModel
+
+from .conftest import random_faces
+
+ROUNDS = 9
+
+
+def layers_of(model: DescentModel, run: Callable[[], Any]) -> list[tuple[nn.Module, tuple[int, ...]]]:
+    """Every convolution, linear layer and recurrent cell that ``run`` calls, with the shape of its input, in order."""
+    calls: list[tuple[nn.Module, tuple[int, ...]]] = []
+    kinds = (nn.Conv2d, nn.Linear, nn.RNNCell)
+    hooks = [
+        module.register_forward_pre_hook(lambda module, args: calls.append((module, tuple(args[0].shape))))
+        for module in model.modules()
+        if isinstance(module, kinds)
+    ]
+    with torch.no_grad():
+        run()
+    for hook in hooks:
+        hook.remove()
+    return calls
+
+
+def bare(calls: list[tuple[nn.Module, tuple[int, ...]]], device: torch.device) -> Callable[[], None]:
+    """The same layers on random inputs of the same shapes, forward and backward, and nothing between them."""
+    inputs = [torch.randn(shape, device=device) for _, shape in calls]
+    for number, ((module, _), value) in enumerate(zip(calls, inputs)):
+        if isinstance(module, nn.Conv2d):
+            inputs[number] = value.contiguous(memory_format=torch.channels_last)
+        inputs[number].requires_grad_(value.shape[1] != 3)  # an image needs no gradient
+
+    def run() -> None:
+        outputs: list[Tensor] = []
+        for (module, _), value in zip(calls, inputs):
+            if isinstance(module, nn.RNNCell):
+                state = value.new_zeros(len(value), module.hidden_size).requires_grad_()
+                outputs += [
+                    F.linear(value, module.weight_ih, module.bias_ih),
+                    F.linear(state, module.weight_hh, module.bias_hh),
+                ]
+            else:
+                outputs.append(module(value))
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+    return run
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("family", "batch_size"), [("mdm", 32), ("mdm-paper", 8)])
+def test_a_step_against_its_bare_layers(
+    benchmark: BenchmarkFixture,
+    facts: dict[str, Any],
+    faces: FaceAlignment,
+    device: torch.device,
+    family: str,
+    batch_size: int,
+    precision: str,
+) -> None:
+    torch.manual_seed(0)
+    batch = random_faces(faces, batch_size, device)
+    faces.data = lambda split: batch  # type: ignore[method-assign]
+    model = RECIPES[family].build(faces).to(device)
+    generator = torch.Generator(device).manual_seed(0)
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+    def step() -> None:
+        with autocast():
+            xs = model(batch, generator=generator).xs[1:]
+            loss = torch.stack([faces.loss(x, batch).mean() for x in xs]).sum()
+        loss.backward()
+        model.zero_grad()
+
+    layers = bare(layers_of(model, lambda: model(batch)), device)
+
+    def without() -> None:
+        with autocast():
+            layers()
+        model.zero_grad()
+
+    def timed(run: Callable[[], None]) -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for run in (step, without):
+        run()
+    ratios, seconds = [], []
+    for _ in range(ROUNDS):  # in turns, so that a busy machine slows both
+        seconds.append(timed(step))
+        ratios.append(seconds[-1] / timed(without))
+    benchmark.extra_info.update(
+        facts, batch=batch_size, steps=model.num_steps, precision=precision, over_bare_layers=statistics.median(ratios)
+    )
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)
+    print(f"\n{family} {precision}: {1e3 * statistics.median(seconds) / batch_size:.2f} ms per face, "
+          f"{statistics.median(ratios):.2f} times its bare layers")  # fmt: skip
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
