@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from examples.new_problem import Blobs
-from learned_descent import Cascade, Concat, DescentModel, Frozen, MnemonicDescent, Observation, Problem
+from learned_descent import Cascade, Concat, DescentModel, Frozen, MnemonicDescent, Observation, Problem, ShapeError
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
 from learned_descent.problems import Analytic
@@ -96,3 +96,10 @@ def test_image_observation(make, name, eyes, device):
     assert not check_observation(observation, problem, device=device).failures
     model = FAMILIES["tanh"](problem, observation=observation)
     assert not check_model(model, untrained=True, device=device).failures
+
+
+@pytest.mark.parametrize("eyes", [ConvolutionalPatches, functools.partial(ConvolutionalMap, num_points=5)])
+def test_images_of_other_channels_are_refused(eyes):
+    observation = eyes(lambda x: x.unflatten(1, (-1, 2)), channels=3)
+    with pytest.raises(ShapeError, match=r"image \(channels=3\): expected shape \(B, 3, H, W\), got \(2, 1, 48, 48\)"):
+        observation.prepare({"image": torch.zeros(2, 1, 48, 48, dtype=torch.uint8)})

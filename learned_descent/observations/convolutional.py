@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError
+from .._check import DescentError, check_shape
 from ..observation import ImageObservation
 from ..problem import Batch
 from .patches import as_float, sample_patches, shrink
@@ -66,6 +66,7 @@ class ConvolutionalPatches(ImageObservation):
         self.pool = nn.MaxPool2d(2)
 
     def prepare(self, batch: Batch) -> Batch:
+        check_shape(batch[self.image], f"B {self.channels} H W", name=f"{self.image} (channels={self.channels})")
         images = shrink(as_float(batch[self.image]), self.spacing) * 2 - 1
         return {**batch, "patches": images.contiguous(memory_format=torch.channels_last)}
 
@@ -138,6 +139,7 @@ class ConvolutionalMap(ImageObservation):
         self.point_vectors = nn.Parameter(torch.zeros(num_points, embedding))
 
     def prepare(self, batch: Batch) -> Batch:
+        check_shape(batch[self.image], f"B {self.channels} H W", name=f"{self.image} (channels={self.channels})")
         maps = (as_float(batch[self.image]) * 2 - 1).contiguous(memory_format=torch.channels_last)
         prepared = dict(batch)
         for level, layers in enumerate(self.levels):
