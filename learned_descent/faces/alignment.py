@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, final
@@ -10,6 +11,7 @@ from typing import Any, final
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
+from tqdm import tqdm
 
 from .._check import DescentError
 from ..data import mix
@@ -137,6 +139,8 @@ class FaceAlignment(Problem):
                 boxes=self.boxes,
                 skip_bad=self.skip_bad,
             )
+            for part in self._faces[split].report:
+                tqdm.write(str(part), file=sys.stderr)
         return self._faces[split]
 
     def _is_held_out(self, name: str) -> bool:

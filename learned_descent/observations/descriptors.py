@@ -14,7 +14,7 @@ from torch import Tensor
 from .._check import DescentError
 from ..observation import ImageObservation
 from ..problem import Batch
-from .patches import as_float, sample_patches
+from .patches import as_float, sample_patches, shrink
 
 _TINY = 1e-3  # in units of a gradient: a black-to-white step over one pixel is 0.5
 
@@ -59,19 +59,37 @@ class _Descriptors(ImageObservation):
     """What HOG and SIFT share: cells on a grid around each point, on maps with a stride that divides the cell."""
 
     def __init__(
-        self, points: Callable[[Tensor], Tensor], image: str, *, cell: int, cells: int, orientations: int, stride: int | None
+        self,
+        points: Callable[[Tensor], Tensor],
+        image: str,
+        *,
+        cell: int,
+        cells: int,
+        orientations: int,
+        stride: int | None,
+        spacing: float,
     ) -> None:
         super().__init__(points, image)
         stride = stride or (2 if cell % 2 == 0 else 1)
-        if min(cell, cells, stride) < 1 or cell % stride or orientations < 2:
+        if min(cell, cells, stride, spacing) < 1 or cell % stride or orientations < 2:
             raise DescentError(
-                "expected cell, cells, stride >= 1, a stride that divides cell, and 2 or more orientations, got "
-                f"cell={cell}, cells={cells}, stride={stride}, orientations={orientations}"
+                "expected cell, cells, stride, spacing >= 1, a stride that divides cell, and 2 or more orientations, got "
+                f"cell={cell}, cells={cells}, stride={stride}, spacing={spacing}, orientations={orientations}"
             )
-        self.cell, self.cells, self.orientations, self.stride = cell, cells, orientations, stride
+        self.cell, self.cells, self.orientations, self.stride, self.spacing = cell, cells, orientations, stride, spacing
+
+    def _pooled(self, images: Tensor, orientations: int) -> Tensor:
+        """Histograms of signed directions at every ``stride``-th pixel of the shrunk image."""
+        maps = orientation_maps(shrink(as_float(images).mean(1, keepdim=True), self.spacing), orientations)
+        return pool_cells(maps, self.cell, self.stride)
+
+    def _sampled(self, x: Tensor, maps: Tensor) -> Tensor:
+        """The cells around each point, ``(B, L, cells, cells, C)``."""
+        centres = ((self.points(x) + 0.5) / self.spacing - 0.5) / self.stride
+        return sample_patches(maps, centres, self.cells, self.cell // self.stride)
 
     def settings(self) -> dict[str, Any]:
-        names = ("cell", "cells", "orientations", "stride")
+        names = ("cell", "cells", "orientations", "stride", "spacing")
         return {name: getattr(self, name) for name in names}
 
 
@@ -86,10 +104,11 @@ class DenseHOG(_Descriptors):
     Args:
         points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
         image: the name of the images in the batch.
-        cell: side of a cell in pixels.
+        cell: side of a cell in pixels of the shrunk image.
         cells: cells along a side of the descriptor.
         orientations: unsigned directions; there are twice as many signed ones.
         stride: pixels between two samples of the dense map; ``None`` for 2 where that divides the cell.
+        spacing: pixels of the image to one pixel of all the lengths above; the image is shrunk by it once per batch.
 
     References:
         N. Dalal and B. Triggs. Histograms of oriented gradients for human detection. CVPR 2005.
@@ -111,12 +130,12 @@ class DenseHOG(_Descriptors):
         cells: int = 3,
         orientations: int = 4,
         stride: int | None = None,
+        spacing: float = 1.0,
     ) -> None:
-        super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride)
+        super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride, spacing=spacing)
 
     def prepare(self, batch: Batch) -> Batch:
-        images = as_float(batch[self.image])
-        signed = pool_cells(orientation_maps(images, 2 * self.orientations), self.cell, self.stride)
+        signed = self._pooled(batch[self.image], 2 * self.orientations)
         unsigned = signed[:, : self.orientations] + signed[:, self.orientations :]
         energy = unsigned.square().sum(1, keepdim=True)
         step = self.cell // self.stride
@@ -136,7 +155,7 @@ class DenseHOG(_Descriptors):
         return {**batch, "hog": maps.contiguous(memory_format=torch.channels_last)}
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        return sample_patches(batch["hog"], self.points(x) / self.stride, self.cells, self.cell // self.stride).flatten(1)
+        return self._sampled(x, batch["hog"]).flatten(1)
 
 
 @final
@@ -149,10 +168,11 @@ class DenseSIFT(_Descriptors):
     Args:
         points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
         image: the name of the images in the batch.
-        cell: side of a cell in pixels.
+        cell: side of a cell in pixels of the shrunk image.
         cells: cells along a side of the descriptor.
         orientations: signed directions.
         stride: pixels between two samples of the dense map; ``None`` for 2 where that divides the cell.
+        spacing: pixels of the image to one pixel of all the lengths above; the image is shrunk by it once per batch.
 
     References:
         D. Lowe. Distinctive image features from scale-invariant keypoints. IJCV 2004, section 6.
@@ -173,15 +193,15 @@ class DenseSIFT(_Descriptors):
         cells: int = 4,
         orientations: int = 8,
         stride: int | None = None,
+        spacing: float = 1.0,
     ) -> None:
-        super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride)
+        super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride, spacing=spacing)
 
     def prepare(self, batch: Batch) -> Batch:
-        maps = pool_cells(orientation_maps(as_float(batch[self.image]), self.orientations), self.cell, self.stride)
+        maps = self._pooled(batch[self.image], self.orientations)
         return {**batch, "sift": maps.contiguous(memory_format=torch.channels_last)}
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        cells = sample_patches(batch["sift"], self.points(x) / self.stride, self.cells, self.cell // self.stride)
-        descriptors = cells.flatten(2)
+        descriptors = self._sampled(x, batch["sift"]).flatten(2)
         clipped = (descriptors * (descriptors.square().sum(2, keepdim=True) + _TINY**2).rsqrt()).clamp(max=0.2)
         return (clipped * (clipped.square().sum(2, keepdim=True) + _TINY**2).rsqrt()).flatten(1)
