@@ -117,7 +117,14 @@ class Patches(ImageObservation):
 
 
 def shrink(images: Tensor, factor: float) -> Tensor:
-    """Images ``(B, C, H, W)`` shrunk by ``factor >= 1`` without aliasing: pixel ``u`` goes to ``(u + 0.5) / factor - 0.5``."""
+    """Images ``(B, C, H, W)`` shrunk by ``factor >= 1`` without aliasing: pixel ``u`` goes to ``(u + 0.5) / factor - 0.5``.
+
+    Raises:
+        DescentError: if less than two pixels would be left of a side.
+    """
     if factor == 1:
         return images
+    height, width = images.shape[-2:]
+    if min(height, width) < 2 * factor:
+        raise DescentError(f"spacing: an image of {height} x {width} pixels is too small for spacing={factor:g}; lower it")
     return F.interpolate(images, scale_factor=1 / factor, mode="bilinear", antialias=True)
