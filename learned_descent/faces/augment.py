@@ -83,16 +83,16 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
 
     mean = warped.mean((1, 2, 3), keepdim=True)
     gain = draw(how.contrast, 1, 1, 1).exp() * draw(how.colour, image.shape[1], 1, 1).exp()
-    warped = (warped - mean) * gain + mean + draw(how.brightness, 1, 1, 1)
+    warped.sub_(mean).mul_(gain).add_(mean + draw(how.brightness, 1, 1, 1))
     if how.occlusion > 0:
         warped = _occlude(warped, how.occlusion, generator)
     if how.noise > 0:
-        strength = draw(how.noise, 1, 1, 1).abs()
-        warped = warped + strength * torch.randn(count, 1, side, side, generator=generator, device=image.device)
+        noise = torch.randn(count, 1, side, side, generator=generator, device=image.device)
+        warped.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
     to_photo = batch["to_photo"]
     return {
         **batch,
-        "image": warped.clamp(0, 255),
+        "image": warped.clamp_(0, 255),
         "points": moved,
         "box": torch.cat([centres - half, centres + half], 1),
         "to_photo": torch.cat([to_photo[..., :2] @ back[..., :2], apply_affine(to_photo, back[..., 2].unsqueeze(1)).mT], 2),
@@ -108,7 +108,7 @@ def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
     pixels = torch.arange(side, device=images.device)
     inside = (pixels.view(1, 1, -1) - centre[:, 0]).abs() <= half[:, 0]
     inside = inside.mT & ((pixels.view(1, 1, -1) - centre[:, 1]).abs() <= half[:, 1])
-    inside = inside & (torch.rand(count, 1, 1, generator=generator, device=images.device) < share)
-    mask = inside.unsqueeze(1).to(images.dtype)
+    inside = inside & (torch.rand(count, 1, 1, 1, generator=generator, device=images.device) < share)
+    mask = inside.to(images.dtype)
     mean = (images * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
     return images + mask * (mean - images)
