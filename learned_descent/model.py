@@ -143,7 +143,7 @@ class DescentModel(nn.Module, ABC):
         xs, states = [x], []
         for k in range(self.num_steps if num_steps is None else num_steps):
             seen = x if detach == "none" else x.detach()
-            features = self.observation(seen, prepared)
+            features = self.observation.observe(k, seen, prepared)
             known = check_shape(features, "B F", known, name=f"features of step {k}")
             delta, state = self.step(k, features, state)
             x = self.problem.retract(seen if detach == "state" else x, delta)

@@ -30,6 +30,11 @@ class Observation(nn.Module, ABC):
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         """The features at ``x`` of a batch that went through :meth:`prepare`."""
 
+    def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        """The features of step ``k``: those of :meth:`forward`, unless the eyes change from step to step (coarse to fine)."""
+        features: Tensor = self(x, batch)
+        return features
+
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments that a stored model needs to build the observation again, as JSON."""
         return {}
@@ -77,9 +82,11 @@ class Frozen(Observation):
         return self.inner.prepare(batch)
 
     @torch.no_grad()
+    def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return self.inner.observe(k, x, batch)
+
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        features: Tensor = self.inner(x, batch)
-        return features
+        return self.observe(0, x, batch)
 
 
 @final
@@ -107,10 +114,13 @@ class Concat(Observation):
             for name, value in part.prepare(batch).items()  # type: ignore[operator]
         }
 
-    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+    def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         features = []
         for index, part in enumerate(self.parts):
             prefix = f"{index}/"
             own = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
-            features.append(part(x, own))
+            features.append(part.observe(k, x, own))  # type: ignore[operator]
         return torch.cat(features, 1)
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return self.observe(0, x, batch)

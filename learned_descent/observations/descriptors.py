@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, final
 
@@ -55,7 +56,7 @@ def pool_cells(maps: Float[Tensor, "B C H W"], cell: int, stride: int) -> Float[
     return weights(maps.shape[2]) @ (maps @ weights(maps.shape[3]).T)
 
 
-class _Descriptors(ImageObservation):
+class _Descriptors(ImageObservation, ABC):
     """What HOG and SIFT share: cells on a grid around each point, on maps with a stride that divides the cell."""
 
     def __init__(
@@ -71,26 +72,40 @@ class _Descriptors(ImageObservation):
     ) -> None:
         super().__init__(points, image)
         stride = stride or (2 if cell % 2 == 0 else 1)
-        if min(cell, cells, stride, spacing) < 1 or cell % stride or orientations < 2:
+        self.spacings = (float(spacing),) if isinstance(spacing, (int, float)) else tuple(map(float, spacing))
+        if min(cell, cells, stride, *self.spacings) < 1 or cell % stride or orientations < 2 or not self.spacings:
             raise DescentError(
                 "expected cell, cells, stride, spacing >= 1, a stride that divides cell, and 2 or more orientations, got "
                 f"cell={cell}, cells={cells}, stride={stride}, spacing={spacing}, orientations={orientations}"
             )
-        self.cell, self.cells, self.orientations, self.stride, self.spacing = cell, cells, orientations, stride, spacing
+        self.cell, self.cells, self.orientations, self.stride = cell, cells, orientations, stride
 
-    def _pooled(self, images: Tensor, orientations: int) -> Tensor:
-        """Histograms of signed directions at every ``stride``-th pixel of the shrunk image."""
-        maps = orientation_maps(shrink(as_float(images).mean(1, keepdim=True), self.spacing), orientations)
-        return pool_cells(maps, self.cell, self.stride)
+    @abstractmethod
+    def describe(self, images: Tensor) -> Tensor:
+        """The dense map ``(B, C, h, w)`` of grey images ``(B, 1, H, W)`` in 0..1."""
 
-    def _sampled(self, x: Tensor, maps: Tensor) -> Tensor:
-        """The cells around each point, ``(B, L, cells, cells, C)``."""
-        centres = ((self.points(x) + 0.5) / self.spacing - 0.5) / self.stride
-        return sample_patches(maps, centres, self.cells, self.cell // self.stride)
+    def prepare(self, batch: Batch) -> Batch:
+        grey = as_float(batch[self.image]).mean(1, keepdim=True)
+        maps = {f"map/{spacing:g}": self.describe(shrink(grey, spacing)) for spacing in set(self.spacings)}
+        return {**batch, **{name: value.contiguous(memory_format=torch.channels_last) for name, value in maps.items()}}
+
+    def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        spacing = self.spacings[min(k, len(self.spacings) - 1)]
+        centres = ((self.points(x) + 0.5) / spacing - 0.5) / self.stride
+        return self.normalise(
+            sample_patches(batch[f"map/{spacing:g}"], centres, self.cells, self.cell // self.stride).flatten(2)
+        )
+
+    def normalise(self, descriptors: Tensor) -> Tensor:
+        """The features ``(B, F)`` of the descriptors ``(B, L, D)``."""
+        return descriptors.flatten(1)
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return self.observe(0, x, batch)
 
     def settings(self) -> dict[str, Any]:
-        names = ("cell", "cells", "orientations", "stride", "spacing")
-        return {name: getattr(self, name) for name in names}
+        spacing = self.spacings[0] if len(self.spacings) == 1 else self.spacings
+        return {name: getattr(self, name) for name in ("cell", "cells", "orientations", "stride")} | {"spacing": spacing}
 
 
 @final
@@ -108,7 +123,8 @@ class DenseHOG(_Descriptors):
         cells: cells along a side of the descriptor.
         orientations: unsigned directions; there are twice as many signed ones.
         stride: pixels between two samples of the dense map; ``None`` for 2 where that divides the cell.
-        spacing: pixels of the image to one pixel of all the lengths above; the image is shrunk by it once per batch.
+        spacing: pixels of the image to one pixel of the lengths above, by which the image is shrunk; several numbers are
+            those of the steps in turn, from coarse to fine, and the last one serves all steps after.
 
     References:
         N. Dalal and B. Triggs. Histograms of oriented gradients for human detection. CVPR 2005.
@@ -130,12 +146,12 @@ class DenseHOG(_Descriptors):
         cells: int = 3,
         orientations: int = 4,
         stride: int | None = None,
-        spacing: float = 1.0,
+        spacing: float | tuple[float, ...] = 1.0,
     ) -> None:
         super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride, spacing=spacing)
 
-    def prepare(self, batch: Batch) -> Batch:
-        signed = self._pooled(batch[self.image], 2 * self.orientations)
+    def describe(self, images: Tensor) -> Tensor:
+        signed = pool_cells(orientation_maps(images, 2 * self.orientations), self.cell, self.stride)
         unsigned = signed[:, : self.orientations] + signed[:, self.orientations :]
         energy = unsigned.square().sum(1, keepdim=True)
         step = self.cell // self.stride
@@ -151,11 +167,7 @@ class DenseHOG(_Descriptors):
                 clipped = (both * scale).clamp(max=0.2)
                 parts.append(clipped)
                 textures.append(clipped[:, : 2 * self.orientations].sum(1, keepdim=True))
-        maps = torch.cat([torch.stack(parts).mean(0) * 2, torch.cat(textures, 1) * 0.2357], 1)
-        return {**batch, "hog": maps.contiguous(memory_format=torch.channels_last)}
-
-    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        return self._sampled(x, batch["hog"]).flatten(1)
+        return torch.cat([torch.stack(parts).mean(0) * 2, torch.cat(textures, 1) * 0.2357], 1)
 
 
 @final
@@ -172,7 +184,8 @@ class DenseSIFT(_Descriptors):
         cells: cells along a side of the descriptor.
         orientations: signed directions.
         stride: pixels between two samples of the dense map; ``None`` for 2 where that divides the cell.
-        spacing: pixels of the image to one pixel of all the lengths above; the image is shrunk by it once per batch.
+        spacing: pixels of the image to one pixel of the lengths above, by which the image is shrunk; several numbers are
+            those of the steps in turn, from coarse to fine, and the last one serves all steps after.
 
     References:
         D. Lowe. Distinctive image features from scale-invariant keypoints. IJCV 2004, section 6.
@@ -193,15 +206,13 @@ class DenseSIFT(_Descriptors):
         cells: int = 4,
         orientations: int = 8,
         stride: int | None = None,
-        spacing: float = 1.0,
+        spacing: float | tuple[float, ...] = 1.0,
     ) -> None:
         super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride, spacing=spacing)
 
-    def prepare(self, batch: Batch) -> Batch:
-        maps = self._pooled(batch[self.image], self.orientations)
-        return {**batch, "sift": maps.contiguous(memory_format=torch.channels_last)}
+    def describe(self, images: Tensor) -> Tensor:
+        return pool_cells(orientation_maps(images, self.orientations), self.cell, self.stride)
 
-    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        descriptors = self._sampled(x, batch["sift"]).flatten(2)
+    def normalise(self, descriptors: Tensor) -> Tensor:
         clipped = (descriptors * (descriptors.square().sum(2, keepdim=True) + _TINY**2).rsqrt()).clamp(max=0.2)
         return (clipped * (clipped.square().sum(2, keepdim=True) + _TINY**2).rsqrt()).flatten(1)

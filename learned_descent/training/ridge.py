@@ -163,7 +163,7 @@ class SequentialRidge(Trainer):
                 target, prepared = problem.target(batch), model.observation.prepare(batch)
                 for _ in range(1 if held_out else self.repeats):
                     x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
-                    features = model.observation(x, prepared)
+                    features = model.observation.observe(stage, x, prepared)
                     check_finite({f"features of stage {stage}": features}, rows)
                     yield features, problem.local(x, target)
 
