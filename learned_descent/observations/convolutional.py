@@ -149,6 +149,7 @@ class ConvolutionalMap(ImageObservation):
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         centres, total = self.points(x), self.point_vectors
+        check_shape(centres, f"B {self.num_points} 2", name=f"points (num_points={self.num_points})")
         for level, embed in enumerate(self.embed, len(self.levels) - self.scales):
             total = total + embed(sample_patches(batch[f"map{level}"], centres / 2 ** (level + 1), self.size).flatten(2))
         return total.relu().flatten(1)
