@@ -9,6 +9,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -98,7 +99,12 @@ def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentMo
         spec = description["model"]
         cls = builtin_class(spec["name"], MODELS, "model")
         model: DescentModel = cls(problem, observation, **spec["settings"])
-        model.load_state_dict(tensors, strict=True, assign=True)
+        own = model.state_dict()
+        model.load_state_dict(
+            {name: _laid_out(value, own[name]) if name in own else value for name, value in tensors.items()},
+            strict=True,
+            assign=True,
+        )
     except DescentError as error:
         raise error if str(error).startswith(str(path)) else DescentError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -200,6 +206,11 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
             f"{path}: expected format {FORMAT}, got {version!r}: use the version of learned_descent that wrote it"
         )
     return description, values
+
+
+def _laid_out(value: Tensor, own: Tensor) -> Tensor:
+    """A tensor of a file in the memory format of the model's own, for a convolution rounds as its weights are laid out."""
+    return torch.empty_like(own, dtype=value.dtype).copy_(value) if own.shape == value.shape else value
 
 
 def _described(observation: Observation) -> dict[str, Any]:
