@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import PurePosixPath
 from typing import Any, final
 
 import torch
@@ -80,10 +81,12 @@ class FaceAlignment(Problem):
         super().__init__()
         if not 0 <= val_fraction < 1:
             raise DescentError(f"val_fraction: expected a share in [0, 1), got {val_fraction}")
-        if set(train) & set(test):
-            raise DescentError(
-                f"test: {sorted(set(train) & set(test))} are training parts; test on faces that training never saw"
-            )
+        for name, parts in (("train", train), ("test", test)):
+            if isinstance(parts, str):
+                raise DescentError(f"{name}: expected a sequence of folders such as ['afw', 'helen/trainset'], got {parts!r}")
+        seen = sorted({part for part in test if any(_overlap(part, other) for other in train)})
+        if seen:
+            raise DescentError(f"test: {seen} are training parts; test on faces that training never saw")
         self.root, self.train_parts, self.test_parts = root, tuple(train), tuple(test)
         self.schema, self.normaliser = find_schema(schema), normaliser
         self.crop, self.box_side, self.val_fraction, self.start_noise = crop, box_side, val_fraction, start_noise
@@ -222,6 +225,12 @@ class FaceAlignment(Problem):
             "start_noise": self.start_noise,
             "augmentation": asdict(self.augmentation),
         }
+
+
+def _overlap(part: str, other: str) -> bool:
+    """Whether one of two folders is the other or holds it."""
+    first, second = PurePosixPath(part), PurePosixPath(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def _centre_and_side(box: Float[Tensor, "B 4"]) -> tuple[Tensor, Tensor]:
