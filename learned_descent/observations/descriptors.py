@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -68,11 +68,12 @@ class _Descriptors(ImageObservation, ABC):
         cells: int,
         orientations: int,
         stride: int | None,
-        spacing: float,
+        spacing: float | Sequence[float],
     ) -> None:
         super().__init__(points, image)
         stride = stride or (2 if cell % 2 == 0 else 1)
-        self.spacings = (float(spacing),) if isinstance(spacing, (int, float)) else tuple(map(float, spacing))
+        steps = [spacing] if isinstance(spacing, (int, float)) else spacing
+        self.spacings = tuple(map(float, steps))
         if min(cell, cells, stride, *self.spacings) < 1 or cell % stride or orientations < 2 or not self.spacings:
             raise DescentError(
                 "expected cell, cells, stride, spacing >= 1, a stride that divides cell, and 2 or more orientations, got "
@@ -146,7 +147,7 @@ class DenseHOG(_Descriptors):
         cells: int = 3,
         orientations: int = 4,
         stride: int | None = None,
-        spacing: float | tuple[float, ...] = 1.0,
+        spacing: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride, spacing=spacing)
 
@@ -206,7 +207,7 @@ class DenseSIFT(_Descriptors):
         cells: int = 4,
         orientations: int = 8,
         stride: int | None = None,
-        spacing: float | tuple[float, ...] = 1.0,
+        spacing: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__(points, image, cell=cell, cells=cells, orientations=orientations, stride=stride, spacing=spacing)
 

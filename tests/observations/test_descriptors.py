@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from learned_descent import DescentError
 from learned_descent.observations import DenseHOG, DenseSIFT
 from learned_descent.observations.descriptors import gradients, orientation_maps, pool_cells
+from learned_descent.observations.patches import shrink
 
 BOTH = pytest.mark.parametrize("kind", [DenseHOG, DenseSIFT])
 
@@ -237,3 +239,43 @@ def test_settings_that_make_no_sense(kind, settings):
 def test_images_that_are_too_small(kind):
     with pytest.raises(DescentError, match="image: expected at least 4 x 4 pixels, got 3 x 3"):
         kind(points).prepare({"image": torch.zeros(1, 3, 3, 3)})
+
+
+@BOTH
+@pytest.mark.parametrize("spacing", [2, 1.5])
+def test_spacing_is_a_smaller_image(generator, kind, spacing):
+    image = smooth(generator, 72)
+    x = torch.tensor([[33.0, 38.4], [40.1, 35.7]], dtype=torch.float64, device=generator.device)
+    seen = see(kind(points, cell=4, cells=3, spacing=spacing), image, x)
+    wanted = see(kind(points, cell=4, cells=3), shrink(image, spacing), (x + 0.5) / spacing - 0.5)
+    torch.testing.assert_close(seen, wanted)
+    assert not torch.allclose(seen, see(kind(points, cell=4, cells=3), image, x), atol=0.01)
+
+
+@BOTH
+def test_steps_go_from_coarse_to_fine(generator, kind):
+    """The last spacing serves all further steps."""
+    eyes = kind(points, cell=4, cells=2, spacing=(3.0, 1.0, 2.0))
+    batch = {"image": smooth(generator, 60)}
+    x = torch.tensor([[28.0, 33.3], [30.1, 25.7]], dtype=torch.float64, device=generator.device)
+    prepared = eyes.prepare(batch)
+    for step, spacing in enumerate((3.0, 1.0, 2.0, 2.0, 2.0)):
+        wanted = see(kind(points, cell=4, cells=2, spacing=spacing), batch["image"], x)
+        torch.testing.assert_close(eyes.observe(step, x, prepared), wanted)
+    assert torch.equal(eyes(x, prepared), eyes.observe(0, x, prepared))
+
+
+@BOTH
+@pytest.mark.parametrize("spacing", [1.5, (4.0, 2.0, 1.0)])
+def test_spacings_come_back_from_json(generator, kind, spacing):
+    eyes = kind(points, spacing=spacing)
+    again = kind(points, **json.loads(json.dumps(eyes.settings())))
+    assert again.settings() == eyes.settings()
+    assert again.spacings == eyes.spacings
+
+
+@BOTH
+@pytest.mark.parametrize("spacing", [0.5, (2.0, 0.9), ()])
+def test_spacings_that_make_no_sense(kind, spacing):
+    with pytest.raises(DescentError, match=r"expected cell, cells, stride, spacing >= 1, .*\bspacing="):
+        kind(points, spacing=spacing)
