@@ -51,3 +51,8 @@ def test_unknown_measurements():
 def test_prediction_of_another_shape():
     with pytest.raises(ShapeError, match=r"h\(x\): expected shape \(B, R\) with B = 4, R = 2, got \(4, 1\)"):
         Residual(torch.sin, "y")(torch.zeros(4, 1), {"y": torch.zeros(4, 2)})
+
+
+def test_an_unknown_squash():
+    with pytest.raises(DescentError, match=r'squash: expected "tanh", "clamp" or None, got .cut.'):
+        Residual(torch.sin, "y", "cut")

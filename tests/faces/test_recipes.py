@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learned_descent import Recipe, ShapeError
+from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.recipes import RECIPES
+from learned_descent.registry import recipes_for
+
+from .fake300w import write_fake_300w
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory) -> FaceAlignment:
+    root = write_fake_300w(tmp_path_factory.mktemp("faces"), {"afw": 8, "helen/testset": 2}, size=96)
+    return FaceAlignment(str(root), train=["afw"], test=["helen/testset"], crop=96, box_side=56.0, val_fraction=0.0)
+
+
+def small(recipe: Recipe) -> Recipe:
+    """The recipe with a small memory, if it has one."""
+    return replace(recipe, options={**recipe.options, "hidden": 3}) if "hidden" in recipe.options else recipe
+
+
+def test_faces_have_recipes_of_their_own():
+    assert recipes_for(FaceAlignment) == RECIPES
+    assert {"sdm", "joint", "mdm", "mdm-paper"} <= RECIPES.keys()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_untrained_model_stays_at_its_start(problem, name):
+    model = small(RECIPES[name]).build(problem)
+    batch = problem.data("test")
+    with torch.no_grad():
+        xs = model(batch).xs
+    assert xs.shape == (model.num_steps + 1, 2, 2 * problem.schema.num_points)
+    assert torch.equal(xs, problem.initial(batch).expand_as(xs))
+
+
+@pytest.mark.parametrize("name", ["mdm", "mdm-paper"])
+def test_the_seed_decides_the_weights(problem, name):
+    first, second, other = (small(RECIPES[name]).build(problem, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_joint_training_begins_where_the_cascade_ends():
+    rest = RECIPES["joint"].after(RECIPES["sdm"])
+    assert rest == replace(RECIPES["joint"], ridge=None)
+
+
+def test_a_network_for_another_markup_is_refused(problem):
+    inner = FaceAlignment(problem.root, train=["afw"], test=["helen/testset"], schema="ibug51", crop=96, box_side=56.0)
+    with pytest.raises(ShapeError, match=r"points \(num_points=\d+\): expected shape \(B, \d+, 2\), got \(1, 51, 2\)"):
+        RECIPES["mdm"].build(inner)
