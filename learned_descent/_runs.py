@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,13 +68,6 @@ def samples_of(problem: Problem, split: Split) -> Samples:
     except DescentError as error:
         raise DescentError(f"the {split} data of {type(problem).__name__}: {error}") from error
     return samples
-
-
-def held_out_of(problem: Problem) -> Samples | None:
-    """The validation samples, or ``None`` where there are none."""
-    samples = problem.data("val")
-    count = len(next(iter(samples.values()))) if isinstance(samples, Mapping) else len(cast(Sized, samples))
-    return samples if count else None
 
 
 def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None) -> Problem:

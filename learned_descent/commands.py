@@ -17,7 +17,6 @@ from ._files import atomic_write, write_json
 from ._runs import (
     check_measurement,
     columns,
-    held_out_of,
     load_for,
     logged,
     main_metrics,
@@ -36,7 +35,7 @@ from .evaluation import evaluate, table
 from .model import DescentModel
 from .plots import plot_ced, plot_fits, plot_steps
 from .problem import Problem, Split
-from .recipe import Recipe
+from .recipe import Recipe, held_out_of
 from .registry import PROBLEMS, name_of, recipes_for
 from .testing import ContractError, check_model, check_observation, check_problem
 from .training import History

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -91,7 +91,7 @@ class Recipe:
     def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
         """A trained model, and what each trainer did: :meth:`build` and :meth:`fit` on the problem's own samples."""
         model = self.build(problem, seed=seed)
-        return model, self.fit(model, problem.data("train"), problem.data("val"), seed=seed)
+        return model, self.fit(model, problem.data("train"), held_out_of(problem), seed=seed)
 
     def resumes(self) -> bool:
         """Whether the training by gradients finds a checkpoint to go on from."""
@@ -111,6 +111,13 @@ class Recipe:
         if self.ridge is None or self.bptt is None or other.bptt is not None or replace(other, bptt=self.bptt) != self:
             return None
         return replace(self, ridge=None)
+
+
+def held_out_of(problem: Problem) -> Samples | None:
+    """The validation samples, or ``None`` where there are none."""
+    samples = problem.data("val")
+    count = len(next(iter(samples.values()))) if isinstance(samples, Mapping) else len(cast(Sized, samples))
+    return samples if count else None
 
 
 def image_observation(cls: type[ImageObservation], problem: Problem, options: Mapping[str, Any]) -> ImageObservation:

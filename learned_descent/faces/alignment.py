@@ -15,11 +15,11 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from .._check import DescentError
-from ..data import mix
+from ..data import index, mix
 from ..observation import Observation
 from ..observations import DenseHOG
 from ..problem import Batch, Problem, Split
-from .augment import Augmentation, augment
+from .augment import Augmentation, augment, mirrored
 from .datasets import FaceData, read_faces
 from .metrics import Normaliser, landmark_errors
 from .schema import schema as find_schema
@@ -45,6 +45,7 @@ class FaceAlignment(Problem):
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation, by photo.
+        mirror: whether the training faces come with their mirror images.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
         boxes: a file of boxes, see :func:`learned_descent.faces.datasets.read_faces`.
@@ -72,8 +73,9 @@ class FaceAlignment(Problem):
         normaliser: Normaliser = "inter_ocular",
         crop: int = 192,
         box_side: float = 112.0,
-        val_fraction: float = 0.1,
-        start_noise: float = 0.5,
+        val_fraction: float = 0.05,
+        mirror: bool = True,
+        start_noise: float = 1.0,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
         boxes: str | None = None,
         skip_bad: bool = False,
@@ -89,19 +91,21 @@ class FaceAlignment(Problem):
             raise DescentError(f"test: {seen} are training parts; test on faces that training never saw")
         self.root, self.train_parts, self.test_parts = root, tuple(train), tuple(test)
         self.schema, self.normaliser = find_schema(schema), normaliser
-        self.crop, self.box_side, self.val_fraction, self.start_noise = crop, box_side, val_fraction, start_noise
+        self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
+        self.mirror, self.start_noise = mirror, start_noise
         self.augmentation, self.boxes, self.skip_bad = augmentation, boxes, skip_bad
         self.edges = self.schema.edges
         self._faces: dict[str, FaceData] = {}
+        self._data: dict[str, Batch] = {}
         self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
         self.register_buffer("start_mean", torch.zeros(4))
         self.register_buffer("start_factor", torch.zeros(4, 4))
-        self.register_buffer("mirror", torch.tensor(self.schema.mirror), persistent=False)
+        self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
 
     mean_shape: Tensor
     start_mean: Tensor
     start_factor: Tensor
-    mirror: Tensor
+    mirror_points: Tensor
 
     def points(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
         """The landmarks that ``x`` stands for, ``(column, row)`` in px of the crop."""
@@ -116,14 +120,20 @@ class FaceAlignment(Problem):
 
         Reading the training faces sets the mean shape and the statistics of the starts, unless a stored model brought them.
         """
+        if split in self._data:
+            return self._data[split]
         faces = self.faces("test" if split == "test" else "train")
-        if split == "test":
-            return faces.batch
-        held_out = torch.tensor([self._is_held_out(name) for name in faces.names])
-        rows = (held_out if split == "val" else ~held_out).nonzero().flatten()
-        chosen = {name: value[rows] for name, value in faces.batch.items()}
-        if split == "train" and not self.mean_shape.isfinite().all():
-            self._learn_starts(chosen)
+        chosen = faces.batch
+        if split != "test":
+            held_out = torch.tensor([self._is_held_out(name) for name in faces.names])
+            chosen = index(chosen, (held_out if split == "val" else ~held_out).nonzero().flatten())
+        if split == "train":
+            if self.mirror:
+                images = mirrored(chosen, self.mirror_points.cpu())
+                chosen = {name: torch.cat([value, images[name]]) for name, value in chosen.items()}
+            if not self.mean_shape.isfinite().all():
+                self._learn_starts(chosen)
+        self._data[split] = chosen
         return chosen
 
     def faces(self, split: str) -> FaceData:
@@ -181,7 +191,7 @@ class FaceAlignment(Problem):
         return batch["points"].flatten(1)
 
     def augment(self, batch: Batch, generator: Generator) -> Batch:
-        return augment(batch, self.augmentation, self.mirror, generator)
+        return augment(batch, self.augmentation, self.mirror_points, generator)
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
         """``x + box_side * delta``: an update is in units of the box's side."""
@@ -222,6 +232,7 @@ class FaceAlignment(Problem):
             "crop": self.crop,
             "box_side": self.box_side,
             "val_fraction": self.val_fraction,
+            "mirror": self.mirror,
             "start_noise": self.start_noise,
             "augmentation": asdict(self.augmentation),
         }

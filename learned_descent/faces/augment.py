@@ -18,7 +18,7 @@ class Augmentation:
     """How far the variants go; every amount is drawn evenly between its negative and itself.
 
     Args:
-        mirror: the share of mirrored faces.
+        mirror: the share of mirrored faces; none by default, as the training faces come with their mirror images.
         rotation: degrees about the centre of the crop.
         scale: log of the factor about the centre of the crop.
         shift: fraction of the side of the crop, along columns and rows.
@@ -29,11 +29,11 @@ class Augmentation:
         occlusion: the share of faces that lose one random rectangle to its mean colour.
 
     Example:
-        >>> Augmentation(rotation=30.0).mirror
-        0.5
+        >>> Augmentation(rotation=30.0).scale
+        0.1
     """
 
-    mirror: float = 0.5
+    mirror: float = 0.0
     rotation: float = 15.0
     scale: float = 0.1
     shift: float = 0.03
@@ -42,6 +42,22 @@ class Augmentation:
     colour: float = 0.1
     noise: float = 8.0
     occlusion: float = 0.0
+
+
+def mirrored(batch: Batch, mirror: Tensor) -> Batch:
+    """The mirror image of every face of a batch, to the last bit.
+
+    Args:
+        batch: ``image`` ``(B, C, S, S)``, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px, ``to_photo`` ``(B, 2, 3)``.
+        mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
+    """
+    last = batch["image"].shape[-1] - 1
+    points, box, to_photo = batch["points"][:, mirror].clone(), batch["box"].clone(), batch["to_photo"].clone()
+    points[..., 0] = last - points[..., 0]
+    box[:, 0], box[:, 2] = last - batch["box"][:, 2], last - batch["box"][:, 0]
+    to_photo[..., 2] += last * to_photo[..., 0]
+    to_photo[..., 0] *= -1
+    return {**batch, "image": batch["image"].flip(-1), "points": points, "box": box, "to_photo": to_photo}
 
 
 def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generator) -> Batch:

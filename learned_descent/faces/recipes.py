@@ -10,9 +10,9 @@ from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 from .schema import IBUG68
 
-_CASCADE = {"num_steps": 4}
+_CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
-_RIDGE = SequentialRidge(ridge=10.0, repeats=4, passes=2)
+_RIDGE = SequentialRidge(ridge=3.0, repeats=6, augment=False)  # the training faces come with their mirror images
 
 RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE),
@@ -22,8 +22,8 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
-        ConvolutionalMap, {"num_points": IBUG68.num_points, "filters": (24, 48, 96), "scales": 2},
-        bptt=BackpropThroughTime(iterations=8000, batch_size=32, precision="bf16-mixed"),
+        ConvolutionalMap, {"num_points": IBUG68.num_points, "filters": (24, 48, 96), "scales": 3},
+        bptt=BackpropThroughTime(iterations=5200, batch_size=32, detach="observation", precision="bf16-mixed"),
     ),
     "mdm-paper": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512, "cell": "tanh"},
