@@ -10,7 +10,7 @@ import torch
 from learned_descent import Cascade, DescentError
 from learned_descent.checkpoint import configured, load_model, save_model
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.augment import Augmentation, augment
+from learned_descent.faces.augment import Augmentation, augment, mirrored
 from learned_descent.faces.crops import apply_affine
 from learned_descent.faces.metrics import landmark_errors
 from learned_descent.faces.shapes import fit_similarity
@@ -34,7 +34,8 @@ def faces(tmp_path_factory) -> Path:
 @pytest.fixture
 def make(faces, device):
     def build(root=faces, **settings) -> FaceAlignment:
-        defaults = {"train": ["afw"], "test": ["helen/testset"], "crop": 64, "box_side": 36.0, "val_fraction": 0.0}
+        sizes = {"crop": 64, "box_side": 36.0, "val_fraction": 0.0, "mirror": False}
+        defaults = {"train": ["afw"], "test": ["helen/testset"], **sizes}
         return FaceAlignment(None if root is None else str(root), **{**defaults, **settings}).to(device)
 
     return build
@@ -117,6 +118,31 @@ def test_held_out_faces_stay_held_out(make, faces, tmp_path):
     for path in [*root.glob(f"{gone}.*"), *root.glob(f"bounding_boxes/{gone}.*")]:
         path.unlink()
     assert splits(make(root, val_fraction=0.4)) == [train - {gone}, held_out]
+
+
+def test_the_training_faces_come_with_their_mirror_images(make):
+    """And no others: neither those held out nor those of testing."""
+    problem, plain = make(mirror=True, val_fraction=0.4), make(val_fraction=0.4)
+    train, original = problem.data("train"), plain.data("train")
+    count = len(original["image"])
+    images = mirrored(original, plain.mirror_points.cpu())
+    for name, value in original.items():
+        assert torch.equal(train[name], torch.cat([value, images[name]]))
+        for split in ("val", "test"):
+            assert torch.equal(problem.data(split)[name], plain.data(split)[name])
+    on_photo = apply_affine(train["to_photo"], train["points"])
+    again = on_photo[count:, list(problem.schema.mirror)]
+    torch.testing.assert_close(again, on_photo[:count], atol=1e-3, rtol=1e-5)
+
+
+def test_with_mirror_images_the_mean_shape_is_symmetric(make):
+    problem = make(mirror=True)
+    problem.data("train")
+    opposite = problem.mean_shape[list(problem.schema.mirror)] * torch.tensor([-1.0, 1.0], device=problem.mean_shape.device)
+    torch.testing.assert_close(problem.mean_shape, opposite, atol=1e-5, rtol=0)
+    covariance = problem.start_factor @ problem.start_factor.T
+    turns, grows = [1, 2], [0, 3]  # angle and shift along columns change sign in the mirror; scale and shift along rows do not
+    assert covariance[turns][:, grows].abs().max() < 0.02 * covariance.diagonal().max()
 
 
 def test_the_start_is_the_mean_shape_in_the_box(problem, device):
@@ -275,7 +301,7 @@ def test_the_variants_of_training_are_those_of_the_settings(make, device):
     problem = make(augmentation=Augmentation(mirror=1.0, rotation=0.0, noise=0.0))
     batch = on(device, problem.data("train"))
     found = problem.augment(batch, torch.Generator(device).manual_seed(1))
-    wanted = augment(batch, problem.augmentation, problem.mirror, torch.Generator(device).manual_seed(1))
+    wanted = augment(batch, problem.augmentation, problem.mirror_points, torch.Generator(device).manual_seed(1))
     assert all(torch.equal(found[name], wanted[name]) for name in batch)
     on_photo = apply_affine(found["to_photo"], found["points"])
     original = apply_affine(batch["to_photo"], batch["points"])[:, list(problem.schema.mirror)]
@@ -284,7 +310,10 @@ def test_the_variants_of_training_are_those_of_the_settings(make, device):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"schema": "ibug49", "normaliser": "box", "val_fraction": 0.25, "augmentation": Augmentation(mirror=0.25, noise=3.0)}],
+    [
+        {"mirror": True},
+        {"schema": "ibug49", "normaliser": "box", "val_fraction": 0.25, "augmentation": Augmentation(mirror=0.25, noise=3.0)},
+    ],
 )
 def test_settings_build_the_same_problem(make, settings):
     problem = make(**settings)

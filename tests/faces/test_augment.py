@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from learned_descent.faces.augment import Augmentation, augment
+from learned_descent.faces.augment import Augmentation, augment, mirrored
 from learned_descent.faces.crops import apply_affine
 
 SIDE = 64
@@ -101,6 +101,22 @@ def test_a_mirrored_face(batch, generator):
     torch.testing.assert_close(found["points"], torch.stack([SIDE - 1 - wanted[..., 0], wanted[..., 1]], 2))
     box = batch["box"]
     torch.testing.assert_close(found["box"], torch.stack([SIDE - 1 - box[:, 2], box[:, 1], SIDE - 1 - box[:, 0], box[:, 3]], 1))
+
+
+def test_the_mirror_image_is_a_variant(batch, generator):
+    found, wanted = mirrored(batch, MIRROR.to(batch["points"].device)), make(batch, generator, mirror=1.0)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, atol=1e-2, rtol=1e-5)
+
+
+def test_a_mirror_image_of_a_mirror_image(batch):
+    mirror = MIRROR.to(batch["points"].device)
+    before = {name: value.clone() for name, value in batch.items()}
+    again = mirrored(mirrored(batch, mirror), mirror)
+    assert torch.equal(again["image"], batch["image"])
+    for name, value in batch.items():
+        torch.testing.assert_close(again[name], value)
+        assert torch.equal(value, before[name])
 
 
 def test_without_amounts_nothing_changes(batch, generator):
