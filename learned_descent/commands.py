@@ -29,7 +29,7 @@ from ._runs import (
     size,
     steps,
 )
-from .checkpoint import load_model, load_weights, save_model
+from .checkpoint import load_model, load_weights, read_description, save_model
 from .data import fingerprint
 from .evaluation import evaluate, table
 from .model import DescentModel
@@ -84,15 +84,16 @@ def train(
     histories = recipe.fit(model, samples, held, seed=seed)
     if not main_rank():
         return ""
+    seconds = sum(history.seconds for history in histories.values())
     origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}}
-    save_model(model, weights, training=origin)
+    save_model(model, weights, training={**origin, "seconds": seconds})
     result = evaluate(model, samples if held is None else held)
     errors = [result.mean(step=step) for step in range(result.num_steps + 1)]
     write_json(
         out / "history.json",
         {
             **origin,
-            "seconds": sum(history.seconds for history in histories.values()),
+            "seconds": seconds,
             "train_error" if held is None else "val_error": {"metric": result.metrics[0], "after_step": errors},
             "trainers": {name: asdict(history) for name, history in histories.items()},
         },
@@ -181,8 +182,11 @@ def compare(
     models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
     origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
     histories: dict[str, dict[str, History]] = {}
+    seconds: dict[str, float] = {}
     for name, recipe in recipes.items():
         if name in files:
+            stored = read_description(files[name]).get("training") or {}
+            seconds |= {name: stored["seconds"]} if "seconds" in stored else {}
             continue
         begun = next((other for other in histories if recipe.after(recipes[other])), None)
         rest = recipe.after(recipes[begun]) if begun else recipe
@@ -191,13 +195,14 @@ def compare(
             models[name].load_state_dict(models[begun].state_dict())
         fitted = logged(rest or recipe, out / name, resume=resume).fit(models[name], samples, held, seed=seed)
         histories[name] = {**(histories[begun] if begun else {}), **fitted}
+        seconds[name] = sum(history.seconds for history in histories[name].values())
         if main_rank():
-            save_model(models[name], out / f"{name}.safetensors", training={**origin, "family": name})
+            trained = {**origin, "family": name, "seconds": seconds[name]}
+            save_model(models[name], out / f"{name}.safetensors", training=trained)
     if not main_rank():
         return ""
     measured = {name: (models[name], evaluate(models[name], tested, batch_size=batch_size, device=device)) for name in recipes}
     evaluations = {name: result for name, (_, result) in measured.items()}
-    seconds = {name: sum(history.seconds for history in trainers.values()) for name, trainers in histories.items()}
     shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
     write_json(
         results,
