@@ -237,7 +237,7 @@ def _add_recipe(parser: ArgumentParser, recipe: Recipe, prefix: str = "") -> Non
     parser.add_method_arguments(recipe.model, "for_problem", f"{prefix}model", skip={"problem", "observation"})
     defaults = {f"{prefix}model.{name}": value for name, value in recipe.options.items()}
     if recipe.observation is not None:
-        parser.add_class_arguments(recipe.observation, f"{prefix}observation", skip={"points", "image"})
+        parser.add_class_arguments(recipe.observation, f"{prefix}observation", skip={"points", "image", "num_points"})
         defaults |= {f"{prefix}observation.{name}": value for name, value in recipe.observation_options.items()}
     for name, trainer in (("ridge", recipe.ridge), ("bptt", recipe.bptt)):
         if trainer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
@@ -154,15 +155,18 @@ class DescentModel(nn.Module, ABC):
         return Trajectory(torch.stack(xs), torch.stack(states) if states else None)
 
 
+def one_sample(problem: Problem) -> Batch:
+    """The first training sample, as a batch of one."""
+    data = problem.data("train")
+    if isinstance(data, Mapping):
+        return {name: value[:1] for name, value in data.items()}
+    return {name: value.unsqueeze(0) for name, value in data[0].items()}
+
+
 @torch.no_grad()
 def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
     """The sizes ``(F, d)`` of the features and of an update, found on one training sample."""
-    data = problem.data("train")
-    sample = (
-        {name: value[:1] for name, value in data.items()}
-        if isinstance(data, dict)
-        else {name: value.unsqueeze(0) for name, value in data[0].items()}  # type: ignore[index, union-attr]
-    )
+    sample = one_sample(problem)
     x = problem.initial(sample)
     check_shape(x, "1 p", name=f"{type(problem).__name__}.initial of one sample")
     features = observation(x, observation.prepare(sample))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from ._check import DescentError
 from .data import Samples
-from .model import DescentModel
+from .model import DescentModel, one_sample
 from .models import Cascade, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
@@ -126,7 +127,7 @@ def image_observation(cls: type[ImageObservation], problem: Problem, options: Ma
     Args:
         cls: the class to build.
         problem: its own observation gives ``points`` and the name of the images.
-        options: the other arguments.
+        options: the other arguments; ``num_points`` is found on a training sample where the class asks for it.
 
     Raises:
         DescentError: if the problem's own observation is not one of images, or an option is unknown.
@@ -139,8 +140,11 @@ def image_observation(cls: type[ImageObservation], problem: Problem, options: Ma
             f"{cls.__name__} looks at points in an image, and {type(problem).__name__}.observation() does not say where they "
             "are: return an ImageObservation there, or use a recipe with observation=None"
         )
+    given = {"image": own.image, **options}
+    if "num_points" in inspect.signature(cls).parameters and "num_points" not in given:
+        given["num_points"] = own.points(problem.initial(one_sample(problem))).shape[1]
     try:
-        return cls(own.points, **{"image": own.image, **options})
+        return cls(own.points, **given)
     except TypeError as error:
         raise DescentError(f"{cls.__name__}: cannot be built with the options {dict(options)}: {error}") from error
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 from jaxtyping import Float
@@ -81,6 +81,8 @@ class FaceAlignment(Problem):
         skip_bad: bool = False,
     ) -> None:
         super().__init__()
+        if normaliser not in get_args(Normaliser):
+            raise DescentError(f"normaliser: expected one of {', '.join(get_args(Normaliser))}, got {normaliser!r}")
         if not 0 <= val_fraction < 1:
             raise DescentError(f"val_fraction: expected a share in [0, 1), got {val_fraction}")
         for name, parts in (("train", train), ("test", test)):
@@ -98,12 +100,10 @@ class FaceAlignment(Problem):
         self._faces: dict[str, FaceData] = {}
         self._data: dict[str, Batch] = {}
         self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
-        self.register_buffer("start_mean", torch.zeros(4))
         self.register_buffer("start_factor", torch.zeros(4, 4))
         self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
 
     mean_shape: Tensor
-    start_mean: Tensor
     start_factor: Tensor
     mirror_points: Tensor
 
@@ -166,7 +166,6 @@ class FaceAlignment(Problem):
         mean = shapes.mean(0)
         similarities = fit_similarity(mean - mean.mean(0), shapes)
         self.mean_shape.copy_(mean)
-        self.start_mean.copy_(similarities.mean(0))
         if len(shapes) > 4:
             covariance = similarities.T.cov() + 1e-8 * torch.eye(4)
             self.start_factor.copy_(torch.linalg.cholesky(covariance))
@@ -214,7 +213,7 @@ class FaceAlignment(Problem):
         found = {f"{count} points / {self.normaliser}": self.error(x, batch)}
         for subset in self.schema.subsets:
             found[f"{subset} points / {self.normaliser}"] = self._error(x, batch, self.normaliser, subset)
-        for normaliser in ("inter_ocular", "inter_pupil", "box"):
+        for normaliser in get_args(Normaliser):
             name = f"{count} points / {normaliser}"
             if name not in found:
                 found[name] = self._error(x, batch, normaliser, None)

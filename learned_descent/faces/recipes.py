@@ -8,7 +8,6 @@ from ..models import Cascade, MnemonicDescent
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
-from .schema import IBUG68
 
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -22,7 +21,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
-        ConvolutionalMap, {"num_points": IBUG68.num_points, "filters": (24, 48, 96), "scales": 3},
+        ConvolutionalMap, {"filters": (24, 48, 96), "scales": 3},
         bptt=BackpropThroughTime(iterations=5200, batch_size=32, detach="observation", precision="bf16-mixed"),
     ),
     "mdm-paper": Recipe(

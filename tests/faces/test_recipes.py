@@ -51,7 +51,8 @@ def test_joint_training_begins_where_the_cascade_ends():
     assert rest == replace(RECIPES["joint"], ridge=None)
 
 
-def test_a_network_for_another_markup_is_refused(problem):
+def test_the_number_of_points_is_that_of_the_markup(problem):
     inner = FaceAlignment(problem.root, train=["afw"], test=["helen/testset"], schema="ibug51", crop=96, box_side=56.0)
+    assert small(RECIPES["mdm"]).build(inner).observation.num_points == inner.schema.num_points
     with pytest.raises(ShapeError, match=r"points \(num_points=\d+\): expected shape \(B, \d+, 2\), got \(1, 51, 2\)"):
-        RECIPES["mdm"].build(inner)
+        replace(RECIPES["mdm"], observation_options={"num_points": problem.schema.num_points}).build(inner)
