@@ -96,4 +96,7 @@ def load_state(path: str | Path) -> Any:
             return {key: unpack(item) for key, item in value["__items__"]}
         return [unpack(item) for item in value] if isinstance(value, list) else value
 
-    return unpack(json.loads(packed))
+    try:
+        return unpack(json.loads(packed))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DescentError(f"{path}: expected a saved training state, its description does not make sense ({error})") from error

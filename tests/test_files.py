@@ -70,3 +70,10 @@ def test_tensors_without_a_state_are_refused(tmp_path):
     save_file({"weight": torch.ones(2)}, tmp_path / "weights")
     with pytest.raises(DescentError, match="weights: expected a saved training state, got a safetensors file of another kind"):
         load_state(tmp_path / "weights")
+
+
+@pytest.mark.parametrize("description", ["{", '{"step": 1}', '{"__items__": [["weights", {"__tensor__": "7"}]]}'])
+def test_a_state_whose_description_makes_no_sense(tmp_path, description):
+    save_file({"0": torch.ones(1)}, tmp_path / "state", {"state": description})
+    with pytest.raises(DescentError, match="expected a saved training state, its description does not make sense"):
+        load_state(tmp_path / "state")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -122,7 +123,7 @@ class BackpropThroughTime(Trainer):
             raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
         count = num_samples(train)
         for samples in (train, val):
-            if isinstance(samples, dict):
+            if isinstance(samples, Mapping):
                 check_finite(samples, list(range(num_samples(samples))))
         fabric = launch(self.accelerator, self.devices, self.precision)
         model.to(fabric.device)
