@@ -72,12 +72,12 @@ class ConvolutionalPatches(ImageObservation):
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         patches = sample_patches(batch["patches"], (self.points(x) + 0.5) / self.spacing - 0.5, self.size)
-        first = self.first(patches.flatten(0, 1).permute(0, 3, 1, 2)).relu()
-        second = self.pool(self.second(self.pool(first)).relu())
+        first = self.first(patches.flatten(0, 1).permute(0, 3, 1, 2))
+        second = self.pool(self.second(self.pool(first).relu_())).relu_()  # ReLU and maximum commute: less to go through
         side = second.shape[-1]
         margin = (first.shape[-1] - side) // 2
         centre = first[..., margin : margin + side, margin : margin + side]
-        return torch.cat([centre, second], 1).reshape(len(x), -1)
+        return torch.cat([centre.relu(), second], 1).reshape(len(x), -1)
 
     def settings(self) -> dict[str, Any]:
         return {"size": self.size, "spacing": self.spacing, "filters": self.filters, "channels": self.channels}
@@ -131,7 +131,7 @@ class ConvolutionalMap(ImageObservation):
         self.num_points, self.filters, self.scales = num_points, tuple(filters), scales
         self.size, self.embedding, self.channels = size, embedding, channels
         self.levels = nn.ModuleList(
-            nn.Sequential(_convolution(inputs, outputs, 2, 1), nn.ReLU(), _convolution(outputs, outputs, 1, 1), nn.ReLU())
+            nn.Sequential(_convolution(inputs, outputs, 2, 1), nn.ReLU(True), _convolution(outputs, outputs, 1, 1), nn.ReLU(True))
             for inputs, outputs in zip((channels, *self.filters), self.filters)
         )
         sampled = self.filters[-scales:]
