@@ -131,7 +131,9 @@ class ConvolutionalMap(ImageObservation):
         self.num_points, self.filters, self.scales = num_points, tuple(filters), scales
         self.size, self.embedding, self.channels = size, embedding, channels
         self.levels = nn.ModuleList(
-            nn.Sequential(_convolution(inputs, outputs, 2, 1), nn.ReLU(True), _convolution(outputs, outputs, 1, 1), nn.ReLU(True))
+            nn.Sequential(
+                _convolution(inputs, outputs, 2, 1), nn.ReLU(True), _convolution(outputs, outputs, 1, 1), nn.ReLU(True)
+            )
             for inputs, outputs in zip((channels, *self.filters), self.filters)
         )
         sampled = self.filters[-scales:]

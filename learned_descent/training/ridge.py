@@ -177,7 +177,7 @@ class NormalEquations:
         block: rows that are multiplied in their own precision before they are added in float64.
     """
 
-    def __init__(self, num_features: int, like: Tensor, *, block: int = 2048) -> None:
+    def __init__(self, num_features: int, like: Tensor, *, block: int = 1024) -> None:
         wide = {"dtype": torch.float64, "device": like.device}
         self.gram = torch.zeros(num_features, num_features, **wide)  # type: ignore[call-overload]
         self.cross = torch.zeros(num_features, like.shape[1], **wide)  # type: ignore[call-overload]
@@ -197,7 +197,7 @@ class NormalEquations:
         if self._rows >= self.block:
             self._flush()
 
-    def _flush(self, width: int = 2048) -> None:
+    def _flush(self, width: int = 1024) -> None:
         if not self._pending:
             return
         features, updates = (torch.cat(rows) for rows in zip(*self._pending))
