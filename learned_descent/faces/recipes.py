@@ -18,7 +18,7 @@ RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE),
     "joint": Recipe(
         Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE,
-        bptt=BackpropThroughTime(iterations=1000, batch_size=32, lr=1e-5, weight_decay=0.0),
+        bptt=BackpropThroughTime(iterations=800, batch_size=32, lr=2e-5, weight_decay=0.0),
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
