@@ -55,7 +55,7 @@ def sample_patches(maps: Float[Tensor, "B C H W"], centres: Float[Tensor, "B L 2
     rows = (whole[..., 1].long()[..., None] + offsets).clamp(0, height - 1)
     first = torch.arange(batch, device=maps.device)[:, None, None, None] * (height * width)
     indices = first + rows[..., :, None] * width + columns[..., None, :]
-    grid = F.embedding(indices, maps.permute(0, 2, 3, 1).reshape(-1, channels))
+    grid = maps.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, indices.flatten()).unflatten(0, indices.shape)
     along, down = fraction[..., 0, None, None, None], fraction[..., 1, None, None, None]
     if spacing == 1:
         grid = torch.lerp(grid[..., :-1, :], grid[..., 1:, :], along)
