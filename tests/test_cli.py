@@ -229,7 +229,8 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
 
     code, out, err = run(f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors")
     assert code == 0, err
-    assert "training sdm" not in err and "training mdm" not in err
+    assert "training sdm" not in err
+    assert "training mdm" not in err
     again = json.loads(Path("runs/compare/results.json").read_text())["families"]
     assert again["mdm"]["errors"] == families["mdm"]["errors"]
 
