@@ -12,7 +12,7 @@ from ..training import BackpropThroughTime, SequentialRidge
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
 # The training faces come with their mirror images, so nothing is augmented; small batches stay in fast memory.
-_RIDGE = SequentialRidge(ridge=3.0, repeats=6, augment=False, batch_size=16)
+_RIDGE = SequentialRidge(ridge=3.0, repeats=4, augment=False, batch_size=16)
 
 RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE),

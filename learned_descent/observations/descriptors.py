@@ -87,8 +87,13 @@ class _Descriptors(ImageObservation, ABC):
 
     def prepare(self, batch: Batch) -> Batch:
         grey = as_float(batch[self.image]).mean(1, keepdim=True)
-        maps = {f"map/{spacing:g}": self.describe(shrink(grey, spacing)) for spacing in set(self.spacings)}
-        return {**batch, **{name: value.contiguous(memory_format=torch.channels_last) for name, value in maps.items()}}
+        prepared = dict(batch)
+        for spacing in set(self.spacings):
+            images = shrink(grey, spacing)
+            few = images.split(8) if images.device.type == "cpu" else (images,)  # a few at a time stay in the cache
+            maps = torch.cat([self.describe(part) for part in few])
+            prepared[f"map/{spacing:g}"] = maps.contiguous(memory_format=torch.channels_last)
+        return prepared
 
     def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         spacing = self.spacings[min(k, len(self.spacings) - 1)]
