@@ -33,10 +33,12 @@ class Aligner:
         DescentError: if the model is one of another problem, or its mean shape was never learnt.
 
     Example:
-        >>> from learned_descent.checkpoint import load_model  # doctest: +SKIP
-        >>> aligner = Aligner(load_model("runs/sdm/model.safetensors"))  # doctest: +SKIP
-        >>> aligner("photo.jpg", [(120, 80, 260, 220)]).shape  # doctest: +SKIP
-        torch.Size([1, 68, 2])
+        >>> from learned_descent import Cascade
+        >>> problem = FaceAlignment(schema="ibug49")
+        >>> _ = problem.mean_shape.copy_(torch.rand(problem.mean_shape.shape) - 0.5)  # reading training faces sets it
+        >>> aligner = Aligner(Cascade(problem, problem.observation(), num_features=7056, num_updates=98))
+        >>> aligner(np.zeros((480, 640, 3), np.uint8), [(120, 80, 260, 220)]).shape
+        torch.Size([1, 49, 2])
     """
 
     def __init__(self, model: DescentModel, *, device: torch.device | str = "cpu") -> None:

@@ -56,9 +56,9 @@ class FaceAlignment(Problem):
         and results. Image and Vision Computing 47, 2016.
 
     Example:
-        >>> problem = FaceAlignment("300w", train=["afw"])  # doctest: +SKIP
-        >>> problem.data("train")["image"].shape  # doctest: +SKIP
-        torch.Size([303, 3, 192, 192])
+        >>> problem = FaceAlignment(schema="ibug49")  # without data: for a model that is loaded
+        >>> problem.points(torch.zeros(2, 98)).shape
+        torch.Size([2, 49, 2])
     """
 
     failure_above = 0.08

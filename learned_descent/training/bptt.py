@@ -138,6 +138,7 @@ class BackpropThroughTime(Trainer):
         identity = {
             "settings": {k: v for k, v in asdict(self).items() if k not in ("resume", "directory", "accelerator", "compile")},
             "seed": seed,
+            "parameters": [list(parameter.shape) for parameter in trained],
             "data": fingerprint(train) if self.directory else "",
         }
         checkpoint = Path(self.directory, "checkpoint.safetensors") if self.directory else None
@@ -165,7 +166,7 @@ class BackpropThroughTime(Trainer):
                 if record["val_error"][-1] < best:
                     best, history.best_step = record["val_error"][-1], iteration
                     best_weights = [parameter.clone() for parameter in average.values]
-                progress.set_postfix(loss=loss, val=record["val_error"][-1])
+            progress.set_postfix({"loss": loss, **({"val": record["val_error"][-1]} if val is not None else {})})
             record["seconds"] = history.seconds = time.perf_counter() - begun
             history.records.append(record)
             model.train()

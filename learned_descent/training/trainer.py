@@ -32,14 +32,12 @@ class History:
         """Writes the records as a table, atomically; a list of errors becomes one column per step."""
 
         def write(temporary: Path) -> None:
-            rows = []
+            rows: list[dict[str, Any]] = []
             for record in self.records:
-                row = {name: value for name, value in record.items() if not isinstance(value, list)}
-                for name, values in record.items():
-                    row.update(
-                        {f"{name}_{step}": value for step, value in enumerate(values)} if isinstance(values, list) else {}
-                    )
-                rows.append(row)
+                rows.append({})
+                for name, value in record.items():
+                    several = isinstance(value, list)
+                    rows[-1] |= {f"{name}_{step}": item for step, item in enumerate(value)} if several else {name: value}
             with temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, rows[0].keys())
                 writer.writeheader()
@@ -67,10 +65,11 @@ class Trainer(ABC):
 
 
 def check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuses to go on from the checkpoint at ``path`` if it was made with other ``settings``, ``seed`` or ``data``."""
+    """Refuses to go on from the checkpoint at ``path`` if it was made with other settings, or another seed, model or data."""
     found["settings"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()}
-    for name, value in {**wanted["settings"], "seed": wanted["seed"], "data": wanted["data"]}.items():
-        stored = found["settings"].get(name, found.get(name))
+    flat, stored_flat = ({**identity, **identity["settings"]} for identity in (wanted, found))
+    for name in flat.keys() - {"settings"}:
+        value, stored = flat[name], stored_flat.get(name)
         if stored != value:
             raise DescentError(
                 f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this training has {value!r}; give the "
