@@ -133,8 +133,8 @@ def test_resume_without_a_checkpoint_starts_afresh(tmp_path):
 def test_resume_with_another_model_is_refused(tmp_path):
     problem = Turn()
     trainer(directory=str(tmp_path)).fit(recurrent(problem), problem.data("train"))
+    other = MnemonicDescent.for_problem(problem, hidden=3)
     with pytest.raises(DescentError, match=r"cannot resume: the checkpoint was made with parameters=\[\["):
-        other = MnemonicDescent.for_problem(problem, hidden=3)
         trainer(directory=str(tmp_path), resume=True).fit(other, problem.data("train"))
 
 
