@@ -5,29 +5,23 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import PurePosixPath
-from typing import Any, final, get_args
+from typing import Any, final
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
 from tqdm import tqdm
 
 from .._check import DescentError
 from ..data import index, mix
-from ..observation import Observation
-from ..observations import DenseHOG
-from ..problem import Batch, Problem, Split
-from .augment import Augmentation, augment, mirrored
+from ..problem import Batch, Split
+from .augment import Augmentation
 from .datasets import FaceData, read_faces
-from .metrics import Normaliser, landmark_errors
-from .schema import schema as find_schema
-from .shapes import apply_similarity, fit_similarity
+from .landmarks import Landmarks
+from .metrics import Normaliser
 
 
 @final
-class FaceAlignment(Problem):
+class FaceAlignment(Landmarks):
     """The landmarks of a face, given the box of a detector.
 
     Every face is cropped around its box once, when it is read, into a square in which the box has a fixed centre and longer
@@ -61,8 +55,6 @@ class FaceAlignment(Problem):
         torch.Size([2, 49, 2])
     """
 
-    failure_above = 0.08
-
     def __init__(
         self,
         root: str | None = None,
@@ -80,11 +72,16 @@ class FaceAlignment(Problem):
         boxes: str | None = None,
         skip_bad: bool = False,
     ) -> None:
-        super().__init__()
-        if normaliser not in get_args(Normaliser):
-            raise DescentError(f"normaliser: expected one of {', '.join(get_args(Normaliser))}, got {normaliser!r}")
-        if not 0 <= val_fraction < 1:
-            raise DescentError(f"val_fraction: expected a share in [0, 1), got {val_fraction}")
+        super().__init__(
+            schema=schema,
+            normaliser=normaliser,
+            crop=crop,
+            box_side=box_side,
+            val_fraction=val_fraction,
+            mirror=mirror,
+            start_noise=start_noise,
+            augmentation=augmentation,
+        )
         for name, parts in (("train", train), ("test", test)):
             if isinstance(parts, str):
                 raise DescentError(f"{name}: expected a sequence of folders such as ['afw', 'helen/trainset'], got {parts!r}")
@@ -92,49 +89,19 @@ class FaceAlignment(Problem):
         if seen:
             raise DescentError(f"test: {seen} are training parts; test on faces that training never saw")
         self.root, self.train_parts, self.test_parts = root, tuple(train), tuple(test)
-        self.schema, self.normaliser = find_schema(schema), normaliser
-        self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
-        self.mirror, self.start_noise = mirror, start_noise
-        self.augmentation, self.boxes, self.skip_bad = augmentation, boxes, skip_bad
-        self.edges = self.schema.edges
+        self.boxes, self.skip_bad = boxes, skip_bad
         self._faces: dict[str, FaceData] = {}
-        self._data: dict[str, Batch] = {}
-        self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
-        self.register_buffer("start_factor", torch.zeros(4, 4))
-        self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
 
-    mean_shape: Tensor
-    start_factor: Tensor
-    mirror_points: Tensor
+    @property
+    def has_faces(self) -> bool:
+        return self.root is not None
 
-    def points(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
-        """The landmarks that ``x`` stands for, ``(column, row)`` in px of the crop."""
-        points: Tensor = x.unflatten(1, (-1, 2))
-        return points
-
-    def observation(self) -> Observation:
-        return DenseHOG(self.points)
-
-    def data(self, split: Split) -> Batch:
-        """The faces of ``split``; an empty batch for ``"val"`` where ``val_fraction`` is 0.
-
-        Reading the training faces sets the mean shape and the statistics of the starts, unless a stored model brought them.
-        """
-        if split in self._data:
-            return self._data[split]
+    def _read(self, split: Split) -> Batch:
         faces = self.faces("test" if split == "test" else "train")
-        chosen = faces.batch
-        if split != "test":
-            held_out = torch.tensor([self._is_held_out(name) for name in faces.names])
-            chosen = index(chosen, (held_out if split == "val" else ~held_out).nonzero().flatten())
-        if split == "train":
-            if self.mirror:
-                images = mirrored(chosen, self.mirror_points.cpu())
-                chosen = {name: torch.cat([value, images[name]]) for name, value in chosen.items()}
-            if not self.mean_shape.isfinite().all():
-                self._learn_starts(chosen)
-        self._data[split] = chosen
-        return chosen
+        if split == "test":
+            return faces.batch
+        held_out = torch.tensor([self._is_held_out(name) for name in faces.names])
+        return index(faces.batch, (held_out if split == "val" else ~held_out).nonzero().flatten())
 
     def faces(self, split: str) -> FaceData:
         """The faces of the ``"train"`` parts or of the ``"test"`` parts, read once, with names and report."""
@@ -160,90 +127,11 @@ class FaceAlignment(Problem):
         photo = re.sub(r"(?<=\d)_\d+$", "", name)  # the faces of one photo stay together: 134212_1, 134212_2
         return mix(*photo.encode()) % 1000 < 1000 * self.val_fraction
 
-    def _learn_starts(self, batch: Batch) -> None:
-        centre, side = _centre_and_side(batch["box"])
-        shapes = (batch["points"] - centre.unsqueeze(1)) / side[:, None, None]
-        mean = shapes.mean(0)
-        similarities = fit_similarity(mean - mean.mean(0), shapes)
-        self.mean_shape.copy_(mean)
-        if len(shapes) > 4:
-            covariance = similarities.T.cov() + 1e-8 * torch.eye(4)
-            self.start_factor.copy_(torch.linalg.cholesky(covariance))
-
-    def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        if not self.mean_shape.isfinite().all():
-            if self.root is None:
-                raise DescentError(
-                    "the mean shape is not known yet: read training faces (data('train')) or load a trained model"
-                )
-            self.data("train")
-        centre, side = _centre_and_side(batch["box"])
-        shape = self.mean_shape.expand(len(side), -1, -1)
-        if generator is not None:
-            noise = torch.randn(len(side), 4, generator=generator, device=side.device)
-            similarity = self.start_noise * noise @ self.start_factor.T
-            middle = self.mean_shape.mean(0)
-            shape = apply_similarity(similarity, self.mean_shape - middle) + middle
-        return (centre.unsqueeze(1) + side[:, None, None] * shape).flatten(1)
-
-    def target(self, batch: Batch) -> Float[Tensor, "B p"]:
-        return batch["points"].flatten(1)
-
-    def augment(self, batch: Batch, generator: Generator) -> Batch:
-        return augment(batch, self.augmentation, self.mirror_points, generator)
-
-    def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
-        """``x + box_side * delta``: an update is in units of the box's side."""
-        return x + self.box_side * delta
-
-    def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
-        return (y - x) / self.box_side
-
-    def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        """The mean distance from point to point, over the side of the box: robust, not squared."""
-        left = self.points(self.local(x, self.target(batch)))
-        return (left.square().sum(2) + 1e-8).sqrt().mean(1)
-
-    def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        """The mean distance from point to point as a fraction of the named normaliser."""
-        return self._error(x, batch, self.normaliser, None)
-
-    def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
-        count = self.schema.num_points
-        found = {f"{count} points / {self.normaliser}": self.error(x, batch)}
-        for subset in self.schema.subsets:
-            found[f"{subset} points / {self.normaliser}"] = self._error(x, batch, self.normaliser, subset)
-        for normaliser in get_args(Normaliser):
-            name = f"{count} points / {normaliser}"
-            if name not in found:
-                found[name] = self._error(x, batch, normaliser, None)
-        return found
-
-    def _error(self, x: Tensor, batch: Batch, normaliser: Normaliser, subset: str | None) -> Tensor:
-        return landmark_errors(self.points(x), batch["points"], self.schema, normaliser, batch["box"], subset)
-
     def settings(self) -> dict[str, Any]:
-        return {
-            "train": list(self.train_parts),
-            "test": list(self.test_parts),
-            "schema": self.schema.name,
-            "normaliser": self.normaliser,
-            "crop": self.crop,
-            "box_side": self.box_side,
-            "val_fraction": self.val_fraction,
-            "mirror": self.mirror,
-            "start_noise": self.start_noise,
-            "augmentation": asdict(self.augmentation),
-        }
+        return {"train": list(self.train_parts), "test": list(self.test_parts), **super().settings()}
 
 
 def _overlap(part: str, other: str) -> bool:
     """Whether one of two folders is the other or holds it."""
     first, second = PurePosixPath(part), PurePosixPath(other)
     return first.is_relative_to(second) or second.is_relative_to(first)
-
-
-def _centre_and_side(box: Float[Tensor, "B 4"]) -> tuple[Tensor, Tensor]:
-    """The centres ``(B, 2)`` and longer sides ``(B,)`` of boxes."""
-    corners = box.unflatten(1, (2, 2))
-    return corners.mean(1), (corners[:, 1] - corners[:, 0]).amax(1)
