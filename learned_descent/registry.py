@@ -20,6 +20,7 @@ from .recipe import RECIPES, Recipe
 PROBLEMS: Mapping[str, str] = {
     "analytic": "learned_descent.problems.analytic:Analytic",
     "faces": "learned_descent.faces.alignment:FaceAlignment",
+    "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
 }
 """The built-in problems: the only ones that a weights file may name by itself."""
 
@@ -38,7 +39,7 @@ MODELS: Mapping[str, str] = {
 }
 """The built-in models: the only ones that a weights file may name."""
 
-_RECIPES: Mapping[str, str] = {"faces": "learned_descent.faces.recipes:RECIPES"}
+_RECIPES: Mapping[str, str] = dict.fromkeys(("faces", "synthetic-faces"), "learned_descent.faces.recipes:RECIPES")
 
 ENTRY_POINTS = "learned_descent.problems"
 """The group of entry points in which an installed package offers problems."""

@@ -50,6 +50,8 @@ def mirrored(batch: Batch, mirror: Tensor) -> Batch:
     Args:
         batch: ``image`` ``(B, C, S, S)``, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px, ``to_photo`` ``(B, 2, 3)``.
         mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
+
+    What a batch may hold besides, ``visible`` ``(B, L)`` and ``pose`` ``(B, 3)``, is mirrored too.
     """
     last = batch["image"].shape[-1] - 1
     points, box, to_photo = batch["points"][:, mirror].clone(), batch["box"].clone(), batch["to_photo"].clone()
@@ -57,7 +59,18 @@ def mirrored(batch: Batch, mirror: Tensor) -> Batch:
     box[:, 0], box[:, 2] = last - batch["box"][:, 2], last - batch["box"][:, 0]
     to_photo[..., 2] += last * to_photo[..., 0]
     to_photo[..., 0] *= -1
-    return {**batch, "image": batch["image"].flip(-1), "points": points, "box": box, "to_photo": to_photo}
+    known = {**batch, "image": batch["image"].flip(-1), "points": points, "box": box, "to_photo": to_photo}
+    return {**known, **_mirrored_truth(batch, mirror)}
+
+
+def _mirrored_truth(batch: Batch, mirror: Tensor) -> dict[str, Tensor]:
+    """``visible`` and ``pose`` of the mirrored faces, where a batch has them: yaw and roll change sign."""
+    truth = {}
+    if "visible" in batch:
+        truth["visible"] = batch["visible"][:, mirror]
+    if "pose" in batch:
+        truth["pose"] = batch["pose"] * torch.tensor([-1.0, 1.0, -1.0], device=mirror.device)
+    return truth
 
 
 def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generator) -> Batch:
@@ -106,8 +119,14 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         noise = torch.randn(count, 1, side, side, generator=generator, device=image.device)
         warped.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
     to_photo = batch["to_photo"]
+    truth = {
+        name: torch.where(flipped[:, None], value, batch[name]) for name, value in _mirrored_truth(batch, mirror).items()
+    }
+    if "pose" in truth:
+        truth["pose"] = truth["pose"] + torch.stack([0 * angle, 0 * angle, angle], 1)
     return {
         **batch,
+        **truth,
         "image": warped.clamp_(0, 255),
         "points": moved,
         "box": torch.cat([centres - half, centres + half], 1),
