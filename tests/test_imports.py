@@ -19,7 +19,7 @@ LAYERS = [
     {"recipe"},
     {"problems", "faces"},
     {"registry", "checkpoint", "testing", "_contract"},
-    {"_runs", "commands"},
+    {"_runs", "_options", "commands", "comparison"},
     {"cli", "__main__"},
 ]
 """Lowest first: a module imports from its own layer and from those below."""
