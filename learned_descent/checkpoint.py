@@ -63,6 +63,32 @@ def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, 
     atomic_write(path, lambda temporary: save_file(tensors, temporary, {_KEY: text}))
 
 
+def annotate(path: str | Path, section: str, value: Any) -> None:
+    """Adds a section to what a weights file says about itself, atomically; its tensors stay as they are.
+
+    Args:
+        path: the file.
+        section: its name, such as ``"calibration"``; what it held is replaced.
+        value: its content, as JSON.
+
+    Raises:
+        DescentError: as :func:`load_model` does for a file that is no model.
+
+    Example:
+        >>> import tempfile
+        >>> from learned_descent import Cascade
+        >>> from learned_descent.problems import Analytic
+        >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> save_model(Cascade.for_problem(Analytic("cube")), path)
+        >>> annotate(path, "calibration", {"scale": 2.0})
+        >>> read_description(path)["calibration"]
+        {'scale': 2.0}
+    """
+    description, tensors = _read(Path(path))
+    text = json.dumps({**description, section: value})
+    atomic_write(path, lambda temporary: save_file(tensors, temporary, {_KEY: text}))
+
+
 def describe(model: DescentModel) -> dict[str, Any]:
     """The names and settings that :func:`load_model` needs to build a model again."""
     if not isinstance(model, (Cascade, MnemonicDescent)):
@@ -138,7 +164,7 @@ def load_weights(model: DescentModel, path: str | Path) -> None:
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """What a weights file says about itself: ``format``, ``problem``, ``observation``, ``model`` and ``training``.
+    """What a weights file says about itself: ``format``, ``problem``, ``observation``, ``model``, ``training``, ...
 
     Raises:
         DescentError: as :func:`load_model` does for a file that is no model.

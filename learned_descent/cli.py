@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import __version__, _options, commands, comparison
+from . import __version__, _options, commands, comparison, photos
 from ._check import DescentError
 from .registry import PROBLEMS, recipe_for, recipes_for, resolve_problem
 
@@ -19,7 +19,8 @@ commands:
   train PROBLEM --family F --out DIR   train one family
   evaluate WEIGHTS                     measure a trained model
   compare PROBLEM [--out DIR]          train or load several families and compare them
-  align WEIGHTS IMAGE --box X0 Y0 X1 Y1  find the landmarks of a face in an image
+  align PHOTO ...                      find the faces in photos, and their landmarks
+  calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
   check PROBLEM                        check that a problem keeps the contract
 
 PROBLEM is {problems}, the name of an installed plug-in, package.module:Class or file.py:Class.
@@ -116,13 +117,19 @@ def _evaluate(words: list[str]) -> int:
     return 0
 
 
-def _align(words: list[str]) -> int:
-    parser = _options.parser("align WEIGHTS IMAGE --box X0 Y0 X1 Y1", commands.align, {"box"})
-    parser.add_argument(
-        "--box", nargs=4, type=float, required=True, metavar=("X0", "Y0", "X1", "Y1"), help="the box of the face in pixels"
-    )
-    print(commands.align(**_options.values(parser, words)))
+def _calibrate(words: list[str]) -> int:
+    print(photos.calibrate(**_options.stored("calibrate WEIGHTS", photos.calibrate, words)))
     return 0
+
+
+def _align_photos(words: list[str]) -> int:
+    parser = _options.parser("align PHOTO ...", photos.align, {"photos", "box", "format"})
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="an image file")
+    parser.add_argument("--box", nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="the box of the one face in pixels")
+    parser.add_argument("--format", nargs="+", default=["png", "json"], choices=photos.FORMATS, help="what is written")
+    text, done = photos.align(**_options.values(parser, words))
+    print(text, end="\n" * bool(text))
+    return 0 if done else 1
 
 
 def _check(words: list[str]) -> int:
@@ -140,6 +147,7 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
-    "align": _align,
+    "align": _align_photos,
+    "calibrate": _calibrate,
     "check": _check,
 }

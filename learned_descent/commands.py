@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -129,47 +129,6 @@ def evaluate_weights(
     )
     shown = table({weights.stem: result}, columns({weights.stem: (model, result)}, {}), metrics=main_metrics(result))
     return f"{shown}\n{steps(result, split)}\nerrors: {output}"
-
-
-def align(
-    weights: Path,
-    image: Path,
-    box: Sequence[float],
-    *,
-    output: Path | None = None,
-    problem_file: str | None = None,
-    device: Literal["cpu", "cuda"] = "cpu",
-    overwrite: bool = False,
-) -> str:
-    """Finds the landmarks of one face in an image; writes the annotated image and a .pts file (1-based).
-
-    Args:
-        weights: the file that ``train`` or ``compare`` wrote, for a problem of faces.
-        image: the image file.
-        box: the box of a face detector: x0 y0 x1 y1 in pixels, the first pixel is 0 0.
-        output: the annotated image; by default IMAGE with the ending .aligned.png.
-        problem_file: the problem, file.py:Class, where it is not a built-in one.
-        device: cpu or cuda.
-        overwrite: replace the files that are there.
-
-    Returns:
-        Where the landmarks and the annotated image are.
-    """
-    from .faces.aligner import Aligner, draw, write_landmarks
-
-    check_measurement(1, device)
-    output = output or image.with_suffix(".aligned.png")
-    landmarks = output.with_suffix(".pts")
-    if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
-        raise DescentError(f"--output {output}: expected a name that ends with .png, .jpg, .pdf or .svg")
-    for file in (output, landmarks):
-        prepare_folder(output.parent, None if overwrite else file, "give another --output, or --overwrite to replace it")
-    aligner = Aligner(load_model(weights, problem=problem_of(weights, problem_file)), device=device)
-    points = aligner(image, [box])
-    write_landmarks(landmarks, points[0])
-    figure = draw(image, points, aligner.problem.edges, [box])
-    atomic_write(output, lambda path: figure.savefig(path))
-    return f"landmarks: {landmarks}\nannotated image: {output}"
 
 
 def check(problem: Problem) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
     {"_check", "_files", "_text"},
-    {"problem", "observation"},
+    {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},
     {"training", "evaluation", "_ced", "solvers", "plots"},
@@ -88,7 +88,7 @@ def test_there_are_no_cycles():
 def test_faces_and_problems_are_imported_by_name_only(path):
     own = unit(path)
     if own not in LAZY:
-        allowed_in_functions = LAZY if own == "commands" else set()
+        allowed_in_functions = LAZY if own in ("commands", "photos") else set()
         assert not imported(path) & LAZY - allowed_in_functions
     assert not imported(path, everywhere=False) & LAZY - {own}
 

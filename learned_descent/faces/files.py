@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -130,6 +130,23 @@ def read_boxes(path: str | Path) -> dict[str, list[float]]:
         ...     read_boxes(Path(folder) / "boxes.csv")
         {'afw/a.jpg': [10.0, 20.0, 110.0, 120.0]}
     """
+    boxes = read_all_boxes(path)
+    twice = [image for image, found in boxes.items() if len(found) > 1]
+    if twice:
+        raise DescentError(f"boxes: {path} names {twice[0]!r} twice; keep one box for each image")
+    return {image: found[0] for image, found in boxes.items()}
+
+
+def read_all_boxes(path: str | Path) -> dict[str, list[list[float]]]:
+    """Boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image: as :func:`read_boxes`, but several for each.
+
+    Args:
+        path: a ``.csv``, where an image may have several rows, or a ``.json`` of entries ``"IMAGE": [x0, y0, x1, y1]`` or
+            ``"IMAGE": [[x0, y0, x1, y1], ...]``.
+
+    Raises:
+        DescentError: if the file is missing or broken, or if an entry is not a path with boxes of four numbers.
+    """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".json") or not path.is_file():
         raise DescentError(f"boxes: expected a .csv or .json file of boxes, but {path} is none")
@@ -139,22 +156,46 @@ def read_boxes(path: str | Path) -> dict[str, list[float]]:
         raise DescentError(
             f"boxes: {path} cannot be read ({error}); expected an image and x0 y0 x1 y1 in each entry"
         ) from error
-    found: dict[str, list[float]] = {}
+    boxes: dict[str, list[list[float]]] = {}
     for name, values in rows:
         image = PurePosixPath(name.strip()).as_posix()
         if not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values)):
             raise DescentError(f"boxes: {path} gives {values} for {image!r}, expected the four numbers x0 y0 x1 y1")
-        if image in found:
-            raise DescentError(f"boxes: {path} names {image!r} twice; keep one box for each image")
-        found[image] = [float(value) for value in values]
-    return found
+        boxes.setdefault(image, []).append([float(value) for value in values])
+    return boxes
+
+
+def find_boxes(boxes: Mapping[str, list[list[float]]], photo: Path) -> list[list[float]]:
+    """The boxes of a photo: those of the longest entry that its path ends with.
+
+    Args:
+        boxes: what :func:`read_all_boxes` returned.
+        photo: the path of the photo.
+
+    Raises:
+        DescentError: if there is no entry for it.
+
+    Example:
+        >>> find_boxes({"a.jpg": [[0, 0, 9, 9]], "afw/a.jpg": [[5, 5, 9, 9]]}, Path("faces/afw/a.jpg"))
+        [[5, 5, 9, 9]]
+    """
+    paths = (photo.parts, photo.resolve().parts)
+    entries = {PurePosixPath(image).parts: image for image in boxes}
+    found = [entry for entry in entries if any(path[-len(entry) :] == entry for path in paths)]
+    if not found:
+        raise DescentError(f"{photo}: there is no box for it in the file of boxes; add one")
+    return boxes[entries[max(found, key=len)]]
 
 
 def _json_rows(path: Path) -> list[tuple[str, object]]:
     table = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(table, dict):
         raise ValueError(f"it holds a {type(table).__name__}, not an object")
-    return list(table.items())
+    return [
+        (image, box)
+        for image, value in table.items()
+        for box in (value if isinstance(value, list) and value and isinstance(value[0], list) else [value])
+    ]
 
 
 def _csv_rows(path: Path) -> list[tuple[str, object]]:

@@ -1,0 +1,144 @@
+"""What becomes of the faces of a photo: an annotated picture, and files of landmarks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from .._check import DescentError, check_shape
+from .._files import atomic_write, write_json
+from .aligner import Face
+from .files import LANDMARKS, quiet_menpo
+
+Format: TypeAlias = Literal["png", "json", "csv", "pts", "ljson"]
+"""A picture, JSON and a table of all faces of a photo; landmarks as menpo reads them, one file per face."""
+
+SMALLEST, LARGEST = 600, 2400
+"""The longer side of a picture lies between these, in px."""
+
+
+def files_of(folder: Path, stem: str, kind: Format, count: int) -> list[Path]:
+    """The files that :func:`write_faces` writes: ``STEM.KIND``, or ``STEM_0.KIND`` and so on where each face has its own.
+
+    Example:
+        >>> [path.name for path in files_of(Path("out"), "photo", "pts", 2)]
+        ['photo_0.pts', 'photo_1.pts']
+    """
+    if f".{kind}" in LANDMARKS:
+        return [folder / f"{stem}_{number}.{kind}" for number in range(count)]
+    return [folder / f"{stem}.{kind}"]
+
+
+def write_faces(
+    folder: Path,
+    stem: str,
+    kind: Format,
+    faces: Sequence[Face],
+    photo: UInt8[np.ndarray, "H W 3"],
+    edges: Sequence[tuple[int, int]],
+) -> None:
+    """Writes the faces of a photo in one format, atomically.
+
+    Args:
+        folder: where; it is made if it is missing.
+        stem: the name of the photo without its suffix.
+        kind: the format.
+        faces: the faces.
+        photo: the pixels of the photo.
+        edges: pairs of landmarks to join in the picture.
+    """
+    paths = files_of(folder, stem, kind, len(faces))
+    if kind == "png":
+        figure = draw(photo, faces, edges)
+        atomic_write(paths[0], lambda path: figure.savefig(path))
+    elif kind == "json":
+        write_json(paths[0], {"faces": [face.to_json() for face in faces]})
+    elif kind == "csv":
+        atomic_write(paths[0], lambda path: _write_csv(path, faces))
+    else:
+        for path, face in zip(paths, faces):
+            write_landmarks(path, face.landmarks)
+
+
+def draw(
+    photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequence[tuple[int, int]], *, boxes: bool = True
+) -> Figure:
+    """The photo with the landmarks of its faces, joined by the lines of the markup, their boxes and their confidence.
+
+    Args:
+        photo: its pixels.
+        faces: the faces.
+        edges: pairs of landmarks to join.
+        boxes: show the boxes.
+
+    Returns:
+        A figure as large as the photo, but with a longer side of 600 to 2,400 px; save it with ``figure.savefig``.
+    """
+    height, width = photo.shape[:2]
+    longest = max(height, width)
+    zoom = min(max(longest, SMALLEST), LARGEST) / longest
+    figure = Figure(figsize=(zoom * width / 100, zoom * height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.imshow(photo, interpolation="lanczos" if zoom >= 1 else "auto", aspect="auto")
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    axes.set_axis_off()
+    for face in faces:
+        points = face.landmarks.numpy()
+        size = float(np.clip(zoom * np.ptp(points, 0).max() / 150, 0.4, 2.0))  # of a dot, by the size of the face
+        axes.add_collection(
+            LineCollection([points[list(edge)] for edge in edges], colors="white", linewidths=1.4 * size, alpha=0.8)
+        )
+        axes.scatter(
+            points[:, 0], points[:, 1], s=9 * size**2, color="#E8601C", edgecolors="white", linewidths=0.4 * size, zorder=3
+        )
+        if boxes:
+            x0, y0, x1, y1 = face.box
+            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"))
+            if face.confidence == face.confidence:
+                look = {"facecolor": "#56B4E9", "edgecolor": "none", "pad": 1.5}
+                axes.text(x0, y0, f"{face.confidence:.2f}", fontsize=8, bbox=look, clip_on=True)
+    return figure
+
+
+def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:
+    """Writes landmarks for menpo, atomically: ``.pts``, which counts pixels from 1, or ``.ljson``, which counts from 0.
+
+    Args:
+        path: the file; its ending is ``.pts`` or ``.ljson``.
+        points: ``(column, row)`` in px, where the centre of the first pixel is ``(0, 0)``.
+
+    Raises:
+        DescentError: if the file has another ending, or a point is not finite.
+    """
+    check_shape(points, "L 2", name="points")
+    if Path(path).suffix not in LANDMARKS:
+        raise DescentError(f"{path}: expected a file name that ends with {' or '.join(sorted(LANDMARKS))}")
+    if not points.isfinite().all():
+        raise DescentError(f"{path}: expected finite landmarks to write, got NaN or infinity")
+    with quiet_menpo():
+        import menpo.io
+        from menpo.shape import PointCloud
+
+        cloud = PointCloud(points.double().flip(1).numpy())  # menpo counts rows first
+        atomic_write(path, lambda temporary: menpo.io.export_landmark_file(cloud, temporary, overwrite=True))
+
+
+def _write_csv(path: Path, faces: Sequence[Face]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["face", "landmark", "x", "y", "confidence", "face_confidence"])
+        for number, face in enumerate(faces):
+            found = face.to_json()
+            for landmark, ((x, y), sure) in enumerate(zip(found["landmarks"], found["landmark_confidence"])):
+                table.writerow([number, landmark, x, y, sure, found["confidence"]])

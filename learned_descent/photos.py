@@ -1,0 +1,164 @@
+"""What the command line does with photos: align, and calibrate for it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tqdm import tqdm
+
+from ._check import DescentError
+from ._runs import check_measurement, prepare_folder
+from .checkpoint import annotate, load_model
+from .problem import Problem
+
+if TYPE_CHECKING:
+    from .faces.aligner import FaceAligner
+    from .faces.output import Format
+
+FORMATS = ("png", "json", "csv", "pts", "ljson")
+"""What ``align`` can write."""
+
+_WAY_OUT = "give another --output, or --overwrite to replace it"
+
+
+def align(
+    photos: Sequence[Path],
+    *,
+    weights: str = "mdm",
+    box: Sequence[str] | None = None,
+    boxes: Path | None = None,
+    output: Path = Path("aligned"),
+    format: Sequence[Format] = ("png", "json"),  # noqa: A002 - the name of the option
+    device: Literal["cpu", "cuda"] = "cpu",
+    overwrite: bool = False,
+) -> tuple[str, bool]:
+    """Finds the faces in photos and their landmarks; writes pictures and files of landmarks.
+
+    A photo that cannot be aligned is named on the error stream, and the others are still done.
+
+    Args:
+        photos: the image files.
+        weights: the name of weights that come with the package, or a weights file.
+        box: the box of the one face in the one photo.
+        boxes: a .csv of rows IMAGE,x0,y0,x1,y1, or a .json, of the boxes of the faces in pixels from 0; the faces are
+            detected where neither --box nor --boxes is given.
+        output: the folder for STEM.png, STEM.json and STEM.csv of each photo, and STEM_0.pts or STEM_0.ljson of each face.
+        format: what is written.
+        device: cpu or cuda.
+        overwrite: replace the files that are there.
+
+    Returns:
+        A line for each photo, and whether all went well.
+    """
+    from .faces.aligner import FaceAligner
+    from .faces.files import find_boxes, read_all_boxes
+
+    check_measurement(1, device)
+    photos = list(dict.fromkeys(photos))
+    if box is not None and (len(photos) > 1 or boxes is not None):
+        raise DescentError("--box: expected one photo and no --boxes; give the boxes of several photos by --boxes FILE")
+    aligner = FaceAligner.from_pretrained(weights, device=device)
+    given = None if boxes is None else read_all_boxes(boxes)
+    prepare_folder(output)
+    owners: dict[str, Path] = {}
+    lines, failed, told = [], [], set[str]()
+    for photo in tqdm(photos, "aligning", unit="photo", disable=len(photos) == 1):
+        try:
+            owner = owners.setdefault(photo.stem, photo)
+            if owner != photo:
+                raise DescentError(f"{photo}: would replace the faces of {owner}: align it by itself, into another --output")
+            wanted = None if given is None else find_boxes(given, photo)
+            with _printed(photo, told):
+                lines.append(_align_one(aligner, photo, _numbers(box) or wanted, output, format, photos, overwrite))
+        except (DescentError, OSError) as error:
+            failed.append(str(photo))
+            tqdm.write(f"learned-descent: {error}", file=sys.stderr)
+    if len(photos) > 1 and failed:
+        tqdm.write(f"learned-descent: {len(failed)} of {len(photos)} photos failed: {', '.join(failed)}", file=sys.stderr)
+    return "\n".join(lines), not failed
+
+
+def calibrate(
+    weights: Path, *, problem: Problem | None = None, problem_file: str | None = None, faces: int = 600, seed: int = 0
+) -> str:
+    """Fits the offset of the detectors' boxes and the confidence of the fits, and stores both in a weights file of faces.
+
+    Args:
+        weights: the file that ``train`` or ``compare`` wrote.
+        problem: the problem; by default it is made as the file says.
+        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        faces: at most so many training faces are shown to each detector.
+        seed: the seed of the choice of faces and of the variants of the held-out ones.
+
+    Returns:
+        What was found.
+    """
+    from .faces.calibration import calibrate as fitted
+    from .faces.detect import CenterFace, LBPCascade
+
+    found = fitted(load_model(weights, problem=problem), [CenterFace(), LBPCascade()], faces=faces, seed=seed)
+    annotate(weights, "calibration", found.to_json())
+    return f"{found}\nstored in {weights}"
+
+
+def _align_one(
+    aligner: FaceAligner,
+    photo: Path,
+    boxes: Sequence[Sequence[float]] | None,
+    output: Path,
+    kinds: Sequence[Format],
+    photos: Sequence[Path],
+    overwrite: bool,
+) -> str:
+    """Writes the files of one photo; returns the line that tells of them."""
+    from .faces.crops import read_photo
+    from .faces.output import files_of, write_faces
+
+    pixels = read_photo(photo, displayed=True)
+    try:
+        faces = aligner(pixels, boxes)
+    except DescentError as error:
+        raise DescentError(f"{photo}: {error}") from error
+    files = [file for kind in kinds for file in files_of(output, photo.stem, kind, len(faces))]
+    originals = {other.resolve() for other in photos}
+    for file in files:
+        if file.resolve() in originals:
+            raise DescentError(f"{photo}: {file} is one of the photos: give another --output")
+        prepare_folder(output, None if overwrite else file, _WAY_OUT)
+    for kind in kinds:
+        write_faces(output, photo.stem, kind, faces, pixels, aligner.problem.edges)
+    if not faces:
+        raise DescentError(f"{photo}: no face found; give its box by --box or --boxes")
+    sure = " ".join(f"{face.confidence:.2f}" for face in faces)
+    return f"{photo}: {len(faces)} face{'s' * (len(faces) > 1)}, confidence {sure}; {output / photo.stem}.{'|'.join(kinds)}"
+
+
+def _numbers(box: Sequence[str] | None) -> list[list[float]] | None:
+    try:
+        return None if box is None else [[float(side) for side in box]]
+    except ValueError as error:
+        raise DescentError(f"--box: expected the four numbers x0 y0 x1 y1, got {' '.join(box or [])}") from error
+
+
+@contextmanager
+def _printed(photo: Path, told: set[str]) -> Iterator[None]:
+    """Warnings go to the error stream, with the photo that they are about; those of the set-up go there once."""
+    from .faces.detect import DetectorWarning, FaceWarning
+
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for note in notes:
+                text = str(note.message)
+                if issubclass(note.category, FaceWarning):
+                    tqdm.write(f"learned-descent: warning: {photo}: {text}", file=sys.stderr)
+                elif issubclass(note.category, DetectorWarning) and text not in told:
+                    tqdm.write(f"learned-descent: warning: {text}", file=sys.stderr)
+                    told.add(text)

@@ -1,0 +1,38 @@
+"""Trained weights that come with the package, found by name: ``NAME.safetensors``, and their model card ``NAME.md``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .._check import DescentError
+
+FOLDER = Path(__file__).parent
+"""Where the weights lie."""
+
+
+def weights_names() -> list[str]:
+    """The names of the weights that come with the package, in alphabetical order."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """The weights file that a user names.
+
+    Args:
+        name_or_path: the name of weights that come with the package, such as ``"mdm"``, or the path of a file; a name goes
+            before a file of the same name, which ``"./mdm"`` names.
+
+    Raises:
+        DescentError: if nothing answers to it; the message lists the names.
+    """
+    names = weights_names()
+    if str(name_or_path) in names:
+        return FOLDER / f"{name_or_path}.safetensors"
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    found = f"{path} is a folder" if path.is_dir() else "there is no such file"
+    raise DescentError(
+        f"weights {str(name_or_path)!r}: {found}; expected a weights file, or the name of weights that come with the package: "
+        f"{', '.join(names) or 'none are there'}"
+    )
