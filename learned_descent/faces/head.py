@@ -58,6 +58,8 @@ _MIDDLE = 35.0
 _PINCH = (1.6, 1.3)
 _LOWEST_ROW = 0.62
 _RIM, _THROAT = 232.0, 136.0
+_SAMPLES = 24
+"""The points of a line along which a landmark of the jaw slides."""
 
 
 def _bump(x: Tensor, y: Tensor, at: tuple[float, float], width: float, height: float | None = None) -> Tensor:
@@ -197,7 +199,7 @@ class Head(nn.Module):
         >>> still = torch.zeros(1, len(IDENTITY) + len(EXPRESSION)), torch.zeros(1, head.num_controls, 3)
         >>> controls = head.controls(*still)
         >>> head.surface(controls).shape, head.contours(controls).shape
-        (torch.Size([1, 3, 32, 32]), torch.Size([1, 17, 24, 3]))
+        (torch.Size([1, 3, 32, 32]), torch.Size([1, 3, 408]))
     """
 
     def __init__(self, side: int = 128) -> None:
@@ -214,7 +216,7 @@ class Head(nn.Module):
         count = IBUG68.num_points
         jaw = places[:17]
         towards = jaw * torch.tensor([0.25, 0.85])
-        share = torch.linspace(0.0, 1.0, 24).view(1, -1, 1)
+        share = torch.linspace(0.0, 1.0, _SAMPLES).view(1, -1, 1)
         lines = jaw.unsqueeze(1) + share * (towards - jaw).unsqueeze(1)
         self.register_buffer("places", grid.float(), persistent=False)
         self.register_buffer("control_places", places, persistent=False)
@@ -225,10 +227,9 @@ class Head(nn.Module):
         self.register_buffer("template", _closed(template), persistent=False)
         self.register_buffer("modes", _modes(template), persistent=False)
         self.register_buffer("wander", _wander(template), persistent=False)
-        outward = template[:17, :2] - torch.tensor([0.0, 55.0])
         outward = torch.stack([template[:17, 0] / 74, ((template[:17, 1] - 60) / 57).clamp(min=0) ** 1.5], 1)
         self.register_buffer("jaw_normals", torch.nn.functional.normalize(outward, dim=1), persistent=False)
-        self.num_landmarks = count
+        self.num_landmarks, self.jaw_corners = count, (4, 12)
 
     places: Tensor
     control_places: Tensor
@@ -256,10 +257,27 @@ class Head(nn.Module):
         grid = controls.mT.flatten(0, 1) @ self.weights
         return grid.view(len(controls), 3, self.side, self.side)
 
-    def contours(self, controls: Float[Tensor, "B K 3"]) -> Float[Tensor, "B J S 3"]:
-        """From every landmark of the jaw, a line over the cheek: where its contour slides as the head turns."""
-        lines = self.line_weights @ controls
-        return lines.unflatten(1, (17, -1))
+    def contours(self, controls: Float[Tensor, "B K 3"]) -> Float[Tensor, "B 3 N"]:
+        """From every landmark of the jaw a line over the cheek, in mm: where its contour slides as the head turns."""
+        return (self.line_weights @ controls).mT
+
+    def with_contour(
+        self, landmarks: Float[Tensor, "B 3 L"], contours: Float[Tensor, "B 3 N"], roll: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B 3 L"]:
+        """Projected landmarks, where those of the jaw lie on the contour of the face that is seen, as annotators put them.
+
+        Args:
+            landmarks: as the camera sees them.
+            contours: the lines over the cheek, as the camera sees them.
+            roll: of the head, in rad.
+        """
+        lines = contours.unflatten(2, (-1, _SAMPLES))
+        cos, sin = roll.cos().unsqueeze(1), roll.sin().unsqueeze(1)
+        right, down = self.jaw_normals.T
+        out = lines[:, 0] * (cos * right - sin * down).unsqueeze(2) + lines[:, 1] * (sin * right + cos * down).unsqueeze(2)
+        furthest = out.argmax(2)[:, None, :, None].expand(-1, 3, -1, 1)
+        jaw = lines.gather(3, furthest).squeeze(3)
+        return torch.cat([jaw, landmarks[:, :, jaw.shape[2] :]], 2)
 
 
 def _template() -> tuple[Tensor, Tensor]:

@@ -31,7 +31,13 @@ class Paint(nn.Module):
         super().__init__()
         for name, mask in face_masks(head).items():
             self.register_buffer(name, mask.contiguous(), persistent=False)
-        side = head.side
+        side, still = head.side, torch.stack([self.x, self.y + 10, self.z + 90])
+        radial = still / torch.linalg.vector_norm(still, dim=0).clamp(min=1)
+        beside = soft(self.y - 45, 30.0) * (78 - self.x.abs()).clamp(min=0) * self.x.sign()
+        lobe = self.ear * (8 - 0.45 * (self.z + 98)).clamp(0, 16) * self.x.sign()
+        self.register_buffer("radial", radial, persistent=False)
+        self.register_buffer("beside", beside, persistent=False)
+        self.register_buffer("lobe", lobe, persistent=False)
         self.register_buffer("blotches", grain(side, [(9, 9, 0.7), (30, 30, 1.0), (90, 90, 0.8)], _BANK, 1), persistent=False)
         self.register_buffer(
             "strands", grain(side, [(5, side // 2, 1.0), (14, side, 1.0), (6, 14, 0.9)], _BANK, 2), persistent=False
@@ -59,6 +65,9 @@ class Paint(nn.Module):
     beard: Tensor
     ear: Tensor
     shade: Tensor
+    radial: Tensor
+    beside: Tensor
+    lobe: Tensor
     blotches: Tensor
     strands: Tensor
 
@@ -70,17 +79,16 @@ class Paint(nn.Module):
         beside = torch.minimum(look.hair_front[_ONE] - self.z - 0.15 * (self.y - 30).clamp(min=0), look.hair_end[_ONE] - self.y)
         nape = torch.minimum(-116 - self.z, look.hair_end.clamp(min=92)[_ONE] - self.y)
         inside = torch.minimum(torch.maximum(torch.maximum(above, beside), nape), self.y - look.bald_above[_ONE])
-        inside += look.ragged[_ONE] * strand
-        return soft(inside, 3.0), inside
+        return soft(inside + look.ragged[_ONE] * strand, 3.0), inside
 
-    def lift(self, look: Look, cover: Float[Tensor, "B G G"], inside: Float[Tensor, "B G G"]) -> Float[Tensor, "B 3 G G"]:
-        """How far hair and ears stand out from the head, in mm."""
-        radial = torch.stack([self.x, self.y + 10, self.z + 90])
-        radial = radial / torch.linalg.vector_norm(radial, dim=0).clamp(min=1)
-        moved = (cover * look.volume[_ONE] * (inside / 25).clamp(0, 1).sqrt()).unsqueeze(1) * radial
-        hang = cover * look.long[_ONE] * soft(self.y - 45, 30.0)
-        moved[:, 0] += hang * (78 - self.x.abs()).clamp(min=0) * self.x.sign()
-        moved[:, 0] += self.ear * (1 - cover) * (8 - 0.45 * (self.z + 98)).clamp(0, 16) * self.x.sign()
+    def lifted(
+        self, surface: Float[Tensor, "B 3 G G"], look: Look, inside: Float[Tensor, "B G G"]
+    ) -> Float[Tensor, "B 3 G G"]:
+        """The surfaces with their hair and ears, which stand out from the head, in mm."""
+        inner = (inside / 24).clamp(0, 1)
+        rise = look.volume[_ONE] * inner * (2 - inner)
+        moved = torch.addcmul(surface, rise.unsqueeze(1), self.radial)
+        moved[:, 0] += (inner * look.long[_ONE]) * self.beside + (1 - inner) * self.lobe
         return moved
 
     def forward(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from .dice import Dice
 from .look import Look
 from .masks import soft
 from .render import ZBuffer
-from .scene import pixels, some_shapes
+from .scene import ONE, cover, pixels, shape_masks, shapes
 from .schema import IBUG68
 
-_ONE = (slice(None), None, None)
 _FRAMES = torch.tensor([[0.05, 0.05, 0.06], [0.30, 0.18, 0.10], [0.62, 0.52, 0.30], [0.60, 0.60, 0.63], [0.45, 0.08, 0.10]])
+_BESIDE_EYES, _EARS = 4.0, (80.0, -100.0)
 
 
 class Picture:
@@ -25,135 +27,134 @@ class Picture:
     """
 
     def __init__(self, colour: Float[Tensor, "B 3 S S"]) -> None:
-        self.colour = colour
-        self.hidden = torch.zeros_like(colour[:, 0])
+        self.colour, self.hidden = colour, torch.zeros_like(colour[:, 0])
 
-    def put(self, other: Tensor, share: Float[Tensor, "B S S"], rows: Tensor | None = None) -> None:
-        """``share`` of another colour over the pictures, or over some of them."""
-        if rows is None:
-            self.colour = torch.lerp(self.colour, other.expand_as(self.colour), share.unsqueeze(1))
-            self.hidden = torch.maximum(self.hidden, share)
-        elif len(rows):
-            old = self.colour[rows]
-            self.colour[rows] = torch.lerp(old, other.expand_as(old), share.unsqueeze(1))
-            self.hidden[rows] = torch.maximum(self.hidden[rows], share)
+    @property
+    def size(self) -> int:
+        """The side, in px."""
+        return self.colour.shape[-1]
+
+    def put(self, colour: Tensor, share: Float[Tensor, "N S S"], faces: Int64[Tensor, " N"]) -> None:
+        """``share`` of a colour over some of the pictures."""
+        self.colour[faces] = cover(self.colour[faces], colour, share)
+        self.hidden[faces] = torch.maximum(self.hidden[faces], share)
+
+
+@dataclass(frozen=True)
+class View:
+    """How heads lie in the picture.
+
+    Args:
+        turn: the rotation of each head, ``(B, 3, 3)``.
+        origin: a point of each head, in mm, ``(B, 3)``, and where it falls: column and row in px, depth in mm, ``(B, 3)``.
+        place: see ``origin``.
+        scale: px per mm, ``(B,)``.
+    """
+
+    turn: Tensor
+    origin: Tensor
+    place: Tensor
+    scale: Tensor
+
+    def of(self, faces: Int64[Tensor, " N"]) -> View:
+        """The views of some of the faces."""
+        return View(self.turn[faces], self.origin[faces], self.place[faces], self.scale[faces])
+
+    def __call__(self, points: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3"]:
+        """Where points of the heads fall: column and row in px, depth in mm."""
+        turned = (self.turn @ (points - self.origin).unsqueeze(2)).squeeze(2)
+        unit = torch.stack([self.scale, self.scale, torch.ones_like(self.scale)], 1)
+        return self.place + unit * turned
 
 
 def put_glasses(
-    dice: Dice,
-    picture: Picture,
-    seen: ZBuffer,
-    controls: Float[Tensor, "B K 3"],
-    pose: Float[Tensor, "B 3 3"],
-    place: Float[Tensor, "B 3"],
-    share: float,
+    dice: Dice, picture: Picture, seen: ZBuffer, controls: Float[Tensor, "B K 3"], view: View, share: float
 ) -> None:
-    """Puts glasses on a share of the faces: two lenses in a plane before the eyes, a bridge and the arms to the ears.
+    """Puts glasses on a share of the faces: two lenses in a plane before the eyes, a bridge, and arms to the ears.
 
     Args:
-        dice: for their shape, colour and tint.
-        picture: the pictures, with the head painted.
+        dice: for who wears them, their shape, colour and tint.
+        picture: the pictures, with the heads painted.
         seen: what hides the arms and the far lens.
         controls: the controls of the heads, in mm.
-        pose: the rotation of the heads.
-        place: where the middle between the eyes falls (column, row, in px) and the px per mm there.
+        view: how the heads lie in the picture.
         share: the share of faces that wear glasses.
     """
-    size = picture.colour.shape[-1]
-    wears = dice.chance(share).nonzero().flatten()
-    half = torch.stack([dice.uniform(20.0, 27.0), dice.uniform(13.0, 22.0)], 1)
-    thick, power, drop = dice.uniform(0.7, 2.6), dice.uniform(2.0, 5.0), dice.uniform(0.0, 6.0)
-    dark = dice.chance(0.3)
-    tint = torch.where(dark, dice.uniform(0.7, 0.97), dice.uniform(0.0, 0.12))
-    glass = torch.where(dark.unsqueeze(1), dice.uniform(0.02, 0.16, 3), dice.uniform(0.5, 1.0, 1).expand(-1, 3))
-    frame = dice.colour(_FRAMES, 0.03)
+    wears, sun = dice.chance(share).nonzero().flatten(), dice.chance(0.3)
+    tint = torch.where(sun, dice.uniform(0.7, 0.97), dice.uniform(0.0, 0.12))[wears]
+    glass = torch.where(sun.unsqueeze(1), dice.uniform(0.02, 0.16, 3), dice.uniform(0.5, 1.0, 1).expand(-1, 3))[wears]
+    width, height = dice.uniform(20.0, 27.0)[wears], dice.uniform(13.0, 22.0)[wears]
+    thick, power = dice.uniform(0.7, 2.4)[wears], dice.uniform(1.0, 2.5)[wears]
+    drop, frame = dice.uniform(0.0, 6.0)[wears], dice.colour(_FRAMES, 0.03)[wears]
     if not len(wears):
         return
-    half, thick, power, drop, tint, glass, frame, pose, place = (
-        value[wears] for value in (half, thick, power, drop, tint, glass, frame, pose, place)
-    )
-    points, depth, covered = controls[wears], seen.depth[wears], seen.covered[wears]
-    eyes = [points[:, list(eye)].mean(1) for eye in (IBUG68.left_eye, IBUG68.right_eye)]
-    middle = (eyes[0] + eyes[1]) / 2
-    gap = (eyes[1] - eyes[0])[:, 0] / 2 + 1.0
-    front = torch.stack([middle[:, 0], middle[:, 1] + drop, points[:, IBUG68.num_points - 40, 2] + 4.0], 1)
-    columns, rows = pixels(size, points)
-    offset = (pose @ (front - middle).unsqueeze(2)).squeeze(2)
-    origin = place[:, :2] + place[:, 2:] * offset[:, :2]
-    base = place[:, 2, None, None] * pose[:, :2, :2]
-    back = torch.linalg.inv(base)
-    dx, dy = columns - origin[:, 0][_ONE], rows - origin[:, 1][_ONE]
-    a = back[:, 0, 0][_ONE] * dx + back[:, 0, 1][_ONE] * dy
-    b = back[:, 1, 0][_ONE] * dx + back[:, 1, 1][_ONE] * dy
-    plane = pose[:, 2, 0][_ONE] * a + pose[:, 2, 1][_ONE] * b
-    level = (pose @ front.unsqueeze(2))[:, 2, 0][_ONE] + plane
-    zero = (pose @ torch.zeros_like(front).unsqueeze(2))[:, 2, 0][_ONE]
-    before = soft(level - zero - depth + 12, 4.0)
-    before = torch.where(covered, before, 1.0)
-    q = power[_ONE] / 2
-    away = ((a.abs() - gap[_ONE]) / half[:, 0][_ONE]).square().pow(q) + (b / half[:, 1][_ONE]).square().pow(q)
-    rim = (away.clamp(min=1e-6).pow(0.5 / q) - 1) * half.amin(1)[_ONE]
-    px = 1.0 / place[:, 2][_ONE]
-    lens = soft(-rim, 1.0) * before
-    picture.put(glass[..., None, None], lens * tint[_ONE], wears)
-    bridge = soft(thick[_ONE] - (b + 0.3 * half[:, 1][_ONE] + 0.01 * a.square()).abs(), 2.0) * soft(
-        (gap - half[:, 0])[_ONE] - a.abs() + 1, 1.0
-    )
-    bow = torch.maximum(soft(thick[_ONE] / 1.0 - rim.abs(), 0.8 * px), bridge) * before
-    picture.put(frame[..., None, None], 0.95 * bow, wears)
+    view, points = view.of(wears), controls[wears]
+    left, right = (points[:, list(eye)].mean(1) for eye in (IBUG68.left_eye, IBUG68.right_eye))
+    middle, gap = (left + right) / 2, (right - left)[:, 0] / 2 + 1
+    bridge_depth = points[:, IBUG68.mirror.index(27), 2]
+    front = torch.stack([middle[:, 0], middle[:, 1] + drop, bridge_depth + _BESIDE_EYES], 1)
+    place = view(front)
+    columns, rows = pixels(picture.size, points)
+    back = torch.linalg.inv(view.scale[ONE] * view.turn[:, :2, :2])[..., None, None]
+    dx, dy = columns - place[:, 0][ONE], rows - place[:, 1][ONE]
+    a, b = back[:, 0, 0] * dx + back[:, 0, 1] * dy, back[:, 1, 0] * dx + back[:, 1, 1] * dy
+    depth = place[:, 2][ONE] + view.turn[:, 2, 0][ONE] * a + view.turn[:, 2, 1][ONE] * b
+    behind = torch.where(seen.covered[wears], seen.depth[wears], -1e3)
+    before = soft(depth - behind + 10, 4.0)
+    away = ((a.abs() - gap[ONE]) / width[ONE]).square().pow(power[ONE]) + (b / height[ONE]).square().pow(power[ONE])
+    rim = (away.clamp(min=1e-6).pow(0.5 / power[ONE]) - 1) * torch.minimum(width, height)[ONE]
+    picture.put(glass, soft(-rim, 1.0) * before * tint[ONE], wears)
+    pixel = 0.8 / view.scale[ONE]
+    bar = soft(thick[ONE] - (b + 0.3 * height[ONE] + 0.01 * a.square()).abs(), pixel) * soft((gap - width)[ONE] - a.abs(), 2.0)
+    bars = torch.maximum(soft(thick[ONE] - rim.abs(), pixel), bar) * before
     for sign in (-1.0, 1.0):
-        start = front.clone()
-        start[:, 0] += sign * (gap + half[:, 0])
-        start[:, 1] -= 0.3 * half[:, 1]
-        end = torch.stack(
-            [sign * points[:, :, 0].abs().amax(1) * 0.0 + sign * 80.0, start[:, 1] - 2, torch.full_like(gap, -100.0)], 1
-        )
-        ends = [(pose @ (point - middle).unsqueeze(2)).squeeze(2) for point in (start, end)]
-        first, second = (place[:, :2] + place[:, 2:] * point[:, :2] for point in ends)
-        step = second - first
-        length = step.square().sum(1).clamp(min=1e-3)
-        ux, uy = columns - first[:, 0][_ONE], rows - first[:, 1][_ONE]
-        t = ((ux * step[:, 0][_ONE] + uy * step[:, 1][_ONE]) / length[_ONE]).clamp(0, 1)
-        gone = ((ux - t * step[:, 0][_ONE]).square() + (uy - t * step[:, 1][_ONE]).square()).sqrt()
-        height = (
-            torch.lerp((ends[0][:, 2])[_ONE].expand_as(t), ends[1][:, 2][_ONE].expand_as(t), t)
-            + (pose @ middle.unsqueeze(2))[:, 2, 0][_ONE]
-        )
-        arm = soft(thick[_ONE] * place[:, 2][_ONE] * 0.9 - gone + 0.3, 1.0) * torch.where(
-            covered, soft(height - depth + 6, 4.0), 0.0
-        )
-        picture.put(frame[..., None, None], 0.9 * arm, wears)
+        hinge = front + torch.stack([sign * (gap + width), -0.3 * height, 0 * gap], 1)
+        ear = torch.stack([torch.full_like(gap, sign * _EARS[0]), hinge[:, 1] - 2, torch.full_like(gap, _EARS[1])], 1)
+        first, last = view(hinge), view(ear)
+        step = last - first
+        length = step[:, :2].square().sum(1).clamp(min=1e-3)
+        ux, uy = columns - first[:, 0][ONE], rows - first[:, 1][ONE]
+        t = (ux * (step[:, 0] / length)[ONE] + uy * (step[:, 1] / length)[ONE]).clamp(0, 1)
+        gone = ((ux - t * step[:, 0][ONE]).square() + (uy - t * step[:, 1][ONE]).square()).sqrt()
+        near = soft(first[:, 2][ONE] + t * step[:, 2][ONE] - behind + 6, 4.0)
+        bars = torch.maximum(bars, soft((thick * view.scale)[ONE] + 0.3 - gone, 1.0) * near)
+    picture.put(frame, 0.95 * bars, wears)
 
 
 def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: float) -> None:
-    """Puts four fingers over a share of the faces, in the colour of their skin."""
-    size = picture.colour.shape[-1]
-    chosen = dice.chance(share).nonzero().flatten()
-    angle, reach = dice.uniform(0.0, 6.2832), dice.uniform(0.15, 0.55) * box_side
-    width = dice.uniform(0.045, 0.065) * box_side
-    bend, lengths = dice.normal(0.1), dice.uniform(0.8, 1.1, 4)
-    glow = dice.uniform(0.7, 1.05)
-    if not len(chosen):
+    """Puts four fingers in the colour of the skin over a share of the faces.
+
+    Args:
+        dice: for who holds a hand where.
+        picture: the pictures.
+        look: the colours of the skin.
+        box_side: the side of the box of a face, in px.
+        share: the share of faces with a hand.
+    """
+    faces, angle = dice.chance(share).nonzero().flatten(), dice.uniform(0.0, 6.2832)
+    reach, width = dice.uniform(0.15, 0.5) * box_side, dice.uniform(0.05, 0.07) * box_side
+    fan, glow, tips = dice.normal(0.08), dice.uniform(0.7, 1.0, 1), dice.uniform(0.0, 0.12, 4) * box_side
+    if not len(faces):
         return
-    angle, reach, width, bend, lengths, glow = (value[chosen] for value in (angle, reach, width, bend, lengths, glow))
-    columns, rows = pixels(size, angle)
-    dx, dy = columns - (size - 1) / 2, rows - (size - 1) / 2
-    cos, sin = angle.cos()[_ONE], angle.sin()[_ONE]
-    out, side = dx * cos + dy * sin, dy * cos - dx * sin
-    for finger in range(4):
-        tip = (reach + box_side * 0.3 * (1.1 - lengths[:, finger]))[_ONE]
-        line = ((finger - 1.5) * 2.05 * width)[_ONE] * (1 + 0.0 * out) + bend[_ONE] * (out - tip)
-        gone = ((out - tip).clamp(max=0).square() + (side - line).square()).sqrt() / width[_ONE]
-        round_ = (1 - gone.square()).clamp(min=0).sqrt()
-        colour = (look.skin[chosen] * glow.unsqueeze(1))[..., None, None] * (0.45 + 0.6 * round_).unsqueeze(1)
-        picture.put(colour, soft((1 - gone) * width[_ONE], 1.0), chosen)
+    angle, width = angle[faces][ONE], width[faces][ONE]
+    columns, rows = pixels(picture.size, angle)
+    dx, dy = columns - picture.size / 2, rows - picture.size / 2
+    out, side = dx * angle.cos() + dy * angle.sin(), dy * angle.cos() - dx * angle.sin()
+    skin = (glow * look.skin)[faces][..., None, None]
+    for finger, offset in enumerate((-3.0, -1.0, 1.0, 3.0)):
+        along = out - (reach + tips[:, finger])[faces][ONE]
+        gone = (along.clamp(max=0).square() + (side - offset * width * (1 + fan[faces][ONE] * along / 30)).square()).sqrt() / width
+        round_ = (1 - gone.square()).clamp(min=0).sqrt() - 0.25 * soft(4 - (along % (6 * width)), 4.0) * soft(along - 9, 2.0)
+        picture.put(skin * (0.5 + 0.55 * round_).unsqueeze(1), soft((1 - gone) * width, 1.0), faces)
 
 
-def put_things(dice: Dice, picture: Picture, texture: Float[Tensor, "B S S"], share: float) -> None:
-    """Puts ellipses, boxes and bars with a texture over a share of the faces."""
-    size = picture.colour.shape[-1]
+def put_things(dice: Dice, picture: Picture, share: float) -> None:
+    """Puts ellipses, boxes and bars, some with stripes, over a share of the pictures, and a second one over a third of them."""
     for probability in (share, share / 3):
-        shapes = some_shapes(dice, size, 0.03, 0.3)
-        mask = shapes.mask(size) * dice.chance(probability)[_ONE]
-        colour = dice.uniform(0.0, 1.0, 3)[..., None, None]
-        picture.put((colour * (1 + dice.uniform(0.0, 0.4)[_ONE] * texture).unsqueeze(1)).clamp(0, 1), mask)
+        faces, shape = dice.chance(probability).nonzero().flatten(), shapes(dice, picture.size, 0.03, 0.3)
+        colour, stripes = dice.uniform(0.0, 1.0, 3), dice.uniform(0.0, 0.5) * dice.chance(0.5)
+        if len(faces):
+            columns, rows = pixels(picture.size, colour)
+            wave = stripes[faces][ONE] * ((columns + 0.6 * rows) * (0.3 + 0.5 * shape[faces, 4])[ONE]).sin()
+            textured = colour[faces][..., None, None] * (1 + wave).unsqueeze(1)
+            picture.put(textured.clamp(0, 1), shape_masks(shape[faces], picture.size), faces)

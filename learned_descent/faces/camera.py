@@ -1,0 +1,79 @@
+"""What a camera makes of a picture: focus, exposure, noise and compression."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from .dice import Dice
+
+_TAPS = 4
+
+
+def blurred(picture: Float[Tensor, "B C S S"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
+    """Pictures under Gaussians of ``sigma`` px each, up to about 2.
+
+    Example:
+        >>> blurred(torch.ones(1, 1, 4, 4), torch.tensor([1.5])).std().item() < 1e-6
+        True
+    """
+    offsets = torch.arange(_TAPS, device=picture.device)
+    weights = (-offsets.square() / (2 * sigma.unsqueeze(1).square())).exp()
+    weights = (weights / (2 * weights.sum(1, keepdim=True) - weights[:, :1]))[..., None, None, None]
+    size, reach = picture.shape[-1], _TAPS - 1
+    for axis, padding in ((3, (reach, reach, 0, 0)), (2, (0, 0, reach, reach))):
+        padded = F.pad(picture, padding, mode="replicate")
+        picture = weights[:, 0] * picture
+        for offset in range(1, _TAPS):
+            both = padded.narrow(axis, reach - offset, size) + padded.narrow(axis, reach + offset, size)
+            picture.addcmul_(weights[:, offset], both)
+    return picture
+
+
+def blocky(picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
+    """Pictures whose blocks of 8 px are rounded in frequency space, as JPEG does.
+
+    Args:
+        picture: in 0..255; the side is a multiple of 8.
+        step: the step of the mean of a block, in grey values; higher frequencies have coarser ones.
+
+    References:
+        G. K. Wallace. The JPEG still picture compression standard. Communications of the ACM, 1991.
+    """
+    k = torch.arange(8, device=picture.device, dtype=picture.dtype)
+    basis = (math.pi / 8 * (k + 0.5) * k.unsqueeze(1)).cos() * 0.5
+    basis[0] *= math.sqrt(0.5)
+    blocks = picture.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
+    coarse = step.view(-1, 1, 1, 1, 1, 1) * (1 + (k + k.unsqueeze(1)) / 3)
+    frequency = ((basis @ blocks @ basis.mT) / coarse).round_() * coarse
+    return (basis.mT @ frequency @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
+
+
+def photograph(
+    dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]
+) -> Float[Tensor, "B 3 S S"]:
+    """Photographs in 0..255 of pictures in 0..1.
+
+    Args:
+        dice: for the settings of the cameras.
+        picture: what is seen.
+        noise: random pictures of unit variance to choose from.
+    """
+    one = (slice(None), None, None, None)
+    sigma = torch.where(dice.chance(0.7), dice.uniform(0.45, 0.75), dice.uniform(0.75, 1.8))
+    picture = blurred(picture, sigma)
+    grey = dice.chance(0.1) + dice.chance(0.3) * dice.uniform(0.0, 0.6)
+    picture = torch.lerp(picture, picture.mean(1, keepdim=True), grey.clamp(max=1)[one])
+    gain = (dice.normal(0.15, 1) + dice.normal(0.04, 3)).exp()[..., None, None]
+    level = dice.normal(0.045)[one]
+    picture = picture.sub_(0.45).mul_(255 * gain).add_(255 * (0.45 + level))
+    grains = (dice.uniform(0.0, 1.0) * len(noise)).long()
+    picture.addcmul_(noise[grains], (dice.uniform(0.0, 1.0).square() * 8 + 0.7)[one])
+    squeezed, step = dice.chance(0.35).nonzero().flatten(), dice.uniform(4.0, 20.0)
+    if len(squeezed):
+        picture[squeezed] = blocky(picture[squeezed], step[squeezed])
+    return picture.clamp_(0, 255)
