@@ -55,9 +55,9 @@ clean: ## remove what the targets made, but keep .venv and runs
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --editable '.[detector,dev]'
 	@touch $@
 
 $(DOCS_READY): $(READY)
-	$(INSTALL) --editable '.[dev,docs]'
+	$(INSTALL) --editable '.[detector,dev,docs]'
 	@touch $@

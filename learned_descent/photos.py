@@ -103,7 +103,12 @@ def calibrate(
 
     found = fitted(load_model(weights, problem=problem), [CenterFace(), LBPCascade()], faces=faces, seed=seed)
     annotate(weights, "calibration", found.to_json())
-    return f"{found}\nstored in {weights}"
+    lines = [
+        f"{name}: finds {offset.found:.1%} of the faces; shift {offset.shift[0]:.3f} {offset.shift[1]:.3f} (spread "
+        f"{offset.spread[0]:.3f}), log of the scale {offset.log_scale:.3f} (spread {offset.spread[1]:.3f})"
+        for name, offset in found.boxes.items()
+    ]
+    return "\n".join([*lines, f"{found.confidence}", f"stored in {weights}"])
 
 
 def _align_one(
@@ -135,7 +140,7 @@ def _align_one(
     if not faces:
         raise DescentError(f"{photo}: no face found; give its box by --box or --boxes")
     sure = " ".join(f"{face.confidence:.2f}" for face in faces)
-    return f"{photo}: {len(faces)} face{'s' * (len(faces) > 1)}, confidence {sure}; {output / photo.stem}.{'|'.join(kinds)}"
+    return f"{photo}: {len(faces)} face{'s' * (len(faces) > 1)}, confidence {sure}; {', '.join(map(str, files))}"
 
 
 def _numbers(box: Sequence[str] | None) -> list[list[float]] | None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent
 from learned_descent._files import save_state
-from learned_descent.checkpoint import describe, load_model, load_weights, read_description, save_model
+from learned_descent.checkpoint import annotate, describe, load_model, load_weights, read_description, save_model
 from learned_descent.observations import ConvolutionalPatches, DenseHOG, Patches, Residual
 from learned_descent.problems import Analytic
 from tests.toys import Line, Turn
@@ -231,3 +231,16 @@ def test_weights_move_into_a_model_of_the_same_kind_only(path: Path):
         load_weights(Cascade.for_problem(Line(), num_steps=2), path)
     with pytest.raises(DescentError, match=r"expected the observation .*tanh"):
         load_weights(Cascade.for_problem(Line(), observation=Residual(lambda x: x @ Line().matrix.T, "y", "tanh")), path)
+
+
+def test_an_annotation_changes_nothing_else(path: Path):
+    model = Cascade.for_problem(Analytic("sin"))
+    save_model(model, path, training={"seed": 1})
+    before, tensors = read_description(path), load_file(path)
+    annotate(path, "calibration", {"a": [1.0, 2.0]})
+    annotate(path, "calibration", {"a": [3.0]})
+    assert read_description(path) == {**before, "calibration": {"a": [3.0]}}
+    assert all(torch.equal(value, tensors[name]) for name, value in load_file(path).items())
+    assert load_model(path).num_steps == model.num_steps
+    with pytest.raises(DescentError, match="expected a weights file, found nothing"):
+        annotate(path.with_name("gone"), "calibration", {})

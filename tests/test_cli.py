@@ -273,7 +273,8 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         (f"compare {dot} --help", ("--sdm.ridge.ridge", "--mdm.bptt.iterations", "--families", "--weights")),
         ("train --help", ("PROBLEM", "--family", "--out")),
         ("evaluate --help", ("--split", "--batch_size")),
-        ("align --help", ("--box", "--output")),
+        ("align --help", ("PHOTO", "--box", "--boxes", "--weights", "--output", "--format")),
+        ("calibrate --help", ("--faces", "--seed")),
     ):
         with pytest.raises(SystemExit, match="0"):
             main(shlex.split(line))
@@ -285,7 +286,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("fly", "command 'fly': expected one of train, evaluate, compare, align, check"),
+        ("fly", "command 'fly': expected one of train, evaluate, compare, align, calibrate, "),
         ("train", "expected a problem right after the command: analytic, faces, or file.py:Class"),
         ("train DOT --out x", "--family: expected the name of a family"),
         ("train DOT --family cnn --out x", "family 'cnn': expected one of sdm, joint, mdm"),

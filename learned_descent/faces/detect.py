@@ -110,7 +110,7 @@ class LBPCascade(Detector):
             return []
         found = self._cascade.detect_multi_scale(small, 1.2, 1, (least, least), (most, most))
         corners = ((box["c"], box["r"], box["c"] + box["width"], box["r"] + box["height"]) for box in found)
-        return _largest_first((side / zoom for side in box) for box in corners)
+        return _largest_first((float(side) / zoom for side in box) for box in corners)
 
 
 def default_detector() -> Detector:
@@ -135,5 +135,10 @@ def _shrunk(photo: UInt8[np.ndarray, "H W 3"], longest: int) -> tuple[UInt8[np.n
 
 
 def _largest_first(boxes: Iterable[Iterable[float]]) -> list[Box]:
-    found = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes]
-    return sorted(found, key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
+    """The boxes by their size, without those that have their centre in a larger one: the same face once more."""
+    kept: list[Box] = []
+    for x0, y0, x1, y1 in sorted(map(tuple, boxes), key=lambda box: (box[0] - box[2]) * (box[3] - box[1])):
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        if not any(left < x < right and top < y < bottom for left, top, right, bottom in kept):
+            kept.append((x0, y0, x1, y1))
+    return kept

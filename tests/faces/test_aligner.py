@@ -1,9 +1,9 @@
-"""From a photo and a box to landmarks on the photo, by hand and on the command line."""
+"""From a photo to faces, by hand; the command line has its tests in test_photos."""
 
 from __future__ import annotations
 
 import math
-import shlex
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,55 +11,96 @@ import pytest
 import torch
 from PIL import Image
 
-from learned_descent import Cascade, DescentError
-from learned_descent.checkpoint import load_model, save_model
-from learned_descent.cli import main
-from learned_descent.faces.aligner import Aligner, draw, write_landmarks
-from learned_descent.faces.alignment import FaceAlignment
+from learned_descent import Cascade, DescentError, weights
+from learned_descent.checkpoint import annotate, save_model
+from learned_descent.faces.aligner import FaceAligner
+from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
 from learned_descent.faces.crops import read_photo
-from learned_descent.faces.files import quiet_menpo, read_landmarks
-from learned_descent.observations import Patches
+from learned_descent.faces.detect import DetectorWarning, FaceWarning
 from learned_descent.problems import Analytic
 
-from .fake300w import neutral_face
+from .aligners import Bright, small_model
 
 BOX = (30.0, 20.0, 110.0, 90.0)
+SURE = Confidence(face=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
 
 
 @pytest.fixture
-def problem() -> FaceAlignment:
-    problem = FaceAlignment(crop=48, box_side=28.0)
-    problem.mean_shape.copy_(0.4 * neutral_face())
-    return problem
-
-
-@pytest.fixture
-def model(problem: FaceAlignment) -> Cascade:
-    eyes = Patches(problem.points, size=1)
-    return Cascade(problem, eyes, 3 * problem.schema.num_points, 2 * problem.schema.num_points, num_steps=2)
+def model() -> Cascade:
+    return small_model()
 
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    pixels = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    """A dark photo with a bright square from (40, 30) to (100, 90)."""
+    pixels = np.random.default_rng(0).integers(0, 90, (120, 160, 3), dtype=np.uint8)
+    pixels[30:90, 40:100] = 200
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     return tmp_path / "photo.png"
 
 
 def test_an_untrained_model_puts_the_mean_shape_into_the_box_of_the_photo(model: Cascade, photo: Path):
     boxes = [BOX, (0.0, 10.0, 50.0, 60.0)]
-    points = Aligner(model)(photo, boxes)
-    for found, (x0, y0, x1, y1) in zip(points, boxes):
+    faces = FaceAligner(model, starts=1)(photo, boxes)
+    assert [face.box for face in faces] == boxes
+    for face, (x0, y0, x1, y1) in zip(faces, boxes):
         wanted = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2]) + max(x1 - x0, y1 - y0) * model.problem.mean_shape
-        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
-    assert torch.equal(Aligner(model)(read_photo(photo), boxes), points)
+        torch.testing.assert_close(face.landmarks, wanted, atol=1e-2, rtol=0)
+
+
+def test_photos_come_as_files_pictures_and_pixels(model: Cascade, photo: Path):
+    aligner = FaceAligner(model)
+    with Image.open(photo) as picture:
+        faces = [aligner(given, [BOX])[0] for given in (photo, str(photo), picture, read_photo(photo))]
+    assert all(torch.equal(face.landmarks, faces[0].landmarks) for face in faces)
+    assert aligner(photo, []) == []
 
 
 def test_a_face_does_not_depend_on_the_others(model: Cascade, photo: Path):
     torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
-    aligner = Aligner(model)
+    aligner = FaceAligner(model)
     together = aligner(photo, [BOX, (0.0, 10.0, 50.0, 60.0)])
-    torch.testing.assert_close(together[:1], aligner(photo, [BOX]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(together[0].landmarks, aligner(photo, [BOX])[0].landmarks, atol=1e-3, rtol=0)
+
+
+def test_the_detectors_boxes_are_moved_to_those_of_training(model: Cascade, photo: Path):
+    offset = BoxOffset((0.0, 0.1), 0.2)
+    aligner = FaceAligner(model, calibration=Calibration({"bright": offset}, SURE), detector=Bright())
+    (face,) = aligner(photo)
+    assert face.box == offset(Bright()(read_photo(photo))[0])
+    torch.testing.assert_close(face.landmarks, aligner(photo, [face.box])[0].landmarks)
+    assert aligner(np.zeros((50, 50, 3), np.uint8)) == []
+
+
+def test_boxes_whose_offset_is_unknown_are_taken_as_they_are_with_a_warning(model: Cascade, photo: Path):
+    aligner = FaceAligner(model, detector=Bright())
+    with pytest.warns(DetectorWarning, match="do not know how the boxes of bright lie on faces"):
+        (face,) = aligner(photo)
+    assert face.box == Bright()(read_photo(photo))[0]
+
+
+def test_agreement_gives_confidence_and_disagreement_takes_it(model: Cascade, photo: Path):
+    (wavering,) = FaceAligner(model, calibration=Calibration(confidence=SURE))(photo, [BOX])
+    model.problem.start_factor.zero_()
+    model.problem.mean_shape[:, 0] -= model.problem.mean_shape[:, 0].mean()
+    (sure,) = FaceAligner(model, calibration=Calibration(confidence=SURE))(photo, [BOX])
+    assert 0 < wavering.confidence < sure.confidence <= 1
+    assert (wavering.landmark_confidence < sure.landmark_confidence).all()
+    (unknown,) = FaceAligner(model)(photo, [BOX])
+    assert math.isnan(unknown.confidence)
+    assert unknown.landmark_confidence.isnan().all()
+
+
+def test_boxes_unlike_those_of_training_warn(model: Cascade, photo: Path):
+    aligner = FaceAligner(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        aligner(photo, [BOX])
+    with pytest.warns(FaceWarning, match=r"face 1: the box \(30 20 110 50\) is 2.7 times as long as wide"):
+        aligner(photo, [BOX, (30, 20, 110, 50)])
+    torch.nn.init.constant_(model.stages[0].bias, 0.4)  # every landmark moves by four tenths of the side
+    with pytest.warns(FaceWarning, match=r"lies on the face unlike those of the training faces \(\d+.\d standard deviations\)"):
+        FaceAligner(model, starts=1)(photo, [BOX])
 
 
 @pytest.mark.parametrize(
@@ -67,96 +108,65 @@ def test_a_face_does_not_depend_on_the_others(model: Cascade, photo: Path):
     [
         ((math.nan, 0, 50, 50), "not a finite number"),
         ((50, 20, 10, 60), "is mirrored"),
-        ((50, 50, 51, 51), "1 x 1 px"),
+        ((50, 50, 50, 50), "0 x 0 px"),
         ((500, 500, 600, 600), "outside of the image of 160 x 120 px"),
         ((10, 20, 30), "3 numbers"),
     ],
 )
 def test_a_box_that_holds_no_face_is_refused(model: Cascade, photo: Path, box: tuple[float, ...], message: str):
     with pytest.raises(DescentError, match=rf"photo.png: .*{message}"):
-        Aligner(model)(photo, [box])
+        FaceAligner(model)(photo, [box])
+    with pytest.raises(DescentError, match=rf"^the box.*{message}"):
+        FaceAligner(model)(read_photo(photo), [box])
 
 
-def test_models_of_other_problems_and_unlearnt_shapes_are_refused(model: Cascade, photo: Path):
+def test_what_cannot_be_aligned_is_refused(model: Cascade):
+    with pytest.raises(DescentError, match="the image has 1 x 1 px, expected a photo of a face"):
+        FaceAligner(model)(np.zeros((1, 1), np.uint8))
+    with pytest.raises(DescentError, match="starts: expected 1 or more, got 0"):
+        FaceAligner(model, starts=0)
     with pytest.raises(DescentError, match=r"expected one of faces, got one of the problem Analytic"):
-        Aligner(Cascade.for_problem(Analytic("sin")))
-    with pytest.raises(DescentError, match="boxes: expected at least one box"):
-        Aligner(model)(photo, [])
+        FaceAligner(Cascade.for_problem(Analytic("sin")))
     model.problem.mean_shape.fill_(math.nan)
     with pytest.raises(DescentError, match="its mean shape is not known"):
-        Aligner(model)
+        FaceAligner(model)
 
 
-def test_the_drawing_has_the_shape_of_the_photo(model: Cascade, photo: Path):
-    points = Aligner(model)(photo, [BOX])
-    figure = draw(photo, points, model.problem.edges, [BOX])
-    assert figure.get_size_inches().tolist() == [6.0, 4.5]
-    axes = figure.axes[0]
-    assert len(axes.collections[0].get_segments()) == len(model.problem.edges)
-    np.testing.assert_allclose(axes.collections[1].get_offsets(), points[0].numpy())
+def test_pretrained_weights_go_by_name_or_path(model: Cascade, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    file = tmp_path / "tiny.safetensors"
+    save_model(model, file)
+    wanted = FaceAligner(model)(photo, [BOX])[0].landmarks
+    for name in ("tiny", file, str(file)):
+        assert torch.equal(FaceAligner.from_pretrained(name)(photo, [BOX])[0].landmarks, wanted)
+    calibration = Calibration({"bright": BoxOffset((0.1, 0.2), 0.3)}, SURE)
+    annotate(file, "calibration", calibration.to_json())
+    assert FaceAligner.from_pretrained("tiny").calibration == calibration
+    with pytest.raises(DescentError, match=r"weights 'mdm': there is no such file; .*: tiny$"):
+        FaceAligner.from_pretrained()
 
 
-def test_landmarks_are_written_from_1_and_read_back(tmp_path: Path):
-    points = torch.tensor([[0.0, 5.5], [10.25, 0.0]])
-    write_landmarks(tmp_path / "a.pts", points)
-    numbers = [line.split() for line in (tmp_path / "a.pts").read_text().splitlines() if line[:1].isdigit()]
-    assert [[float(number) for number in row] for row in numbers] == [[1.0, 6.5], [11.25, 1.0]]
-    np.testing.assert_allclose(_read(tmp_path / "a.pts"), points)
-    with pytest.raises(DescentError, match=r"ends with .pts"):
-        write_landmarks(tmp_path / "a.txt", points)
-    with pytest.raises(DescentError, match="expected finite landmarks"):
-        write_landmarks(tmp_path / "b.pts", points * math.nan)
-    assert not (tmp_path / "b.pts").exists()
+def test_weights_of_half_precision_run_in_single(model: Cascade, photo: Path, tmp_path: Path):
+    wanted = FaceAligner(model)(photo, [BOX])[0].landmarks
+    save_model(model.half(), tmp_path / "half.safetensors")
+    found = FaceAligner.from_pretrained(tmp_path / "half.safetensors")(photo, [BOX])[0].landmarks
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, atol=0.2, rtol=0)
 
 
-@pytest.fixture
-def weights(model: Cascade, tmp_path: Path) -> Path:
-    save_model(model, tmp_path / "face.safetensors")
-    return tmp_path / "face.safetensors"
-
-
-def align(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = main(["align", *shlex.split(line)])
-    return code, *capsys.readouterr()
-
-
-def test_align_writes_the_picture_and_the_landmarks(weights: Path, photo: Path, capsys: pytest.CaptureFixture[str]):
-    code, out, err = align(f"{weights} {photo} --box 30 20 110 90", capsys)
-    assert code == 0, err
-    assert f"landmarks: {photo.with_name('photo.aligned.pts')}" in out
-    with Image.open(photo.with_name("photo.aligned.png")) as drawn:
-        assert drawn.size == (600, 450)
-    wanted = Aligner(load_model(weights))(photo, [BOX])[0]
-    np.testing.assert_allclose(_read(photo.with_name("photo.aligned.pts")), wanted, atol=1e-3)
-    code, _, err = align(f"{weights} {photo} --box 30 20 110 90", capsys)
-    assert (code, "is there already: give another --output" in err) == (2, True)
-    assert align(f"{weights} {photo} --box 30 20 110 90 --overwrite", capsys)[0] == 0
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("PHOTO --box nan 0 50 50", "\"box\" element 1:\n  Expected a <class 'float'>. Got value: nan"),
-        ("PHOTO --box 50 20 10 60", "photo.png: the box (50 20 10 60) is mirrored"),
-        ("PHOTO --box 50 50 51 51", "photo.png: the box (50 50 51 51) is 1 x 1 px"),
-        ("PHOTO --box -400 -400 -300 -300", "has its centre outside of the image"),
-        ("PHOTO --box 1 2 3", "--box"),
-        ("PHOTO", "box"),
-        ("WEIGHTS --box 30 20 110 90", "face.safetensors: the image does not decode"),
-        ("gone.jpg --box 30 20 110 90", "gone.jpg: there is no such image"),
-        ("PHOTO --box 30 20 110 90 --output out.txt", "--output out.txt: expected a name that ends with .png"),
-        ("PHOTO --box 30 20 110 90 --output PHOTO", "photo.png: is there already"),
-    ],
-)
-def test_align_refuses(weights: Path, photo: Path, capsys: pytest.CaptureFixture[str], words: str, message: str):
-    before = sorted(path.name for path in photo.parent.iterdir())
-    code, _, err = align(f"{weights} {words.replace('PHOTO', str(photo)).replace('WEIGHTS', str(weights))}", capsys)
-    assert code == 2
-    assert "Traceback" not in err
-    assert message in err
-    assert sorted(path.name for path in photo.parent.iterdir()) == before
-
-
-def _read(path: Path) -> np.ndarray:
-    with quiet_menpo():
-        return read_landmarks(path)
+def test_weights_of_other_problems_and_broken_calibrations_are_refused(model: Cascade, tmp_path: Path):
+    file = tmp_path / "sin.safetensors"
+    save_model(Cascade.for_problem(Analytic("sin")), file)
+    with pytest.raises(
+        DescentError, match=r"sin.safetensors: expected weights of faces, got weights of the problem 'analytic'"
+    ):
+        FaceAligner.from_pretrained(file)
+    annotate(file, "problem", {"name": "custom:Dot", "settings": {}})
+    with pytest.raises(
+        DescentError, match=r"sin.safetensors: expected weights of faces, got weights of the problem 'custom:Dot'"
+    ):
+        FaceAligner.from_pretrained(file)
+    save_model(model, file)
+    annotate(file, "calibration", {"boxes": 3})
+    with pytest.raises(DescentError, match=r"sin.safetensors: expected a calibration of boxes and confidence"):
+        FaceAligner.from_pretrained(file)

@@ -1,0 +1,36 @@
+"""Small models of faces that need no training, for tests of what is built on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from learned_descent import Cascade
+from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.detect import Box, Detector
+from learned_descent.observations import Patches
+
+from .fake300w import neutral_face
+
+
+def small_model(problem: FaceAlignment | None = None) -> Cascade:
+    """A model that leaves every start where it is: the mean shape in the box."""
+    if problem is None:
+        problem = FaceAlignment(crop=48, box_side=28.0)
+        problem.mean_shape.copy_(0.4 * neutral_face())
+        problem.start_factor.copy_(torch.diag(torch.tensor([0.1, 0.1, 0.05, 0.05])))
+    eyes = Patches(problem.points, size=1)
+    return Cascade(problem, eyes, 3 * problem.schema.num_points, 2 * problem.schema.num_points, num_steps=2)
+
+
+class Bright(Detector):
+    """Finds the face where the photo is bright: its bounding box, shrunk to three quarters of its width."""
+
+    name = "bright"
+
+    def __call__(self, photo: np.ndarray) -> list[Box]:
+        rows, columns = np.nonzero(photo.min(2) > 100)
+        if not len(rows):
+            return []
+        left, right, top, bottom = (float(side) for side in (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1))
+        return [(left + (right - left) / 8, top, right - (right - left) / 8, bottom)]

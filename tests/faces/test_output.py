@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from learned_descent import DescentError
+from learned_descent.faces.aligner import Face
+from learned_descent.faces.files import quiet_menpo, read_landmarks
+from learned_descent.faces.output import draw, files_of, write_faces, write_landmarks
+
+POINTS = torch.tensor([[10.0, 20.5], [30.25, 20.0], [20.0, 40.0]])
+FACES = [
+    Face((5.0, 15.0, 35.0, 45.0), POINTS, 0.91, torch.tensor([0.9, 0.8, 0.7])),
+    Face((50.0, 50.0, 60.0, 60.0), POINTS + 30, math.nan, torch.full((3,), math.nan)),
+]
+EDGES = [(0, 1), (1, 2)]
+PHOTO = np.zeros((60, 80, 3), np.uint8)
+
+
+def read(path: Path) -> np.ndarray:
+    with quiet_menpo():
+        return read_landmarks(path)
+
+
+def test_json_holds_the_faces_and_null_where_nothing_is_known(tmp_path: Path):
+    write_faces(tmp_path, "a", "json", FACES, PHOTO, EDGES)
+    known, unknown = json.loads((tmp_path / "a.json").read_text())["faces"]
+    assert known == {
+        "box": [5, 15, 35, 45],
+        "landmarks": [[10, 20.5], [30.25, 20], [20, 40]],
+        "confidence": 0.91,
+        "landmark_confidence": [0.9, 0.8, 0.7],
+    }
+    assert (unknown["confidence"], unknown["landmark_confidence"]) == (None, [None] * 3)
+    write_faces(tmp_path, "b", "json", [], PHOTO, EDGES)
+    assert json.loads((tmp_path / "b.json").read_text()) == {"faces": []}
+
+
+def test_a_table_has_a_row_for_each_landmark(tmp_path: Path):
+    write_faces(tmp_path, "a", "csv", FACES, PHOTO, EDGES)
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert len(rows) == 6
+    assert rows[1] == {"face": "0", "landmark": "1", "x": "30.25", "y": "20.0", "confidence": "0.8", "face_confidence": "0.91"}
+    assert (rows[3]["face"], rows[3]["confidence"]) == ("1", "")
+
+
+@pytest.mark.parametrize("kind", ["pts", "ljson"])
+def test_menpo_reads_the_landmarks_of_each_face_back(tmp_path: Path, kind: str):
+    write_faces(tmp_path, "a", kind, FACES, PHOTO, EDGES)
+    assert sorted(tmp_path.iterdir()) == files_of(tmp_path, "a", kind, 2)
+    np.testing.assert_allclose(read(tmp_path / f"a_0.{kind}"), POINTS, atol=1e-4)
+    np.testing.assert_allclose(read(tmp_path / f"a_1.{kind}"), POINTS + 30, atol=1e-4)
+
+
+def test_pts_count_from_1(tmp_path: Path):
+    write_landmarks(tmp_path / "a.pts", POINTS)
+    numbers = [line.split() for line in (tmp_path / "a.pts").read_text().splitlines() if line[:1].isdigit()]
+    assert [[float(number) for number in row] for row in numbers] == (POINTS + 1).tolist()
+
+
+def test_landmarks_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(DescentError, match=r"ends with .ljson or .pts"):
+        write_landmarks(tmp_path / "a.txt", POINTS)
+    with pytest.raises(DescentError, match="expected finite landmarks"):
+        write_landmarks(tmp_path / "b.pts", POINTS * math.nan)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("size", "drawn"), [((60, 80), (600, 450)), ((600, 900), (900, 600)), ((1250, 2500), (2400, 1200))])
+def test_the_picture_is_neither_too_small_nor_too_large(tmp_path: Path, size: tuple[int, int], drawn: tuple[int, int]):
+    write_faces(tmp_path, "a", "png", FACES, np.zeros((*size, 3), np.uint8), EDGES)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == drawn
+
+
+def test_the_drawing_holds_landmarks_lines_boxes_and_confidence():
+    axes = draw(PHOTO, FACES, EDGES).axes[0]
+    lines, points = axes.collections[:2]
+    assert len(lines.get_segments()) == len(EDGES)
+    np.testing.assert_allclose(points.get_offsets(), POINTS)
+    assert [patch.get_xy() for patch in axes.patches] == [(5, 15), (50, 50)]
+    assert [text.get_text() for text in axes.texts] == ["0.91"]
+    assert not draw(PHOTO, FACES, EDGES, boxes=False).axes[0].patches
