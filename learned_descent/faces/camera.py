@@ -50,12 +50,11 @@ def blocky(picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]) -> Floa
     blocks = picture.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
     coarse = step.view(-1, 1, 1, 1, 1, 1) * (1 + (k + k.unsqueeze(1)) / 3)
     frequency = ((basis @ blocks @ basis.mT) / coarse).round_() * coarse
-    return (basis.mT @ frequency @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
+    rounded: Tensor = (basis.mT @ frequency @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
+    return rounded
 
 
-def photograph(
-    dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]
-) -> Float[Tensor, "B 3 S S"]:
+def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "B 3 S S"]:
     """Photographs in 0..255 of pictures in 0..1.
 
     Args:
@@ -63,16 +62,15 @@ def photograph(
         picture: what is seen.
         noise: random pictures of unit variance to choose from.
     """
-    one = (slice(None), None, None, None)
     sigma = torch.where(dice.chance(0.7), dice.uniform(0.45, 0.75), dice.uniform(0.75, 1.8))
-    picture = blurred(picture, sigma)
-    grey = dice.chance(0.1) + dice.chance(0.3) * dice.uniform(0.0, 0.6)
-    picture = torch.lerp(picture, picture.mean(1, keepdim=True), grey.clamp(max=1)[one])
-    gain = (dice.normal(0.15, 1) + dice.normal(0.04, 3)).exp()[..., None, None]
-    level = dice.normal(0.045)[one]
-    picture = picture.sub_(0.45).mul_(255 * gain).add_(255 * (0.45 + level))
+    grey = (dice.chance(0.1) + dice.chance(0.3) * dice.uniform(0.0, 0.6)).clamp(max=1)[:, None, None]
+    gain = (dice.normal(0.15, 1) + dice.normal(0.04, 3)).exp().unsqueeze(2)
+    unit = torch.eye(3, device=picture.device)
+    colours = 255 * gain * torch.lerp(unit, torch.full_like(unit, 1 / 3), grey)
+    level = 255 * (0.45 + dice.normal(0.045)[:, None, None] - 0.45 * gain)
+    picture = torch.baddbmm(level, colours, blurred(picture, sigma).flatten(2)).view_as(picture)
     grains = (dice.uniform(0.0, 1.0) * len(noise)).long()
-    picture.addcmul_(noise[grains], (dice.uniform(0.0, 1.0).square() * 8 + 0.7)[one])
+    picture.addcmul_(noise[grains], (dice.uniform(0.0, 1.0).square() * 8 + 0.7)[:, None, None, None])
     squeezed, step = dice.chance(0.35).nonzero().flatten(), dice.uniform(4.0, 20.0)
     if len(squeezed):
         picture[squeezed] = blocky(picture[squeezed], step[squeezed])

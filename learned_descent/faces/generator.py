@@ -13,9 +13,10 @@ from ..data import mix
 from ..problem import Batch
 from .camera import photograph
 from .dice import Dice
-from .head import EXPRESSION, IDENTITY, Head
+from .head import Head
 from .look import draw_look
 from .masks import grain
+from .modes import EXPRESSION, IDENTITY
 from .paint import Paint
 from .props import Picture, View, put_glasses, put_hand, put_things
 from .render import LARGEST_GRID, ZBuffer, normals, project, rotation
@@ -60,7 +61,7 @@ class FaceGenerator(nn.Module):
     def __init__(self, crop: int, box_side: float) -> None:
         super().__init__()
         self.crop, self.box_side = crop, box_side
-        self.head = Head(min(round(1.15 * crop), LARGEST_GRID))
+        self.head = Head(min(round(1.08 * crop), LARGEST_GRID))
         self.paint = Paint(self.head)
         noise = grain(crop, [(crop, crop, 1.0), (crop // 2, crop // 2, 0.5)], 4 * _NOISES, seed=3).unflatten(0, (_NOISES, 4))
         fibres = grain(crop // 2, [(3, crop // 2, 1.0), (3, crop // 8, 0.8)], _NOISES, seed=4)
@@ -87,13 +88,14 @@ class FaceGenerator(nn.Module):
         device, head = self.joint.device, self.head
         dice = Dice(Generator().manual_seed(mix(seed, chunk)), CHUNK, device)
         controls = head.controls(_draw_shape(dice), dice.normal(1.0, head.num_controls, 3))
-        pose, distance = _draw_pose(dice), dice.uniform(500.0, 1600.0)
+        pose, distance = _draw_pose(dice), dice.uniform(math.log(700.0), math.log(3000.0)).exp()
         turn, look, light = rotation(pose), draw_look(dice), Light.draw(dice)
 
         def seen_from(points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
             return project(torch.baddbmm(self.joint, turn, points - self.joint), distance)
 
-        flat = head.with_contour(seen_from(controls[:, : head.num_landmarks].mT), seen_from(head.contours(controls)), pose[:, 2])
+        landmarks = controls[:, : head.num_landmarks]
+        flat = head.with_contour(seen_from(landmarks.mT), seen_from(head.contours(controls)), pose[:, 2])
         box = _draw_box(dice, flat[:, :2])
         scale = self.box_side / (box[:, 2:] - box[:, :2]).amax(1)
         shift = (self.crop - 1) / 2 - scale.unsqueeze(1) * (box[:, :2] + box[:, 2:]) / 2
@@ -111,7 +113,7 @@ class FaceGenerator(nn.Module):
         grid = placed(project(surface, distance)).unflatten(2, (head.side, -1))
         seen = ZBuffer(grid, head.inside & (normal[:, 2] > -0.3), self.crop)
 
-        low = controls[:, : head.num_landmarks, 1].amax(1)
+        low = landmarks[..., 1].amax(1)
         throat = torch.stack([torch.zeros_like(low), low - 12, torch.full_like(low, _THROAT)], 1)
         eyes = controls[:, [*IBUG68.left_eye, *IBUG68.right_eye]].mean(1)
         crown = torch.tensor(_CROWN, device=device).expand_as(throat)
@@ -150,11 +152,11 @@ class FaceGenerator(nn.Module):
 def _draw_shape(dice: Dice) -> Float[Tensor, "B M"]:
     """Coefficients of identity, then of expression."""
     identity, level = dice.normal(1.0, len(IDENTITY)), dice.uniform(0.0, 1.0)
-    mouth = torch.tensor([[0.0, 0.0], [1.0, 6.0], [5.0, 18.0], [18.0, 38.0]])[dice.pick(0.45, 0.3, 0.17, 0.08).cpu()].to(level)
+    mouth = torch.tensor([[0.0, 0.0], [1.0, 6.0], [5.0, 18.0], [18.0, 34.0]])[dice.pick(0.45, 0.32, 0.18, 0.05).cpu()].to(level)
     smile = (dice.uniform(-0.8, 1.0).clamp(min=0) + 0.3 * dice.chance(0.2)).clamp(max=1.1)
     strengths = {
         "open": torch.lerp(mouth[:, 0], mouth[:, 1], level),
-        "blink": torch.where(dice.chance(0.08), dice.uniform(0.75, 1.0), dice.uniform(-0.25, 0.4)),
+        "blink": torch.where(dice.chance(0.08), dice.uniform(0.75, 1.0), dice.uniform(-0.35, 0.3)),
         "squint": dice.uniform(0.0, 0.5) + 0.6 * smile,
         "smile": smile,
         "grin": smile * dice.uniform(-0.4, 1.4).clamp(min=0),
@@ -168,9 +170,9 @@ def _draw_shape(dice: Dice) -> Float[Tensor, "B M"]:
 
 def _draw_pose(dice: Dice) -> Float[Tensor, "B 3"]:
     """Yaw, pitch and roll in rad: most faces look towards the camera."""
-    yaw = torch.where(dice.chance(0.75), dice.normal(0.26), dice.uniform(-MAX_YAW, MAX_YAW)).clamp(-MAX_YAW, MAX_YAW)
+    yaw = torch.where(dice.chance(0.85), dice.normal(0.24), dice.uniform(-MAX_YAW, MAX_YAW)).clamp(-MAX_YAW, MAX_YAW)
     roll = torch.where(dice.chance(0.8), dice.normal(0.10), dice.normal(0.24))
-    return torch.stack([yaw, dice.normal(0.17) + 0.03, roll], 1)
+    return torch.stack([yaw, dice.normal(0.14), roll], 1)
 
 
 def _draw_box(dice: Dice, points: Float[Tensor, "B 2 L"]) -> Float[Tensor, "B 4"]:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .modes import closing, modes
 from .schema import IBUG68
-
-Field: TypeAlias = Callable[[Tensor, Tensor, Tensor], Sequence[Tensor | float]]
-"""The displacement ``(dx, dy, dz)`` at ``(x, y, z)``, all in mm, of the right half of the image: ``x >= 0``."""
 
 # Lengths are in mm, of an adult: x to the right of the image, y down, z to the camera, from between the outer eye corners.
 # A landmark that is its own mirror image or comes before it, in the order of the markup.
 _LANDMARKS = (
     # jaw, from the ear to the chin
-    (-73, 1, -86), (-73, 21, -84), (-71, 40, -80), (-67, 59, -72), (-59, 77, -60), (-47, 92, -43), (-33, 105, -25),
-    (-17, 114, -11), (0, 117, -6),
+    (-76, 1, -86), (-76, 21, -84), (-74, 40, -80), (-70, 59, -72), (-62, 76, -60), (-49, 91, -43), (-34, 103, -25),
+    (-18, 112, -11), (0, 115, -6),
     # brow, from the temple
-    (-60, -13, -31), (-51, -21, -17), (-38, -24, -6), (-25, -23, 1), (-13, -18, 4),
+    (-61, -12, -31), (-52, -19, -17), (-39, -22, -6), (-25, -21, 1), (-13, -16.5, 4),
     # ridge and base of the nose
     (0, -1, 3), (0, 11, 9), (0, 23.5, 17), (0, 36.5, 24), (-15, 45, 4), (-8, 48, 9), (0, 50, 12),
     # eye, from the outer corner over the upper lid
@@ -38,14 +35,15 @@ _OTHERS = (
     (0, -16, 8, 8), (0, -45, 9, 9), (0, -75, -4, -4), (0, -100, -38, -38), (0, -114, -90, -90), (0, -95, -145, -145),
     (0, -50, -182, -182), (0, 0, -185, -185), (0, 93, 3, 3), (0, 105, 4, 4), (0, 122, -30, -30), (0, 128, -60, -70),
     (0, 160, -66, -95), (0, 270, -40, -135),
-    (34, -48, 0, 0), (54, -52, -25, -25), (30, -80, -20, -20), (66, -20, -48, -48), (72, -50, -78, -78),
-    (64, -50, -46, -46), (48, -80, -44, -44), (76, -40, -110, -110), (57, -84, -95, -95), (40, -100, -80, -80), (40, -84, -140, -140), (62, -30, -158, -158),
-    (73, 0, -110, -110), (72, 40, -104, -104), (70, 10, -135, -135), (45, 20, -170, -170), (40, -20, -178, -178),
-    (46, 24, -17, -17), (60, 22, -38, -38), (67, 14, -62, -62), (34, 36, -6, -6), (50, 50, -26, -26), (54, 68, -38, -38),
+    (34, -48, 0, 0), (54, -52, -25, -25), (30, -80, -20, -20), (67, -20, -48, -48), (73, -50, -78, -78),
+    (64, -50, -46, -46), (48, -80, -44, -44), (76, -40, -110, -110), (57, -84, -95, -95), (40, -100, -80, -80),
+    (40, -84, -140, -140), (62, -30, -158, -158),
+    (75, 0, -110, -110), (74, 40, -104, -104), (70, 10, -135, -135), (45, 20, -170, -170), (40, -20, -178, -178),
+    (46, 24, -17, -17), (61, 22, -38, -38), (69, 14, -62, -62), (34, 36, -6, -6), (50, 50, -26, -26), (54, 68, -38, -38),
     (38, 70, -14, -14), (33, 88, -14, -14), (17, 96, -4, -4), (15, 106, -2, -2), (24, 54, 0, 0), (12, 56, 7, 7),
     (17, 26, -2, -2), (10, 12, -2, -2), (11, 0, -5, -5), (7, 30, 14, 14), (8, 39, 18, 18), (15, 38, 5, 5),
     (30, 13, -10, -10), (44, 12, -20, -20), (20, 12, -7, -7), (33, -12, -8, -8), (45, -9, -16, -16), (20, -9, -6, -6),
-    (22, 120, -42, -42), (44, 108, -62, -62), (58, 92, -80, -80), (66, 70, -92, -92), (42, 132, -92, -104),
+    (22, 120, -42, -42), (44, 108, -62, -62), (60, 91, -80, -80), (68, 70, -92, -92), (42, 132, -92, -104),
     (54, 160, -98, -122), (80, 270, -90, -150), (48, 130, -140, -150), (30, 124, -70, -84), (32, 165, -76, -112),
 )  # fmt: skip
 
@@ -57,93 +55,14 @@ _SPAN = (225.0, 230.0)
 _MIDDLE = 35.0
 _PINCH = (1.6, 1.3)
 _LOWEST_ROW = 0.62
-_RIM, _THROAT = 232.0, 136.0
-_SAMPLES = 24
-"""The points of a line along which a landmark of the jaw slides."""
+_RIM, _THROAT, _NAPE = 232.0, 128.0, (100.0, -88.0)
+INNER_LIPS = tuple(range(60, IBUG68.num_points))
+_JAW, _SAMPLES = 17, 24
+"""The landmarks of the jaw, and the points of the line along which each slides."""
 
-
-def _bump(x: Tensor, y: Tensor, at: tuple[float, float], width: float, height: float | None = None) -> Tensor:
-    """One at ``at``, and falling off smoothly within ``width`` and ``height`` (mm)."""
-    return (-(((x - at[0]) / width) ** 2) - ((y - at[1]) / (height or width)) ** 2).exp()
-
-
-def _below(y: Tensor, at: float, soft: float) -> Tensor:
-    """From 0 above ``at`` to 1 below it, within ``soft`` mm."""
-    return ((y - at) / soft).sigmoid()
-
-
-def _jaw_drop(x: Tensor, y: Tensor, z: Tensor) -> Sequence[Tensor | float]:
-    """The jaw turns about its joint; 1 mm at the lower lip."""
-    moved = _below(y, 72.2, 0.7) + 0.3 * _bump(x, y, (25.0, 70.0), 5.0, 3.0)
-    fade = ((200.0 - y) / 60.0).clamp(0.0, 1.0)
-    return (0.0, moved * fade * ((z + 86.0) / 92.0).clamp(min=0.0), -moved * fade * (y - 15.0) / 120.0)
-
-
-IDENTITY: Mapping[str, tuple[float, Field]] = {
-    "face width": (0.045, lambda x, y, z: (x, 0.0, 0.0)),
-    "face length": (0.05, lambda x, y, z: (0.0, y.clamp(min=0.0), 0.0)),
-    "depth": (0.05, lambda x, y, z: (0.0, 0.0, z)),
-    "forehead": (0.06, lambda x, y, z: (0.0, (y + 25.0).clamp(max=0.0), 0.0)),
-    "forehead slope": (3.0, lambda x, y, z: (0.0, 0.0, _below(-y, 35.0, 15.0))),
-    "jaw width": (4.0, lambda x, y, z: (_below(y, 60.0, 12.0) * (x / 50.0).clamp(max=1.2), 0.0, 0.0)),
-    "chin length": (3.5, lambda x, y, z: (0.0, _below(y, 98.0, 5.0) * (-((x / 45.0) ** 2)).exp(), 0.0)),
-    "chin depth": (3.0, lambda x, y, z: (0.0, 0.0, _bump(x, y, (0.0, 110.0), 30.0, 16.0))),
-    "chin width": (3.0, lambda x, y, z: (_bump(x, y, (22.0, 112.0), 18.0, 12.0), 0.0, 0.0)),
-    "fullness": (5.0, lambda x, y, z: (_bump(x, y, (62.0, 66.0), 26.0, 34.0), 0.0, _bump(x, y, (46.0, 66.0), 20.0, 30.0))),
-    "cheekbones": (2.5, lambda x, y, z: (_bump(x, y, (64.0, 20.0), 20.0), 0.0, _bump(x, y, (50.0, 22.0), 20.0))),
-    "nose length": (3.0, lambda x, y, z: (0.0, _bump(x, y, (0.0, 46.0), 22.0, 16.0), 0.0)),
-    "nose width": (2.2, lambda x, y, z: (_bump(x, y, (14.0, 44.0), 8.0, 9.0), 0.0, 0.0)),
-    "nose tip": (2.5, lambda x, y, z: (0.0, 0.0, _bump(x, y, (0.0, 38.0), 11.0, 12.0))),
-    "nose bridge": (2.2, lambda x, y, z: (0.0, 0.0, _bump(x, y, (0.0, 12.0), 11.0, 16.0))),
-    "nose tilt": (1.8, lambda x, y, z: (0.0, -_bump(x, y, (0.0, 36.0), 10.0, 8.0), 0.0)),
-    "eye distance": (1.8, lambda x, y, z: (_bump(x, y, (32.0, 0.0), 24.0, 12.0), 0.0, 0.0)),
-    "eye length": (1.4, lambda x, y, z: ((x - 32.5) / 13.0 * _bump(x, y, (32.5, 0.0), 18.0, 9.0), 0.0, 0.0)),
-    "eye height": (0.8, lambda x, y, z: (0.0, y / 5.0 * _bump(x, y, (32.5, 0.0), 16.0, 8.0), 0.0)),
-    "eye slant": (1.4, lambda x, y, z: (0.0, (32.5 - x) / 13.0 * _bump(x, y, (32.5, 0.0), 18.0, 10.0), 0.0)),
-    "eye depth": (2.0, lambda x, y, z: (0.0, 0.0, _bump(x, y, (32.0, 0.0), 18.0, 11.0))),
-    "eye level": (1.8, lambda x, y, z: (0.0, _bump(x, y, (32.0, -5.0), 30.0, 18.0), 0.0)),
-    "brow level": (2.6, lambda x, y, z: (0.0, _bump(x, y, (36.0, -22.0), 34.0, 9.0), 0.0)),
-    "brow slope": (2.2, lambda x, y, z: (0.0, (x - 36.0) / 22.0 * _bump(x, y, (36.0, -20.0), 34.0, 9.0), 0.0)),
-    "brow arch": (1.8, lambda x, y, z: (0.0, -_bump(x, y, (42.0, -22.0), 11.0, 9.0), 0.0)),
-    "brow length": (2.0, lambda x, y, z: ((x - 36.0) / 22.0 * _bump(x, y, (36.0, -20.0), 34.0, 9.0), 0.0, 0.0)),
-    "brow ridge": (2.0, lambda x, y, z: (0.0, 0.0, _bump(x, y, (30.0, -17.0), 34.0, 8.0))),
-    "mouth level": (2.4, lambda x, y, z: (0.0, _bump(x, y, (0.0, 74.0), 38.0, 16.0), 0.0)),
-    "mouth width": (2.4, lambda x, y, z: (x / 26.0 * _bump(x, y, (0.0, 72.0), 36.0, 14.0), 0.0, 0.0)),
-    "upper lip": (1.2, lambda x, y, z: (0.0, -_bump(x, y, (0.0, 63.0), 20.0, 3.4), 0.4 * _bump(x, y, (0.0, 65.0), 18.0, 6.0))),
-    "lower lip": (1.4, lambda x, y, z: (0.0, _bump(x, y, (0.0, 85.0), 20.0, 5.0), 0.4 * _bump(x, y, (0.0, 80.0), 18.0, 6.0))),
-    "mouth depth": (2.4, lambda x, y, z: (0.0, 0.0, _bump(x, y, (0.0, 72.0), 34.0, 22.0))),
-    "neck": (5.0, lambda x, y, z: (_below(y, 130.0, 6.0) * x / 50.0, 0.0, 0.0)),
-}
-"""How heads differ: the standard deviation of each mode, and its field."""
-
-EXPRESSION: Mapping[str, Field] = {
-    "open": _jaw_drop,
-    "blink": lambda x, y, z: (
-        0.0,
-        8.4 * _bump(x, y, (32.8, -5.0), 15.0, 3.4) + 3.0 * _bump(x, y, (32.8, -11.0), 15.0, 4.0),
-        -1.2 * _bump(x, y, (32.8, -5.0), 15.0, 3.0),
-    ),
-    "squint": lambda x, y, z: (0.0, -2.4 * _bump(x, y, (32.8, 5.0), 15.0, 3.2), 0.0),
-    "smile": lambda x, y, z: (
-        5.5 * _bump(x, y, (27.0, 70.0), 15.0, 12.0) + 3.0 * _bump(x, y, (44.0, 52.0), 18.0),
-        -5.0 * _bump(x, y, (27.0, 70.0), 13.0, 12.0) - 3.0 * _bump(x, y, (36.0, 40.0), 18.0, 16.0),
-        -5.0 * _bump(x, y, (27.0, 70.0), 13.0, 12.0) + 4.0 * _bump(x, y, (38.0, 42.0), 15.0, 14.0),
-    ),
-    "grin": lambda x, y, z: (
-        0.0,
-        -3.6 * _bump(x, y, (0.0, 66.0), 20.0, 6.0) + _below(y, 72.2, 0.7) * _bump(x, y, (0.0, 78.0), 26.0, 9.0),
-        0.0,
-    ),  # fmt: skip
-    "pout": lambda x, y, z: (
-        -6.0 * x / 27.0 * _bump(x, y, (0.0, 72.0), 34.0, 14.0),
-        0.0,
-        5.0 * _bump(x, y, (0.0, 73.0), 17.0, 11.0),
-    ),
-    "sulk": lambda x, y, z: (0.0, 4.0 * _bump(x, y, (27.0, 70.0), 11.0, 9.0), 0.0),
-    "raise": lambda x, y, z: (0.0, -6.0 * _bump(x, y, (36.0, -22.0), 32.0, 11.0), 0.0),
-    "frown": lambda x, y, z: (-2.5 * _bump(x, y, (14.0, -18.0), 13.0), 5.0 * _bump(x, y, (13.0, -18.0), 14.0, 11.0), 0.0),
-}
-"""How one head moves: each field is of full strength."""
+_LIDS = [(eye[upper], eye[lower]) for eye in (IBUG68.left_eye, IBUG68.right_eye) for upper, lower in ((1, 5), (2, 4))]
+_FACING = [list(side) for side in zip(*_LIDS, *((INNER_LIPS[upper], INNER_LIPS[-upper]) for upper in (1, 2, 3)))]
+"""Landmarks of the upper lids and lips, and those of the lower ones that face them."""
 
 
 def to_map(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
@@ -155,7 +74,8 @@ def to_map(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
     across = direction[:, :2]
     radius = torch.linalg.vector_norm(across, dim=1)
     angle = torch.atan2(radius, direction[:, 2])
-    return _RADIUS * (angle / radius.clamp(min=1e-9)).unsqueeze(1) * across
+    places: Tensor = _RADIUS * (angle / radius.clamp(min=1e-9)).unsqueeze(1) * across
+    return places
 
 
 def spline_weights(at: Float[Tensor, "V 2"], controls: Float[Tensor, "K 2"]) -> Float[Tensor, "V K"]:
@@ -172,7 +92,7 @@ def spline_weights(at: Float[Tensor, "V 2"], controls: Float[Tensor, "K 2"]) -> 
 
     def kernel(first: Tensor, second: Tensor) -> Tensor:
         square = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").square()
-        return torch.special.xlogy(square, square.clamp(min=1e-12))
+        return square * square.clamp(min=1e-12).log()
 
     def linear(points: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(points[:, :1]), points], 1)
@@ -181,7 +101,8 @@ def spline_weights(at: Float[Tensor, "V 2"], controls: Float[Tensor, "K 2"]) -> 
     count, affine = len(controls), linear(controls)
     system = torch.cat([torch.cat([kernel(controls, controls), affine], 1), torch.cat([affine.mT, affine.new_zeros(3, 3)], 1)])
     right = torch.cat([kernel(at, controls), linear(at)], 1)
-    return torch.linalg.solve(system, right.mT)[:count].mT.to(dtype)
+    weights: Tensor = torch.linalg.solve(system, right.mT)[:count].mT.to(dtype)
+    return weights
 
 
 class Head(nn.Module):
@@ -205,16 +126,18 @@ class Head(nn.Module):
     def __init__(self, side: int = 128) -> None:
         super().__init__()
         template, places = _template()
-        self.side, self.num_controls = side, len(template)
+        self.side, self.num_landmarks, self.num_controls = side, IBUG68.num_points, len(template)
+        self.jaw_corners = (4, IBUG68.mirror[4])
         columns, rows = (
             span * (pinch * torch.linspace(-1.0, end, side, dtype=torch.float64)).sinh() / math.sinh(pinch)
             for span, pinch, end in zip(_SPAN, _PINCH, (1.0, _LOWEST_ROW))
         )
         grid = torch.stack(torch.meshgrid(columns, rows + _MIDDLE, indexing="xy"), -1).flatten(0, 1)
         weights = spline_weights(grid.float(), places)
-        inside = (torch.linalg.vector_norm(grid, dim=1) < _RIM) & (weights @ template[:, 1] < _THROAT)
-        count = IBUG68.num_points
-        jaw = places[:17]
+        below, depth = (weights @ template[:, 1:]).T
+        neck = (below > _THROAT) | ((below > _NAPE[0]) & (depth < _NAPE[1]))
+        inside = (torch.linalg.vector_norm(grid, dim=1) < _RIM) & ~neck
+        jaw = places[:_JAW]
         towards = jaw * torch.tensor([0.25, 0.85])
         share = torch.linspace(0.0, 1.0, _SAMPLES).view(1, -1, 1)
         lines = jaw.unsqueeze(1) + share * (towards - jaw).unsqueeze(1)
@@ -224,12 +147,12 @@ class Head(nn.Module):
         self.register_buffer("inside", inside.view(side, side), persistent=False)
         self.register_buffer("weights", weights.mT.contiguous(), persistent=False)
         self.register_buffer("line_weights", spline_weights(lines.flatten(0, 1), places), persistent=False)
-        self.register_buffer("template", _closed(template), persistent=False)
-        self.register_buffer("modes", _modes(template), persistent=False)
+        self.register_buffer("template", template + closing(template), persistent=False)
+        self.register_buffer("modes", modes(template), persistent=False)
         self.register_buffer("wander", _wander(template), persistent=False)
-        outward = torch.stack([template[:17, 0] / 74, ((template[:17, 1] - 60) / 57).clamp(min=0) ** 1.5], 1)
-        self.register_buffer("jaw_normals", torch.nn.functional.normalize(outward, dim=1), persistent=False)
-        self.num_landmarks, self.jaw_corners = count, (4, 12)
+        right, down = template[:_JAW, :2].T
+        outward = torch.stack([right / 74, ((down - 60) / 57).clamp(min=0) ** 1.5], 1)
+        self.register_buffer("jaw_normals", F.normalize(outward, dim=1), persistent=False)
 
     places: Tensor
     control_places: Tensor
@@ -243,14 +166,17 @@ class Head(nn.Module):
     wander: Tensor
 
     def controls(self, coefficients: Float[Tensor, "B M"], wander: Float[Tensor, "B K 3"]) -> Float[Tensor, "B K 3"]:
-        """The control points in mm, the landmarks first.
+        """The control points in mm, the landmarks first; lids and lips meet and never cross.
 
         Args:
             coefficients: of ``IDENTITY`` (in standard deviations), then of ``EXPRESSION`` (in shares of full strength).
             wander: standard normal numbers, which become a smooth displacement of 1 mm that no mode has.
         """
         moved = torch.einsum("bm,mkc->bkc", coefficients, self.modes)
-        return self.template + moved + torch.einsum("ckj,bjc->bkc", self.wander, wander)
+        moved += self.template + torch.einsum("ckj,bjc->bkc", self.wander, wander)
+        upper, lower = _FACING
+        moved[:, upper, 1] = torch.minimum(moved[:, upper, 1], moved[:, lower, 1])
+        return moved
 
     def surface(self, controls: Float[Tensor, "B K 3"]) -> Float[Tensor, "B 3 G G"]:
         """The grid on the surface through the controls, in mm."""
@@ -292,22 +218,6 @@ def _template() -> tuple[Tensor, Tensor]:
     others = torch.cat([others, others[others[:, 0] > 0] * torch.tensor([-1.0, 1.0, 1.0, 1.0])])
     spread = torch.cat([landmarks, others[:, [0, 1, 3]]])
     return torch.cat([landmarks, others[:, :3]]), to_map(spread).float()
-
-
-def _closed(template: Tensor) -> Tensor:
-    x, y, z = template.T
-    shift = torch.zeros_like(template)
-    shift[:, 1] = -6.0 * _below(y, 72.2, 0.7) * _bump(x, y, (0.0, 75.0), 30.0, 10.0)
-    return template + shift
-
-
-def _modes(template: Tensor) -> Tensor:
-    x, y, z = template.T
-    fields = []
-    for spread, field in [*IDENTITY.values(), *((1.0, field) for field in EXPRESSION.values())]:
-        columns = [torch.as_tensor(part).expand_as(x) for part in field(x.abs(), y, z)]
-        fields.append(spread * torch.stack([columns[0] * x.sign(), *columns[1:]], 1))
-    return torch.stack(fields)
 
 
 def _wander(template: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from .dice import Dice, mixed
 
+PATTERNS = 24
+"""The number of random pictures that skin and hair are made of."""
+
 _TONES = torch.tensor([[250, 222, 205], [238, 196, 166], [205, 154, 118], [152, 102, 70], [104, 68, 48], [70, 46, 36]]) / 255
 _HAIR = torch.tensor(
     [[22, 20, 22], [48, 32, 24], [84, 54, 34], [128, 88, 54], [196, 158, 102], [226, 200, 150], [142, 66, 32], [168, 166, 164],
@@ -91,7 +94,7 @@ def draw_look(dice: Dice) -> Look:
         lip_share=dice.uniform(0.55, 1.0),
         redness=dice.uniform(0.0, 0.16),
         shadows=dice.uniform(0.0, 0.35),
-        blotches=dice.uniform(0.02, 0.10),
+        blotches=dice.uniform(0.01, 0.06),
         makeup=made_up,
         brow=dice.uniform(1.5, 3.6) * (1 + 0.25 * male),
         brow_share=dice.uniform(0.45, 0.95),
@@ -110,5 +113,5 @@ def draw_look(dice: Dice) -> Look:
         shadow_colour=dice.colour(torch.tensor([[0.25, 0.2, 0.22], [0.35, 0.3, 0.45], [0.45, 0.3, 0.22]]), 0.05)
         * skin.amax(1, True),
         spark=dice.uniform(0.2, 1.0),
-        patterns=(dice.uniform(0.0, 1.0, 4) * 24).long(),
+        patterns=(dice.uniform(0.0, 1.0, 4) * PATTERNS).long(),
     )

@@ -9,11 +9,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .head import Head
+from .head import INNER_LIPS, Head
 from .schema import IBUG68
 
+BROWS = (tuple(range(17, 22)), tuple(range(22, 27)))
+"""The landmarks of the left and of the right brow."""
 
-def soft(value: Tensor, width: float) -> Tensor:
+LIPS = (tuple(range(48, 60)), INNER_LIPS)
+"""The landmarks of the outer and of the inner lips."""
+
+NASION = 27
+"""The landmark between the eyes."""
+
+
+def soft(value: Tensor, width: float | Tensor) -> Tensor:
     """From 0 to 1 around ``value = 0``, within ``width``."""
     return (value / width + 0.5).clamp(0.0, 1.0)
 
@@ -74,7 +83,7 @@ def to_outline(places: Float[Tensor, "V 2"], points: Float[Tensor, "N 2"]) -> Fl
     return torch.where(crossed.sum(1) % 2 == 1, -distance, distance)
 
 
-def window(mask: Float[Tensor, "G G"]) -> tuple[slice, slice]:
+def window(mask: Float[Tensor, "H W"]) -> tuple[slice, slice]:
     """The rows and columns that hold everything of a mask."""
     hits = (mask > 0.01).nonzero()
     (top, left), (bottom, right) = hits.amin(0).tolist(), hits.amax(0).tolist()
@@ -102,13 +111,13 @@ def face_masks(head: Head) -> dict[str, Float[Tensor, "... G G"]]:
     wide, sheet = x.abs(), (side, side)
     left, right = (controls[list(eye)] for eye in (IBUG68.left_eye, IBUG68.right_eye))
     eye = torch.minimum(to_outline(places, left), to_outline(places, right)).view(sheet)
-    (outer_lips, inner_lips), brows = LIPS, []
+    brows = []
     for brow in BROWS:
         distance, along = to_line(places, smooth_line(controls[list(brow)], closed=False))
         brows.append((distance.view(sheet), along.view(sheet)))
     below = torch.where(x < 0, brows[0][0], brows[1][0])
     outward = torch.where(x < 0, 1 - brows[0][1], brows[1][1])
-    lips, mouth = (to_outline(places, controls[list(ring)]).view(sheet) for ring in (outer_lips, inner_lips))
+    lips, mouth = (to_outline(places, controls[list(ring)]).view(sheet) for ring in LIPS)
     upper = soft(1.5 - y, 2.0)
     fold = to_line(torch.stack([wide, y], -1).flatten(0, 1), torch.tensor([[17.0, 41.0], [25.0, 50.0], [35.0, 68.0]]))[0]
     off_lips = soft(lips - 1.5, 2.0)
@@ -128,6 +137,7 @@ def face_masks(head: Head) -> dict[str, Float[Tensor, "... G G"]]:
         "x": x,
         "y": y,
         "z": z,
+        "features": soft(86 - wide, 2.0) * soft(y + 42, 2.0) * soft(142 - y, 2.0) * soft(z + 108, 2.0),
         "aperture": soft(-eye, 1.6),
         "lash": ridge(eye - 0.4, 1.2) * (0.3 + 0.7 * upper),
         "crease": ridge(eye - 4.5, 1.2) * upper,
@@ -146,7 +156,3 @@ def face_masks(head: Head) -> dict[str, Float[Tensor, "... G G"]]:
         "ear": ear,
         "shade": (1 - dim).clamp(0.25, 1.0),
     }
-
-
-BROWS = (tuple(range(17, 22)), tuple(range(22, 27)))
-LIPS = (tuple(range(48, 60)), tuple(range(60, 68)))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .dice import Dice
 from .look import Look
-from .masks import soft
+from .masks import NASION, soft
 from .render import ZBuffer
 from .scene import ONE, cover, pixels, shape_masks, shapes
 from .schema import IBUG68
@@ -91,7 +91,7 @@ def put_glasses(
     view, points = view.of(wears), controls[wears]
     left, right = (points[:, list(eye)].mean(1) for eye in (IBUG68.left_eye, IBUG68.right_eye))
     middle, gap = (left + right) / 2, (right - left)[:, 0] / 2 + 1
-    bridge_depth = points[:, IBUG68.mirror.index(27), 2]
+    bridge_depth = points[:, NASION, 2]
     front = torch.stack([middle[:, 0], middle[:, 1] + drop, bridge_depth + _BESIDE_EYES], 1)
     place = view(front)
     columns, rows = pixels(picture.size, points)
@@ -143,7 +143,9 @@ def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: f
     skin = (glow * look.skin)[faces][..., None, None]
     for finger, offset in enumerate((-3.0, -1.0, 1.0, 3.0)):
         along = out - (reach + tips[:, finger])[faces][ONE]
-        gone = (along.clamp(max=0).square() + (side - offset * width * (1 + fan[faces][ONE] * along / 30)).square()).sqrt() / width
+        gone = (
+            along.clamp(max=0).square() + (side - offset * width * (1 + fan[faces][ONE] * along / 30)).square()
+        ).sqrt() / width
         round_ = (1 - gone.square()).clamp(min=0).sqrt() - 0.25 * soft(4 - (along % (6 * width)), 4.0) * soft(along - 9, 2.0)
         picture.put(skin * (0.5 + 0.55 * round_).unsqueeze(1), soft((1 - gone) * width, 1.0), faces)
 

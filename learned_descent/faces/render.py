@@ -103,8 +103,10 @@ class ZBuffer:
         dx, dy = line - x, line.unsqueeze(1) - y
         area = xu * yv - xv * yu
         area = 1 / torch.where(area.abs() < 0.02, 0.02, area)
-        u = nearest % side + ((dx * yv - dy * xv) * area).clamp_(-1.2, 1.2)
-        v = nearest.div(side, rounding_mode="floor") + ((dy * xu - dx * yu) * area).clamp_(-1.2, 1.2)
+        number = nearest.to(grid.dtype)
+        level = number.add(0.5).mul_(1 / side).floor_()
+        u = number.sub_(level, alpha=side) + ((dx * yv - dy * xv) * area).clamp_(-1.2, 1.2)
+        v = level + ((dy * xu - dx * yu) * area).clamp_(-1.2, 1.2)
         self.places = torch.stack([u, v], 3).mul_(2 / (side - 1)).sub_(1)
 
     def look_up(self, picture: Float[Tensor, "B C G G"]) -> Float[Tensor, "B C S S"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any, final
 
@@ -89,7 +90,7 @@ class SyntheticFaces(Landmarks):
     def _read(self, split: Split) -> Batch:
         held_out = min(round(self.val_fraction * self.count), self.count - 1)
         wanted = {"train": self.count - held_out, "val": held_out, "test": self.test_count}[split]
-        generator = FaceGenerator(self.crop, self.box_side).to(self.mean_shape.device)
+        generator = _generator(self.crop, self.box_side, str(self.mean_shape.device))
         stream = mix(self.seed, _SPLITS.index(split))
         parts: list[dict[str, Tensor]] = []
         with tqdm(total=wanted, desc=f"making {split} faces", unit="face", file=sys.stderr, disable=wanted == 0) as progress:
@@ -104,3 +105,9 @@ class SyntheticFaces(Landmarks):
 
     def settings(self) -> dict[str, Any]:
         return {"count": self.count, "test_count": self.test_count, "seed": self.seed, **super().settings()}
+
+
+@functools.lru_cache(maxsize=2)
+def _generator(crop: int, box_side: float, device: str) -> FaceGenerator:
+    """The splits of a problem, and problems that are alike, share what is computed once."""
+    return FaceGenerator(crop, box_side).to(device)
