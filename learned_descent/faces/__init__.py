@@ -1,1 +1,23 @@
-"""Face alignment: markups, readers, metrics and the problem itself."""
+"""Face alignment: markups, readers, metrics, the problems, and what finds landmarks on a photo."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .aligner import Face, FaceAligner
+    from .alignment import FaceAlignment
+    from .synthetic import SyntheticFaces
+
+__all__ = ["Face", "FaceAligner", "FaceAlignment", "SyntheticFaces"]
+
+_HOMES = {"Face": "aligner", "FaceAligner": "aligner", "FaceAlignment": "alignment", "SyntheticFaces": "synthetic"}
+"""The modules of the public names, which are imported when they are first used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return value
