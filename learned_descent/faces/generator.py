@@ -118,7 +118,7 @@ class FaceGenerator(nn.Module):
         eyes = controls[:, [*IBUG68.left_eye, *IBUG68.right_eye]].mean(1)
         crown = torch.tensor(_CROWN, device=device).expand_as(throat)
         marks = placed(seen_from(torch.stack([throat, crown, eyes], 2)))
-        half = 0.44 * (controls[:, head.jaw_corners[1], 0] - controls[:, head.jaw_corners[0], 0])
+        half = 0.49 * (controls[:, head.jaw_corners[1], 0] - controls[:, head.jaw_corners[0], 0])
         around = body(
             dice,
             backdrop(dice, self.crop // 2),

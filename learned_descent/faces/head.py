@@ -117,7 +117,7 @@ class Head(nn.Module):
 
     Example:
         >>> head = Head(32)
-        >>> still = torch.zeros(1, len(IDENTITY) + len(EXPRESSION)), torch.zeros(1, head.num_controls, 3)
+        >>> still = torch.zeros(1, len(head.modes)), torch.zeros(1, head.num_controls, 3)
         >>> controls = head.controls(*still)
         >>> head.surface(controls).shape, head.contours(controls).shape
         (torch.Size([1, 3, 32, 32]), torch.Size([1, 3, 408]))

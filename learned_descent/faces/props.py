@@ -84,7 +84,7 @@ def put_glasses(
     tint = torch.where(sun, dice.uniform(0.7, 0.97), dice.uniform(0.0, 0.12))[wears]
     glass = torch.where(sun.unsqueeze(1), dice.uniform(0.02, 0.16, 3), dice.uniform(0.5, 1.0, 1).expand(-1, 3))[wears]
     width, height = dice.uniform(20.0, 27.0)[wears], dice.uniform(13.0, 22.0)[wears]
-    thick, power = dice.uniform(0.7, 2.4)[wears], dice.uniform(1.0, 2.5)[wears]
+    thick, corners = dice.uniform(0.7, 2.4)[wears], dice.uniform(0.0, 1.2)[wears]
     drop, frame = dice.uniform(0.0, 6.0)[wears], dice.colour(_FRAMES, 0.03)[wears]
     if not len(wears):
         return
@@ -101,8 +101,9 @@ def put_glasses(
     depth = place[:, 2][ONE] + view.turn[:, 2, 0][ONE] * a + view.turn[:, 2, 1][ONE] * b
     behind = torch.where(seen.covered[wears], seen.depth[wears], -1e3)
     before = soft(depth - behind + 10, 4.0)
-    away = ((a.abs() - gap[ONE]) / width[ONE]).square().pow(power[ONE]) + (b / height[ONE]).square().pow(power[ONE])
-    rim = (away.clamp(min=1e-6).pow(0.5 / power[ONE]) - 1) * torch.minimum(width, height)[ONE]
+    across, upright = (a.abs() - gap[ONE]).div(width[ONE]).square(), b.div(height[ONE]).square()
+    oval, square = (across + upright).sqrt(), (across.square() + upright.square()).sqrt().sqrt()
+    rim = (torch.lerp(oval, square, corners[ONE]) - 1) * torch.minimum(width, height)[ONE]
     picture.put(glass, soft(-rim, 1.0) * before * tint[ONE], wears)
     pixel = 0.8 / view.scale[ONE]
     bar = soft(thick[ONE] - (b + 0.3 * height[ONE] + 0.01 * a.square()).abs(), pixel) * soft((gap - width)[ONE] - a.abs(), 2.0)

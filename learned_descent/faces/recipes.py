@@ -31,4 +31,4 @@ RECIPES: Mapping[str, Recipe] = {
         bptt=BackpropThroughTime(iterations=100_000, batch_size=60, ema=0.9999, precision="bf16-mixed"),
     ),
 }  # fmt: skip
-"""The families of :class:`~learned_descent.faces.alignment.FaceAlignment`; ``mdm-paper`` is the network of the paper."""
+"""The families of problems of faces, real and synthetic; ``mdm-paper`` is the network of the paper."""

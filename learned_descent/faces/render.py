@@ -96,9 +96,10 @@ class ZBuffer:
         keys = _close(_fill(keys), 2)
         self.covered = keys < _EMPTY
         nearest = (keys & (_POINTS - 1)).clamp_(max=side * side - 1)
-        known = torch.cat([grid, *slopes(grid[:, :2])], 1).flatten(2)
+        self.depth = _NEAREST - (keys >> _POINTS.bit_length() - 1).to(grid.dtype) / _STEPS
+        known = torch.cat([grid[:, :2], *slopes(grid[:, :2])], 1).flatten(2)
         seen = known.gather(2, nearest.long().view(count, 1, -1).expand(-1, known.shape[1], -1))
-        x, y, self.depth, xu, yu, xv, yv = seen.view(count, -1, size, size).unbind(1)
+        x, y, xu, yu, xv, yv = seen.view(count, -1, size, size).unbind(1)
         line = torch.arange(size, device=device, dtype=grid.dtype)
         dx, dy = line - x, line.unsqueeze(1) - y
         area = xu * yv - xv * yu

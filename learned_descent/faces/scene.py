@@ -118,8 +118,8 @@ def body(
     round_ = (1 - turned.square()).sqrt() * light[:, 2][ONE] + turned * light[:, 0][ONE]
     glow = (0.30 + 0.45 * round_.clamp(min=0)) * (0.65 + 0.5 * soft(down - 45, 80.0))
     picture = cover(picture, look.skin[..., None, None] * glow.unsqueeze(1), soft(throat - wide, 4.0) * soft(down + 45, 20.0))
-    collar = dice.uniform(48.0, 80.0)[ONE] + dice.uniform(-0.5, 0.1)[ONE] * wide.clamp(max=60)
-    shoulder = 42 + 0.0035 * (wide - 40).clamp(min=0).square() + 0.22 * wide
+    collar = dice.uniform(36.0, 64.0)[ONE] + dice.uniform(-0.5, 0.1)[ONE] * wide.clamp(max=60)
+    shoulder = 28 + 0.0035 * (wide - 40).clamp(min=0).square() + 0.22 * wide
     cloth = torch.maximum(soft(down - collar, 3.0), soft(wide - throat, 3.0)) * soft(down - shoulder, 3.0)
     drape = (0.72 + 0.05 * fibres + 0.22 * turned * light[:, 0][ONE]).clamp(0.2, 1.2)
     picture = cover(picture, look.cloth[..., None, None] * drape.unsqueeze(1), cloth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -137,7 +138,7 @@ def test_the_parts_of_a_face_are_in_order(faces):
         return (points[:, list(numbers)].mean(1) * down).sum(1)
 
     order = [level(part) for part in (range(17, 27), IBUG68.left_eye + IBUG68.right_eye, [33], LIPS[0], [8])]
-    assert all((above < below).all() for above, below in zip(order, order[1:]))
+    assert all((above < below).all() for above, below in pairwise(order))
 
 
 def test_boxes_lie_around_the_landmarks_as_a_detector_draws_them(faces):
