@@ -119,9 +119,7 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         noise = torch.randn(count, 1, side, side, generator=generator, device=image.device)
         warped.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
     to_photo = batch["to_photo"]
-    truth = {
-        name: torch.where(flipped[:, None], value, batch[name]) for name, value in _mirrored_truth(batch, mirror).items()
-    }
+    truth = {name: torch.where(flipped[:, None], value, batch[name]) for name, value in _mirrored_truth(batch, mirror).items()}
     if "pose" in truth:
         truth["pose"] = truth["pose"] + torch.stack([0 * angle, 0 * angle, angle], 1)
     return {
