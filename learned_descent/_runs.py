@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+import yaml
 from matplotlib.figure import Figure
 
 from . import __version__
@@ -111,6 +112,13 @@ def logged(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
     if recipe.bptt is None:
         return recipe
     return replace(recipe, bptt=replace(recipe.bptt, directory=str(folder), resume=resume))
+
+
+def write_settings(path: Path, settings: Mapping[str, Any] | None) -> None:
+    """Writes resolved settings as YAML, which ``--config`` reads, by the main rank alone."""
+    if main_rank():
+        text = yaml.safe_dump(json.loads(json.dumps(settings or {}, default=str)), sort_keys=False)
+        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def provenance(seed: int | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import __version__, _options, commands, comparison, photos
+from . import __version__, _options, commands, comparison, inspection, photos
 from ._check import DescentError
 from .registry import PROBLEMS, recipe_for, recipes_for, resolve_problem
 
@@ -21,6 +21,7 @@ commands:
   compare PROBLEM [--out DIR]          train or load several families and compare them
   align PHOTO ...                      find the faces in photos, and their landmarks
   calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
+  inspect WEIGHTS                      show how much of the pose of a head a recurrent model remembers
   check PROBLEM                        check that a problem keeps the contract
 
 PROBLEM is {problems}, the name of an installed plug-in, package.module:Class or file.py:Class.
@@ -132,6 +133,13 @@ def _align_photos(words: list[str]) -> int:
     return 0 if done else 1
 
 
+def _inspect(words: list[str]) -> int:
+    parser = _options.parser("inspect WEIGHTS", inspection.inspect, {"weights"})
+    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, or the name of weights that come with the package")
+    print(inspection.inspect(**_options.values(parser, words)))
+    return 0
+
+
 def _check(words: list[str]) -> int:
     parser = _options.parser("check PROBLEM", commands.check, {"problem"})
     task, _ = _options.chosen(parser, words)
@@ -149,5 +157,6 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "compare": _compare,
     "align": _align_photos,
     "calibrate": _calibrate,
+    "inspect": _inspect,
     "check": _check,
 }

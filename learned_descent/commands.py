@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from ._check import DescentError
-from ._files import atomic_write, write_json
+from ._files import write_json
 from ._runs import (
     check_measurement,
     columns,
@@ -23,6 +20,7 @@ from ._runs import (
     provenance,
     samples_of,
     steps,
+    write_settings,
 )
 from .checkpoint import load_model, load_weights, save_model
 from .data import fingerprint
@@ -70,9 +68,7 @@ def train(
     model = recipe.build(problem, seed=seed)
     if init is not None:
         load_weights(model, init)
-    if main_rank():
-        text = yaml.safe_dump(json.loads(json.dumps(settings or {}, default=str)), sort_keys=False)
-        atomic_write(out / "settings.yaml", lambda path: path.write_text(text, encoding="utf-8"))
+    write_settings(out / "settings.yaml", settings)
     histories = recipe.fit(model, samples, held, seed=seed)
     if not main_rank():
         return ""

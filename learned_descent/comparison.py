@@ -11,7 +11,8 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from ._check import DescentError
-from ._files import write_json
+from ._files import atomic_write, write_json
+from ._pace import forecast
 from ._runs import (
     check_measurement,
     columns,
@@ -24,16 +25,24 @@ from ._runs import (
     samples_of,
     save_figure,
     size,
+    write_settings,
 )
-from .checkpoint import read_description, save_model
-from .data import fingerprint
+from .checkpoint import describe, read_description, save_model
+from .data import Samples, fingerprint, num_samples
 from .evaluation import evaluate, table
 from .model import DescentModel
 from .plots import plot_ced, plot_fits, plot_steps
 from .problem import Problem, Split
 from .recipe import Recipe, held_out_of
 from .registry import PROBLEMS, name_of
+from .report import report
 from .training import History
+
+_SIZES = ("num_features", "num_updates")
+"""Settings of a model that follow from the problem and the observation."""
+
+_OWN = ("directory", "resume")
+"""Settings of a trainer that follow from those of the command."""
 
 
 def compare(
@@ -55,7 +64,8 @@ def compare(
     Args:
         problem: the problem.
         recipes: the families by name; one that goes on where another one before it ended starts from its weights.
-        out: the folder for ``results.json``, ``ced.png``, ``steps.png``, the fits, and ``FAMILY.safetensors``.
+        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, ``ced.png``, ``steps.png``, the fits, and
+            ``FAMILY.safetensors``.
         seed: the seed of weights, batches, starts and augmentation.
         weights: families that are loaded, not trained: name and file.
         split: the part of the data to compare on: train, val or test.
@@ -66,7 +76,7 @@ def compare(
         settings: the resolved settings, for ``results.json`` and the weights files.
 
     Returns:
-        The table.
+        The table, and where the report is.
     """
     check_measurement(batch_size, device)
     results = out / "results.json"
@@ -78,50 +88,117 @@ def compare(
     models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
     models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
     origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
-    histories: dict[str, dict[str, History]] = {}
-    seconds: dict[str, float] = {}
-    for name, recipe in recipes.items():
-        if name in files:
-            stored = read_description(files[name]).get("training") or {}
-            seconds |= {name: stored["seconds"]} if "seconds" in stored else {}
-            continue
-        begun = next((other for other in histories if recipe.after(recipes[other])), None)
-        rest = recipe.after(recipes[begun]) if begun else recipe
-        tqdm.write(f"training {name}" + (f", from {begun}" if begun else ""), file=sys.stderr)
-        if begun:
-            models[name].load_state_dict(models[begun].state_dict())
-        fitted = logged(rest or recipe, out / name, resume=resume).fit(models[name], samples, held, seed=seed)
-        histories[name] = {**(histories[begun] if begun else {}), **fitted}
-        seconds[name] = sum(history.seconds for history in histories[name].values())
-        if main_rank():
-            trained = {**origin, "family": name, "seconds": seconds[name]}
-            save_model(models[name], out / f"{name}.safetensors", training=trained)
+    write_settings(out / "settings.yaml", settings)
+    stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
+    trained = {name: recipe for name, recipe in recipes.items() if name not in files}
+    histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
     if not main_rank():
         return ""
+    seconds = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
+    seconds |= {name: _seconds(steps) for name, steps in histories.items()}
+    tqdm.write(f"measuring {', '.join(recipes)} on {num_samples(tested):,} samples", file=sys.stderr)
     measured = {name: (models[name], evaluate(models[name], tested, batch_size=batch_size, device=device)) for name in recipes}
     evaluations = {name: result for name, (_, result) in measured.items()}
     shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
-    write_json(
-        results,
-        {
-            **origin,
-            "split": split,
-            "families": {
-                name: {
-                    "weights": str(files.get(name, out / f"{name}.safetensors")),
-                    "parameters": size(models[name]),
-                    "training_seconds": seconds.get(name),
-                    "trainers": {key: asdict(history) for key, history in histories.get(name, {}).items()},
-                    **result.to_json(),
-                }
-                for name, result in evaluations.items()
-            },
+    content = {
+        **origin,
+        "problem": describe(next(iter(models.values())))["problem"],
+        "samples": {"train": num_samples(samples), split: num_samples(tested)},
+        "split": split,
+        "families": {
+            name: {
+                "weights": str(files.get(name, out / f"{name}.safetensors")),
+                "settings": _settings(
+                    models[name], _stored_trainers(stored[name]) if name in files else _trainers(recipes[name])
+                ),
+                "parameters": size(models[name]),
+                "training_seconds": seconds.get(name),
+                "trainers": {key: asdict(history) for key, history in histories.get(name, {}).items()},
+                **result.to_json(),
+            }
+            for name, result in evaluations.items()
         },
-    )
-    save_figure(out / "ced.png", plot_ced(evaluations))
-    save_figure(out / "steps.png", plot_steps(evaluations))
-    fits = plot_fits(measured, tested)
-    if fits is not None:
-        faces = any(name_of(base, PROBLEMS) == "faces" for base in type(problem).__mro__)
-        save_figure(out / ("faces.png" if faces else "fits.png"), fits)
-    return f"{shown}\nresults: {out}"
+    }
+    write_json(results, content)
+    faces = any(name_of(base, PROBLEMS) in ("faces", "synthetic-faces") for base in type(problem).__mro__)
+    figures = {"ced": ("ced.png", plot_ced(evaluations)), "steps": ("steps.png", plot_steps(evaluations))}
+    if (fits := plot_fits(measured, tested)) is not None:
+        figures["fits"] = ("faces.png" if faces else "fits.png", fits)
+    for file, figure in figures.values():
+        save_figure(out / file, figure)
+    page = report(content, {name: (out / file).read_bytes() for name, (file, _) in figures.items()}, folder=out, faces=faces)
+    atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    return f"{shown}\nresults: {out}\nreport: {out / 'report.html'}"
+
+
+def _train(
+    recipes: Mapping[str, Recipe],
+    models: Mapping[str, DescentModel],
+    samples: Samples,
+    held: Samples | None,
+    out: Path,
+    origin: Mapping[str, Any],
+    *,
+    seed: int,
+    resume: bool,
+) -> dict[str, dict[str, History]]:
+    """Trains the families one after the other, and stores each as soon as it is done; says how long the rest will take."""
+    recipes = {name: logged(recipe, out / name, resume=resume) for name, recipe in recipes.items()}
+    left = {name: forecast(recipe, models[name], samples, seed=seed) for name, recipe in recipes.items()}
+    histories: dict[str, dict[str, History]] = {}
+    for place, (name, recipe) in enumerate(recipes.items(), 1):
+        begun = next((other for other in histories if recipe.after(recipes[other])), None)
+        rest = (recipe.after(recipes[begun]) if begun else None) or recipe
+        tqdm.write(
+            f"training {name}{f', from {begun}' if begun else ''} ({place} of {len(recipes)}{_left(left, rest)})",
+            file=sys.stderr,
+        )
+        if begun:
+            models[name].load_state_dict(models[begun].state_dict())
+        fitted = rest.fit(models[name], samples, held, seed=seed)
+        histories[name] = {**(histories[begun] if begun else {}), **fitted}
+        if main_rank():
+            training = {**origin, "family": name, "seconds": _seconds(histories[name])}
+            save_model(models[name], out / f"{name}.safetensors", training=training)
+        del left[name]
+    return histories
+
+
+def _left(seconds: Mapping[str, float | None], current: Recipe) -> str:
+    """The time left for the families of which ``current`` is the first, where it can be told."""
+    known = [value for value in seconds.values() if value is not None]
+    if len(known) < len(seconds) or not sum(known):
+        return ""
+    return f"; about {tqdm.format_interval(sum(known))} left" + (" after the closed form" if current.ridge else "")
+
+
+def _seconds(histories: Mapping[str, History]) -> float:
+    return sum(history.seconds for history in histories.values())
+
+
+def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader wants to know of a family: model, eyes and trainers, as they were."""
+    described = describe(model)
+    model_settings = {key: value for key, value in described["model"]["settings"].items() if key not in _SIZES}
+    eyes = {key: value for key, value in described["observation"].items() if key != "settings"}
+    return {
+        "model": {"name": described["model"]["name"], **model_settings},
+        "observation": {**eyes, **described["observation"].get("settings", {})},
+        **trainers,
+    }
+
+
+def _trainers(recipe: Recipe) -> dict[str, Any]:
+    trainers = {"ridge": recipe.ridge, "bptt": recipe.bptt}
+    return {
+        name: {key: value for key, value in asdict(trainer).items() if key not in _OWN}
+        for name, trainer in trainers.items()
+        if trainer is not None
+    }
+
+
+def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the trainers of a stored model, written by ``train`` or by ``compare``."""
+    settings = training.get("settings", {})
+    own = settings.get(str(training.get("family")).replace("-", "_"), settings)
+    return {name: own[name] for name in ("ridge", "bptt") if own.get(name)}

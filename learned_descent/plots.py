@@ -170,7 +170,7 @@ def plot_fits(
         return None
     device = next((tensor.device for tensor in chain(owner.parameters(), owner.buffers())), torch.device("cpu"))
     rows = _extremes(ranking.error(metric), each)
-    figure = _canvas(2.8 * len(families) + 0.3, 3.0 * len(rows) + 0.8)
+    figure = canvas(2.8 * len(families) + 0.3, 3.0 * len(rows) + 0.8)
     panels = figure.subplots(len(rows), len(families), squeeze=False)
     for (rank, number), row in zip(rows, panels):
         batch = cast(Batch, to_device(_single(samples, number), device))
@@ -274,7 +274,7 @@ def _label(metric: str) -> str:
     return metric if "error" in metric.lower() else f"error ({metric})"
 
 
-def _canvas(width: float, height: float) -> Figure:
+def canvas(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
     figure = Figure((width, height), dpi=200, layout="constrained")
     FigureCanvasAgg(figure)
@@ -283,7 +283,7 @@ def _canvas(width: float, height: float) -> Figure:
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure with one pair of axes, without ornament."""
-    figure = _canvas(width, height)
+    figure = canvas(width, height)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(which="both", color="#dddddd", linewidth=0.6)
