@@ -63,7 +63,7 @@ class FaceGenerator(nn.Module):
     def __init__(self, crop: int, box_side: float) -> None:
         super().__init__()
         self.crop, self.box_side = crop, box_side
-        self.head = Head(min(round(1.08 * crop), LARGEST_GRID))
+        self.head = Head(min(crop, LARGEST_GRID))
         self.paint = Paint(self.head)
         noise = grain(crop, [(crop, crop, 1.0), (crop // 2, crop // 2, 0.5)], 4 * _NOISES, seed=3).unflatten(0, (_NOISES, 4))
         fibres = grain(crop // 2, [(3, crop // 2, 1.0), (3, crop // 8, 0.8)], _NOISES, seed=4)
