@@ -169,7 +169,8 @@ def _left(seconds: Mapping[str, float | None], current: Recipe) -> str:
     known = [value for value in seconds.values() if value is not None]
     if len(known) < len(seconds) or not sum(known):
         return ""
-    return f"; about {tqdm.format_interval(sum(known))} left" + (" after the closed form" if current.ridge else "")
+    left = f"{sum(known):.0f} s" if sum(known) < 90 else f"{sum(known) / 60:.0f} min"
+    return f"; about {left} left" + (" after the closed form" if current.ridge else "")
 
 
 def _seconds(histories: Mapping[str, History]) -> float:

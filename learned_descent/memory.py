@@ -201,14 +201,15 @@ def plot_memory(
         raise DescentError(f"notes: expected one for each of the {len(places)} steps, got {len(notes)}")
     columns = min(len(places), 4)
     rows = -(-len(places) // columns)
-    figure = canvas(2.7 * columns + 0.8, 3.0 * rows)
+    figure = canvas(2.7 * columns + 0.8, 3.3 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     limit = float(values.abs().max()) or 1.0
     size = float(np.clip(4000 / sizes["N"], 1.5, 20))
     for step, (axes, points) in enumerate(zip(panels, places.cpu().numpy())):
         marks = axes.scatter(*points.T, c=values.cpu().numpy(), s=size, vmin=-limit, vmax=limit, linewidths=0)
         axes.set_title(f"after step {step + 1}" + (f"\n{notes[step]}" if notes else ""), fontsize=9)
-        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set(xticks=[], yticks=[], box_aspect=1)
+        axes.set_aspect("equal", adjustable="datalim")
     for axes in panels[len(places) :]:
         axes.set_axis_off()
     figure.colorbar(marks, ax=figure.axes, label=label, shrink=0.8, pad=0.01)

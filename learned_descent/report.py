@@ -32,7 +32,7 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
     families = results["families"]
     evaluations = {name: Evaluation.from_json(family) for name, family in families.items()}
     first = next(iter(evaluations.values()))
-    task = str(results["settings"].get("task", results["problem"]["name"]))
+    name = results["problem"]["name"].removeprefix("custom:")
     environment = Environment(
         loader=PackageLoader("learned_descent"),
         autoescape=True,
@@ -41,7 +41,7 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         lstrip_blocks=True,
     )
     return environment.get_template("report.html").render(
-        title=f"{_listed(list(families))} on {task}",
+        title=f"{_listed(list(families))} on {name}",
         lead=_lead(evaluations),
         facts=_facts(results, first),
         split=results["split"],
@@ -82,6 +82,7 @@ def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
     versions, machine = results["versions"], results["machine"]
     counts = results.get("samples", {})
     return {
+        "Problem": str(results["settings"].get("task", results["problem"]["name"])),
         "Seed": str(results["seed"]),
         **{
             f"{split.capitalize()} data": f"{print_}" + (f", {counts[split]:,} samples" if split in counts else "")

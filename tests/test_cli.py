@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -212,9 +213,10 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     own = QUICK.replace("--", "--joint.") + " " + QUICK.replace("--", "--mdm.") + " --mdm.model.hidden 6"
     code, out, err = run(f"compare {dot} --out all --sdm.ridge.ridge 0.1 --joint.ridge.ridge 0.1 {own}")
     assert code == 0, err
-    assert "training joint, from sdm" in err
+    assert "training joint, from sdm (2 of 3)" in err
+    assert "measuring sdm, joint, mdm on 12 samples" in err
     assert err.count("ridge: 100%") == 1
-    for word in ("sdm", "joint", "mdm", "training s", "ms/sample", "parameters", "results: all"):
+    for word in ("sdm", "joint", "mdm", "training s", "ms/sample", "parameters", "results: all", "report: all/report.html"):
         assert word in out
     for name in ("ced.png", "steps.png", "fits.png"):
         assert Path("all", name).read_bytes().startswith(b"\x89PNG")
@@ -226,6 +228,14 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert set(stored["data"]) == {"train", "test"}
     assert (stored["seed"], set(stored["versions"])) == (0, {"python", "torch", "numpy", "learned_descent"})
     assert stored["settings"]["mdm"]["model"]["hidden"] == 6
+    assert stored["samples"] == {"train": 40, "test": 12}
+    assert stored["problem"] == {"name": "custom:Dot", "settings": {"width": 2.0, "count": 40}}
+    assert families["joint"]["settings"]["ridge"]["ridge"] == 0.1
+    assert families["joint"]["settings"]["bptt"]["iterations"] == 4
+    assert families["mdm"]["settings"]["model"] == {"name": "mnemonic", "num_steps": 4, "hidden": 6, "cell": "tanh"}
+    page = Path("all/report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "300-W" not in page
 
     code, out, err = run(f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors")
     assert code == 0, err
@@ -233,6 +243,24 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert "training mdm" not in err
     again = json.loads(Path("runs/compare/results.json").read_text())["families"]
     assert again["mdm"]["errors"] == families["mdm"]["errors"]
+    assert {name: family["settings"] for name, family in again.items()} == {
+        name: families[name]["settings"] for name in again
+    }  # those of the files, whatever this command would have trained
+
+    code, _, err = run("compare --config all/settings.yaml --out third")
+    assert code == 0, err
+    third = json.loads(Path("third/results.json").read_text())["families"]
+    assert [third[name]["errors"] for name in third] == [families[name]["errors"] for name in families]
+
+
+def test_compare_says_how_long_it_will_take(run: Run, dot: str):
+    code, _, err = run(
+        f"compare {dot} --families sdm mdm --out all --mdm.model.hidden 6 {QUICK.replace('--', '--mdm.')} "
+        "--mdm.bptt.iterations 40 --sdm.ridge.ridge 0.1"
+    )
+    assert code == 0, err
+    assert re.search(r"training sdm \(1 of 2; about \d+ s left after the closed form\)", err)
+    assert re.search(r"training mdm \(2 of 2; about \d+ s left\)", err)
 
 
 def test_weights_that_start_elsewhere_or_move_otherwise_are_not_compared(run: Run, refused: Callable[[str], str], dot: str):

@@ -76,12 +76,12 @@ def results() -> dict[str, Any]:
     mnemonic = {"model": {"name": "mnemonic", "num_steps": 4}, "bptt": {"lr": 2e-5, "clip": None, "betas": [0.9, 0.99]}}
     return {
         "seed": 7,
-        "settings": {"task": "faces"},
+        "settings": {"task": "there.py:Faces"},
         "versions": {"python": "3.11", "torch": "2.13"},
         "machine": {"device": "x86_64", "threads": 2},
         "data": {"train": "436d4de472d947a6", "test": "9786ca2e98b2877b"},
         "samples": {"train": 2284, "test": 4},
-        "problem": {"name": "faces", "settings": {"crop": 192}},
+        "problem": {"name": "custom:Faces", "settings": {"crop": 192}},
         "split": "test",
         "families": {
             "sdm": family([0.02, 0.03, 0.04, 0.07], cascade),
@@ -98,7 +98,7 @@ def made(results: dict[str, Any], names: tuple[str, ...] = ("ced", "steps", "fit
 
 def test_headings_and_facts(results):
     page, text = Page(made(results)), made(results)
-    assert page.headings[0] == ("h1", "sdm and mdm on faces")
+    assert page.headings[0] == ("h1", "sdm and mdm on Faces")
     sections = [name for tag, name in page.headings if tag == "h2"]
     assert sections == ["Results", "Error distribution", "Error after each step", "Fits", "Settings", "Run it again"]
     for fact in (
