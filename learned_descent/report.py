@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ._runs import main_metrics
 from ._text import aligned, number
 from .evaluation import Evaluation
 
@@ -32,6 +33,7 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
     families = results["families"]
     evaluations = {name: Evaluation.from_json(family) for name, family in families.items()}
     first = next(iter(evaluations.values()))
+    main = main_metrics(first)
     name = results["problem"]["name"].removeprefix("custom:")
     environment = Environment(
         loader=PackageLoader("learned_descent"),
@@ -45,8 +47,8 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         lead=_lead(evaluations),
         facts=_facts(results, first),
         split=results["split"],
-        main=_table(evaluations, results, main_metrics(first.metrics)),
-        others=_table(evaluations, results, [name for name in first.metrics if name not in main_metrics(first.metrics)]),
+        main=_table(evaluations, results, main),
+        others=_table(evaluations, results, [name for name in first.metrics if name not in main]),
         samples=first.num_samples,
         above=f"{first.failure_above:g}",
         figures={name: _figure(image, name, evaluations) for name, image in figures.items()},
@@ -55,12 +57,6 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         commands=_commands(results, folder),
         faces=faces,
     )
-
-
-def main_metrics(metrics: Sequence[str]) -> list[str]:
-    """The metrics under the normaliser of the first one, such as those of all landmarks and of a part of them."""
-    normaliser = metrics[0].rpartition(" / ")[2]
-    return [name for name in metrics if name == metrics[0] or name.endswith(f" / {normaliser}")]
 
 
 def _lead(evaluations: Mapping[str, Evaluation]) -> str:
@@ -80,13 +76,12 @@ def _lowest(values: Mapping[str, float]) -> tuple[str, float]:
 def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
     """What one must know to get the same numbers again."""
     versions, machine = results["versions"], results["machine"]
-    counts = results.get("samples", {})
     return {
         "Problem": str(results["settings"].get("task", results["problem"]["name"])),
         "Seed": str(results["seed"]),
         **{
-            f"{split.capitalize()} data": f"{print_}" + (f", {counts[split]:,} samples" if split in counts else "")
-            for split, print_ in results["data"].items()
+            f"{split.capitalize()} data": f"{mark}, {results['samples'][split]:,} samples"
+            for split, mark in results["data"].items()
         },
         "Device": f"{machine['device']}, {machine['threads']} threads; measured on {first.device}, {first.batch_size} at once",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),

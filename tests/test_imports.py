@@ -15,11 +15,11 @@ LAYERS = [
     {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},
-    {"training", "evaluation", "_ced", "solvers", "plots", "memory", "report"},
+    {"training", "evaluation", "_ced", "solvers", "plots", "memory"},
     {"recipe"},
     {"registry", "checkpoint", "testing", "_contract"},
     {"problems", "faces"},
-    {"_runs", "_options", "commands", "_pace", "comparison", "inspection", "photos"},
+    {"_runs", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
     {"cli", "__main__"},
 ]
 """Lowest first: a module imports from its own layer and from those below."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from learned_descent.evaluation import Evaluation
-from learned_descent.report import main_metrics, report
+from learned_descent.report import report
 
 PNG = b"\x89PNG no image"
 METRICS = ("68 points / inter_ocular", "51 points / inter_ocular", "68 points / box")
@@ -201,8 +201,3 @@ def test_errors_that_are_not_finite(results):
 
 def test_the_same_results_give_the_same_page(results):
     assert made(results) == made(results)
-
-
-def test_main_metrics():
-    assert main_metrics(METRICS) == list(METRICS[:2])
-    assert main_metrics(["error", "other"]) == ["error"]
