@@ -18,12 +18,12 @@ RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE),
     "joint": Recipe(
         Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE,
-        bptt=BackpropThroughTime(iterations=800, batch_size=32, lr=2e-5, weight_decay=0.0),
+        bptt=BackpropThroughTime(iterations=1400, batch_size=32, lr=6e-5, weight_decay=0.0),
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
-        ConvolutionalMap, {"filters": (24, 48, 96), "scales": 3},
-        bptt=BackpropThroughTime(iterations=5200, batch_size=32, detach="observation", precision="bf16-mixed"),
+        ConvolutionalMap, {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3},
+        bptt=BackpropThroughTime(iterations=5600, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"),
     ),
     "mdm-paper": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512, "cell": "tanh"},
