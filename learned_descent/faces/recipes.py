@@ -23,7 +23,9 @@ RECIPES: Mapping[str, Recipe] = {
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
         ConvolutionalMap, {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3},
-        bptt=BackpropThroughTime(iterations=5600, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"),
+        bptt=BackpropThroughTime(
+            iterations=5600, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"
+        ),
     ),
     "mdm-paper": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512, "cell": "tanh"},

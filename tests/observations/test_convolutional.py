@@ -129,7 +129,8 @@ def test_patches_of_a_shrunk_image(device):
 @pytest.mark.parametrize("scales", [1, 2])
 def test_the_map_is_a_network_sampled_around_the_points(generator, device, batch, scales):
     """Against strided convolutions of the image, cut out at whole positions of the levels, and linear layers."""
-    eyes = ConvolutionalMap(points, num_points=POINTS, filters=(4, 6), scales=scales, sampled=3, size=3, embedding=5, channels=1)
+    sizes = {"filters": (4, 6), "sampled": 3, "size": 3, "embedding": 5}
+    eyes = ConvolutionalMap(points, num_points=POINTS, scales=scales, channels=1, **sizes)
     eyes.to(device).point_vectors.data.copy_(torch.randn(POINTS, 5, generator=generator, device=device))
     places = [(12, 16), (20, 8)]  # column, row: multiples of the stride of the last level
     maps, total = batch["image"] / 255 * 2 - 1, eyes.point_vectors.expand(3, -1, -1)
