@@ -30,7 +30,9 @@ RECIPES: Mapping[str, Recipe] = {
     "mdm-paper": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512, "cell": "tanh"},
         ConvolutionalPatches, {"size": 30},
-        bptt=BackpropThroughTime(iterations=100_000, batch_size=60, ema=0.9999, precision="bf16-mixed"),
+        bptt=BackpropThroughTime(
+            iterations=100_000, batch_size=60, lr=3e-5, ema=0.9999, precision="bf16-mixed"
+        ),  # Adam moves 156,672 inputs of a unit at once: 1e-3 saturates it in a few updates
     ),
 }  # fmt: skip
 """The families of :class:`~learned_descent.faces.alignment.FaceAlignment`; ``mdm-paper`` is the network of the paper."""
