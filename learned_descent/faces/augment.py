@@ -29,19 +29,19 @@ class Augmentation:
         occlusion: the share of faces that lose one random rectangle to its mean colour.
 
     Example:
-        >>> Augmentation(rotation=30.0).scale
-        0.1
+        >>> Augmentation(rotation=20.0).scale
+        0.15
     """
 
     mirror: float = 0.0
-    rotation: float = 15.0
-    scale: float = 0.1
-    shift: float = 0.03
-    contrast: float = 0.3
-    brightness: float = 25.0
-    colour: float = 0.1
-    noise: float = 8.0
-    occlusion: float = 0.0
+    rotation: float = 30.0
+    scale: float = 0.15
+    shift: float = 0.05
+    contrast: float = 0.4
+    brightness: float = 35.0
+    colour: float = 0.2
+    noise: float = 10.0
+    occlusion: float = 0.4
 
 
 def mirrored(batch: Batch, mirror: Tensor) -> Batch:

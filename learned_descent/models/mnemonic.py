@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, final
 
 from jaxtyping import Float
@@ -57,6 +58,8 @@ class MnemonicDescent(DescentModel):
         self.hidden = hidden
         self.cell_name: Literal["tanh", "gru"] = cell
         self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
+        # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H features tanh would saturate.
+        self.cell.weight_ih.data *= min(1.0, 4 * math.sqrt(hidden / num_features))
         self.update = nn.Linear(hidden, num_updates)
         nn.init.zeros_(self.update.weight)
         nn.init.zeros_(self.update.bias)

@@ -72,12 +72,13 @@ class ConvolutionalPatches(ImageObservation):
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         patches = sample_patches(batch["patches"], (self.points(x) + 0.5) / self.spacing - 0.5, self.size)
-        first = self.first(patches.flatten(0, 1).permute(0, 3, 1, 2))
-        second = self.pool(self.second(self.pool(first).relu_())).relu_()  # ReLU and maximum commute: less to go through
+        patches = patches.flatten(0, 1).permute(0, 3, 1, 2)
+        first = self.pool(self.first(patches)).relu_()  # ReLU and maximum commute: less to go through
+        second = self.pool(self.second(first)).relu_()
         side = second.shape[-1]
-        margin = (first.shape[-1] - side) // 2
-        centre = first[..., margin : margin + side, margin : margin + side]
-        return torch.cat([centre.relu(), second], 1).reshape(len(x), -1)
+        inner = slice((self.size - 2 - side) // 2, (self.size - 2 - side) // 2 + side + 2)
+        centre = self.first(patches[..., inner, inner]).relu_()  # once more: costs less than a gradient as large as all of it
+        return torch.cat([centre, second], 1).reshape(len(x), -1)
 
     def settings(self) -> dict[str, Any]:
         return {"size": self.size, "spacing": self.spacing, "filters": self.filters, "channels": self.channels}
@@ -87,10 +88,11 @@ class ConvolutionalPatches(ImageObservation):
 class ConvolutionalMap(ImageObservation):
     """A convolutional network that runs once over the whole image, sampled around every point at every scale.
 
-    Level ``i`` of the network has stride ``2^(i+1)``: a convolution of stride 2 and one of stride 1, each with ReLU. At
-    every step a grid of samples around each point is taken from each of the last ``scales`` levels; one linear embedding,
-    shared by the points, maps the grids of a point to ``embedding`` numbers, a learnt vector per point is added, and ReLU
-    ends it. The cost hardly grows with the number of steps and points.
+    Level ``i`` of the network has stride ``2^(i+1)``: a convolution of stride 2 and one of stride 1, each with ReLU. A
+    1 x 1 convolution brings each of the last ``scales`` levels to ``sampled`` channels, so that the network may be wide and
+    what is looked up at every step stays narrow. At every step a grid of samples around each point is taken from each of
+    them; one linear embedding, shared by the points, maps the grids of a point to ``embedding`` numbers, a learnt vector per
+    point is added, and ReLU ends it. The cost hardly grows with the number of steps and points.
 
     Args:
         points: maps parameters ``(B, p)`` to points ``(B, L, 2)`` in pixels.
@@ -98,13 +100,15 @@ class ConvolutionalMap(ImageObservation):
         num_points: the number ``L`` of points.
         filters: filters of each level.
         scales: how many of the last levels are sampled.
+        sampled: channels of a level that are sampled.
         size: samples along a side of a grid; neighbours are one pixel of the level apart.
         embedding: numbers per point.
         channels: channels of the images.
 
     References:
         The shared embedding replaces the layer over all patches of G. Trigeorgis et al. CVPR 2016; the map that is computed
-        once is in the spirit of Z. Teed and J. Deng. RAFT. ECCV 2020.
+        once is in the spirit of Z. Teed and J. Deng. RAFT. ECCV 2020; the lateral 1 x 1 convolutions are those of T.-Y. Lin
+        et al. Feature pyramid networks. CVPR 2017.
 
     Example:
         >>> eyes = ConvolutionalMap(lambda x: x.unflatten(1, (-1, 2)), num_points=5, channels=1)
@@ -121,6 +125,7 @@ class ConvolutionalMap(ImageObservation):
         num_points: int,
         filters: Sequence[int] = (32, 64),
         scales: int = 2,
+        sampled: int = 32,
         size: int = 5,
         embedding: int = 64,
         channels: int = 3,
@@ -128,7 +133,7 @@ class ConvolutionalMap(ImageObservation):
         super().__init__(points, image)
         if not 1 <= scales <= len(filters):
             raise DescentError(f"scales: expected 1 to {len(filters)}, the number of levels, got {scales}")
-        self.num_points, self.filters, self.scales = num_points, tuple(filters), scales
+        self.num_points, self.filters, self.scales, self.sampled = num_points, tuple(filters), scales, sampled
         self.size, self.embedding, self.channels = size, embedding, channels
         self.levels = nn.ModuleList(
             nn.Sequential(
@@ -136,8 +141,8 @@ class ConvolutionalMap(ImageObservation):
             )
             for inputs, outputs in zip((channels, *self.filters), self.filters)
         )
-        sampled = self.filters[-scales:]
-        self.embed = nn.ModuleList(nn.Linear(size * size * filters, embedding, bias=False) for filters in sampled)
+        self.lateral = nn.ModuleList(nn.Conv2d(width, sampled, 1) for width in self.filters[-scales:])
+        self.embed = nn.ModuleList(nn.Linear(size * size * sampled, embedding, bias=False) for _ in range(scales))
         self.point_vectors = nn.Parameter(torch.zeros(num_points, embedding))
 
     def prepare(self, batch: Batch) -> Batch:
@@ -146,7 +151,9 @@ class ConvolutionalMap(ImageObservation):
         prepared = dict(batch)
         for level, layers in enumerate(self.levels):
             maps = layers(maps)
-            prepared[f"map{level}"] = maps
+            scale = level - len(self.levels) + self.scales
+            if scale >= 0:
+                prepared[f"map{level}"] = self.lateral[scale](maps)
         return prepared
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
@@ -157,5 +164,5 @@ class ConvolutionalMap(ImageObservation):
         return total.relu().flatten(1)
 
     def settings(self) -> dict[str, Any]:
-        names = ("num_points", "filters", "scales", "size", "embedding", "channels")
+        names = ("num_points", "filters", "scales", "sampled", "size", "embedding", "channels")
         return {name: getattr(self, name) for name in names}

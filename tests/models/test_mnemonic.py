@@ -30,6 +30,16 @@ def test_weights_are_shared_by_the_steps():
     assert sum(weight.numel() for weight in few.parameters()) == sum(weight.numel() for weight in many.parameters())
 
 
+@pytest.mark.parametrize(("features", "largest"), [(8, 0.125), (1024, 0.125), (102_400, 0.0125)])
+def test_tanh_is_not_saturated_by_many_features(features, largest):
+    problem = Turn()
+    model = MnemonicDescent(problem, problem.observation(), features, 2, hidden=64)
+    assert 0.9 * largest < model.cell.weight_ih.abs().max() <= 1.001 * largest
+    seen = torch.rand(1, features, generator=torch.Generator().manual_seed(0))
+    _, state = model.step(0, seen, model.init_state(torch.ones(1, 2)))
+    assert 0.01 < state.abs().mean() < 0.85
+
+
 def test_memory_starts_at_zero_and_has_the_dtype_of_x():
     model = MnemonicDescent.for_problem(Turn(), hidden=6)
     state = model.init_state(torch.ones(3, 2, dtype=torch.float64))

@@ -129,7 +129,8 @@ def test_patches_of_a_shrunk_image(device):
 @pytest.mark.parametrize("scales", [1, 2])
 def test_the_map_is_a_network_sampled_around_the_points(generator, device, batch, scales):
     """Against strided convolutions of the image, cut out at whole positions of the levels, and linear layers."""
-    eyes = ConvolutionalMap(points, num_points=POINTS, filters=(4, 6), scales=scales, size=3, embedding=5, channels=1)
+    sizes = {"filters": (4, 6), "sampled": 3, "size": 3, "embedding": 5}
+    eyes = ConvolutionalMap(points, num_points=POINTS, scales=scales, channels=1, **sizes)
     eyes.to(device).point_vectors.data.copy_(torch.randn(POINTS, 5, generator=generator, device=device))
     places = [(12, 16), (20, 8)]  # column, row: multiples of the stride of the last level
     maps, total = batch["image"] / 255 * 2 - 1, eyes.point_vectors.expand(3, -1, -1)
@@ -138,7 +139,9 @@ def test_the_map_is_a_network_sampled_around_the_points(generator, device, batch
         maps = F.conv2d(maps, second.weight, second.bias, padding=1).relu()
         if level >= LEVELS - scales:
             at = [(column >> level + 1, row >> level + 1) for column, row in places]
-            cut = torch.stack([maps[:, :, row - 1 : row + 2, column - 1 : column + 2] for column, row in at], 1)
+            lateral = eyes.lateral[level - LEVELS + scales]
+            narrow = torch.einsum("bihw,oi->bohw", maps, lateral.weight[..., 0, 0]) + lateral.bias[:, None, None]
+            cut = torch.stack([narrow[:, :, row - 1 : row + 2, column - 1 : column + 2] for column, row in at], 1)
             total = total + eyes.embed[level - LEVELS + scales](cut.movedim(2, -1).flatten(2))
     x = torch.tensor(places, dtype=torch.float32, device=device).flatten().expand(3, -1)
     torch.testing.assert_close(see(eyes, batch, x), total.relu().flatten(1), atol=1e-5, rtol=1e-5)
