@@ -89,6 +89,24 @@ def annotate(path: str | Path, section: str, value: Any) -> None:
     atomic_write(path, lambda temporary: save_file(tensors, temporary, {_KEY: text}))
 
 
+def pack(path: str | Path, target: str | Path) -> None:
+    """Writes a copy to hand on: half the size, by half precision, and without the folders that its problem was read from.
+
+    Args:
+        path: the weights file.
+        target: the copy.
+
+    Raises:
+        DescentError: as :func:`load_model` does for a file that is no model.
+    """
+    description, tensors = _read(Path(path))
+    typed = ((description.get("training") or {}).get("settings") or {}).get("problem") or {}
+    for folder in ("root", "boxes"):
+        typed.pop(folder, None)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+    atomic_write(Path(target), lambda temporary: save_file(half, temporary, {_KEY: json.dumps(description)}))
+
+
 def describe(model: DescentModel) -> dict[str, Any]:
     """The names and settings that :func:`load_model` needs to build a model again."""
     if not isinstance(model, (Cascade, MnemonicDescent)):
@@ -235,8 +253,12 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
 
 
 def _laid_out(value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of a file in the memory format of the model's own, for a convolution rounds as its weights are laid out."""
-    return torch.empty_like(own, dtype=value.dtype).copy_(value) if own.shape == value.shape else value
+    """A tensor of a file in the memory format of the model's own, for a convolution rounds as its weights are laid out.
+
+    Half precision is but a way to store.
+    """
+    kind = own.dtype if value.dtype == torch.float16 else value.dtype
+    return torch.empty_like(own, dtype=kind).copy_(value) if own.shape == value.shape else value
 
 
 def _described(observation: Observation) -> dict[str, Any]:

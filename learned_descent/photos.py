@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ._check import DescentError
 from ._runs import check_measurement, prepare_folder
-from .checkpoint import annotate, load_model
+from .checkpoint import annotate, load_model, pack
 from .problem import Problem
 
 if TYPE_CHECKING:
@@ -84,7 +84,13 @@ def align(
 
 
 def calibrate(
-    weights: Path, *, problem: Problem | None = None, problem_file: str | None = None, faces: int = 600, seed: int = 0
+    weights: Path,
+    *,
+    problem: Problem | None = None,
+    problem_file: str | None = None,
+    faces: int = 600,
+    seed: int = 0,
+    output: Path | None = None,
 ) -> str:
     """Fits the offset of the detectors' boxes and the confidence of the fits, and stores both in a weights file of faces.
 
@@ -94,6 +100,7 @@ def calibrate(
         problem_file: the problem, file.py:Class, where it is not a built-in one.
         faces: at most so many training faces are shown to each detector.
         seed: the seed of the choice of faces and of the variants of the held-out ones.
+        output: a copy to hand on, in half precision and without the folders of this machine.
 
     Returns:
         What was found.
@@ -108,7 +115,9 @@ def calibrate(
         f"{offset.spread[0]:.3f}), log of the scale {offset.log_scale:.3f} (spread {offset.spread[1]:.3f})"
         for name, offset in found.boxes.items()
     ]
-    return "\n".join([*lines, f"{found.confidence}", f"stored in {weights}"])
+    if output is not None:
+        pack(weights, output)
+    return "\n".join([*lines, f"{found.confidence}", f"stored in {weights}", *([f"packed: {output}"] if output else [])])
 
 
 def _align_one(

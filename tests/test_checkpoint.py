@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent
 from learned_descent._files import save_state
-from learned_descent.checkpoint import annotate, describe, load_model, load_weights, read_description, save_model
+from learned_descent.checkpoint import annotate, describe, load_model, load_weights, pack, read_description, save_model
 from learned_descent.observations import ConvolutionalPatches, DenseHOG, Patches, Residual
 from learned_descent.problems import Analytic
 from tests.toys import Line, Turn
@@ -244,3 +244,24 @@ def test_an_annotation_changes_nothing_else(path: Path):
     assert load_model(path).num_steps == model.num_steps
     with pytest.raises(DescentError, match="expected a weights file, found nothing"):
         annotate(path.with_name("gone"), "calibration", {})
+
+
+def test_a_packed_copy_is_half_as_large_and_names_no_folder(path: Path):
+    model = shaken(Cascade.for_problem(Line(), num_steps=2))
+    typed = {"family": "sdm", "problem": {"root": "/home/me/faces", "boxes": "/home/me/boxes.csv", "crop": 96}}
+    save_model(model, path, training={"seed": 3, "settings": typed})
+    copy = path.with_name("copy.safetensors")
+    pack(path, copy)
+    assert b"/home/me" in path.read_bytes()
+    assert b"/home/me" not in copy.read_bytes()
+    assert read_description(copy)["training"] == {"seed": 3, "settings": {"family": "sdm", "problem": {"crop": 96}}}
+    loaded = load_model(copy, problem=Line())
+    for name, value in load_model(path, problem=Line()).state_dict().items():
+        assert load_file(copy)[name].dtype == torch.float16
+        torch.testing.assert_close(loaded.state_dict()[name], value, atol=1e-4, rtol=1e-3)
+
+
+def test_a_file_without_settings_is_packed_too(path: Path):
+    save_model(Cascade.for_problem(Analytic("cube")), path)
+    pack(path, path)
+    assert load_model(path).state_dict()["stages.0.weight"].dtype == torch.float32

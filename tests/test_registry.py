@@ -79,7 +79,8 @@ def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
     ):
         resolve_problem("broken")
     with pytest.raises(
-        DescentError, match=r"problem 'cats': expected one of analytic, broken, faces, synthetic-faces, theirs, or package.module:Class"
+        DescentError,
+        match=r"problem 'cats': expected one of analytic, broken, faces, synthetic-faces, theirs, or package.module:Class",
     ):
         resolve_problem("cats")
 
