@@ -203,7 +203,7 @@ def plot_memory(
     rows = -(-len(places) // columns)
     figure = canvas(2.7 * columns + 0.8, 3.3 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    limit = float(values.abs().max()) or 1.0
+    limit = float(values.abs().quantile(0.95)) or 1.0  # a few extremes would leave all others alike
     size = float(np.clip(4000 / sizes["N"], 1.5, 20))
     for step, (axes, points) in enumerate(zip(panels, places.cpu().numpy())):
         marks = axes.scatter(*points.T, c=values.cpu().numpy(), s=size, vmin=-limit, vmax=limit, linewidths=0)
@@ -212,5 +212,5 @@ def plot_memory(
         axes.set_aspect("equal", adjustable="datalim")
     for axes in panels[len(places) :]:
         axes.set_axis_off()
-    figure.colorbar(marks, ax=figure.axes, label=label, shrink=0.8, pad=0.01)
+    figure.colorbar(marks, ax=figure.axes, label=label, extend="both", shrink=0.8, pad=0.01)
     return figure
