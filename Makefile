@@ -8,7 +8,7 @@ SEED ?= 0
 WORKERS ?= 2
 
 # What `make compare` changes of the recipes on synthetic faces, so that two cores are done within ten minutes.
-SMALL := --problem.count 2000 --problem.test_count 500 --joint.bptt.iterations 150 --mdm.bptt.iterations 600
+SMALL := --problem.count 2000 --problem.test_count 500 --joint.bptt.iterations 150 --mdm.bptt.iterations 1000
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
