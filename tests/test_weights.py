@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,9 @@ def test_a_package_without_weights_says_so(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     with pytest.raises(DescentError, match="none are there"):
         find_weights("mdm")
+
+
+@pytest.mark.parametrize("name", ["mdm", "sdm"])
+def test_the_card_states_the_digest_of_what_is_shipped(name: str):
+    digest = hashlib.sha256(find_weights(name).read_bytes()).hexdigest()
+    assert digest in (weights.FOLDER / f"{name}.md").read_text(encoding="utf-8")

@@ -70,16 +70,13 @@ def write_faces(
             write_landmarks(path, face.landmarks)
 
 
-def draw(
-    photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequence[tuple[int, int]], *, boxes: bool = True
-) -> Figure:
+def draw(photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequence[tuple[int, int]]) -> Figure:
     """The photo with the landmarks of its faces, joined by the lines of the markup, their boxes and their confidence.
 
     Args:
         photo: its pixels.
         faces: the faces.
         edges: pairs of landmarks to join.
-        boxes: show the boxes.
 
     Returns:
         A figure as large as the photo, but with a longer side of 600 to 2,400 px; save it with ``figure.savefig``.
@@ -102,12 +99,11 @@ def draw(
         axes.scatter(
             points[:, 0], points[:, 1], s=9 * size**2, color="#E8601C", edgecolors="white", linewidths=0.4 * size, zorder=3
         )
-        if boxes:
-            x0, y0, x1, y1 = face.box
-            axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"))
-            if face.confidence == face.confidence:
-                look = {"facecolor": "#56B4E9", "edgecolor": "none", "pad": 1.5}
-                axes.text(x0, y0, f"{face.confidence:.2f}", fontsize=8, bbox=look, clip_on=True)
+        x0, y0, x1, y1 = face.box
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"))
+        if face.confidence == face.confidence:
+            look = {"facecolor": "#56B4E9", "edgecolor": "none", "pad": 1.5}
+            axes.text(x0, y0, f"{face.confidence:.2f}", fontsize=8, bbox=look, clip_on=True)
     return figure
 
 

@@ -87,4 +87,3 @@ def test_the_drawing_holds_landmarks_lines_boxes_and_confidence():
     np.testing.assert_allclose(points.get_offsets(), POINTS)
     assert [patch.get_xy() for patch in axes.patches] == [(5, 15), (50, 50)]
     assert [text.get_text() for text in axes.texts] == ["0.91"]
-    assert not draw(PHOTO, FACES, EDGES, boxes=False).axes[0].patches
