@@ -69,6 +69,16 @@ class DescentModel(nn.Module, ABC):
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         """The update of step ``k`` and the memory after it; it never sees ``x``, the images or ``x*``."""
 
+    def move(
+        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+    ) -> tuple[Tensor, State]:
+        """Where the update of step ``k`` leads: ``retract(x, delta)``; a classical solver, which knows its cost, may refuse."""
+        return self.problem.retract(x, delta), state
+
+    def finished(self, k: int, state: State) -> bool:
+        """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models always take their steps."""
+        return False
+
     def settings(self) -> dict[str, Any]:
         """The settings that a stored model needs to be built again by ``for_problem``, as JSON."""
         return {"num_steps": self.num_steps}
@@ -113,8 +123,13 @@ class DescentModel(nn.Module, ABC):
                 f'detach="none" needs an observation that is differentiable in x, and {type(self.observation).__name__} is '
                 'not: train with detach="observation" or detach="state"'
             )
+        known = {"B": sizes.pop()}
+        for name, shape in self.problem.shapes.items():
+            if name not in batch:
+                raise DescentError(f"batch: expected a tensor {name!r} of shape ({shape}), it has {sorted(batch)}")
+            known = check_shape(batch[name], shape, known, name=name)
         x0 = self.problem.initial(batch, generator) if x0 is None else x0
-        check_shape(x0, "B p", {"B": sizes.pop()}, name="x0")
+        check_shape(x0, "B p", {"B": known["B"]}, name="x0")
         return self.descend(self.observation.prepare(batch), x0, num_steps=num_steps, detach=detach, keep_states=keep_states)
 
     @final
@@ -141,13 +156,19 @@ class DescentModel(nn.Module, ABC):
         """
         known = check_shape(x0, "B p", name="x0")
         x, state = x0, self.init_state(x0)
-        xs, states = [x], []
-        for k in range(self.num_steps if num_steps is None else num_steps):
+        xs = [x]
+        states: list[Tensor] = []
+        total = self.num_steps if num_steps is None else num_steps
+        for k in range(total):
+            if self.finished(k, state):
+                xs.extend([x] * (total - k))
+                states.extend(states[-1:] * (total - k))
+                break
             seen = x if detach == "none" else x.detach()
             features = self.observation.observe(k, seen, prepared)
             known = check_shape(features, "B F", known, name=f"features of step {k}")
             delta, state = self.step(k, features, state)
-            x = self.problem.retract(seen if detach == "state" else x, delta)
+            x, state = self.move(k, seen if detach == "state" else x, delta, state, prepared)
             check_shape(x, "B p", known, name=f"x after step {k}")
             xs.append(x)
             if keep_states and state is not None:

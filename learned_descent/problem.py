@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
+from .kernels import Kernel, Squares
+
 if TYPE_CHECKING:
     from .observation import Observation
 
@@ -35,6 +37,9 @@ class Problem(nn.Module, ABC):
 
     failure_above: float
     """An error above this counts as a failure; the CED curve and the AUC end there. In the unit of :meth:`error`."""
+
+    shapes: Mapping[str, str] = {}
+    """Shapes that tensors of a batch must have, such as ``{"points": "B N 3", "pixels": "B N 2"}``: checked before the loop."""
 
     edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
@@ -88,15 +93,22 @@ class Problem(nn.Module, ABC):
 class LeastSquares(Problem):
     """A problem whose cost can be written down: what Gauss-Newton, Levenberg-Marquardt and polishing need.
 
-    The cost of a sample is ``sum_r weights(residual)_r residual_r^2 / 2``.
+    The cost of a sample is ``kernel.cost(residual)``: half the sum of squares, unless the problem has a robust kernel.
 
     References:
         J. Nocedal and S. Wright. Numerical Optimization, chapter 10. Springer 2006.
     """
 
+    kernel: Kernel = Squares()
+    """What a residual costs, and what it weighs."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """What the residuals need and ``x`` does not change, computed once per batch; the batch itself by default."""
+        return batch
+
     @abstractmethod
     def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R"]:
-        """The residuals at ``x``; zero where the model explains the sample perfectly."""
+        """The residuals at ``x``, given a prepared batch; zero where the model explains the sample perfectly."""
 
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
         """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode differentiation.
@@ -112,6 +124,22 @@ class LeastSquares(Problem):
         jacobian: Tensor = torch.vmap(torch.func.jacfwd(moved))(zero, x, dict(batch))
         return jacobian
 
+    def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
+        """The cost at ``x``, given a prepared batch."""
+        return self.kernel.cost(self.residual(x, batch))
+
     def weights(self, residual: Float[Tensor, "B R"]) -> Float[Tensor, "B R"]:
-        """Weights of iteratively re-weighted least squares for a robust kernel; ones by default."""
-        return torch.ones_like(residual)
+        """The weights of iteratively re-weighted least squares: those of the kernel."""
+        return self.kernel.weights(residual)
+
+    def normal_equations(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
+        """``J^T W J``, ``J^T W r`` and the cost at ``x``, given a prepared batch.
+
+        Override it where they can be had without the whole Jacobian.
+        """
+        residual, jacobian = self.residual(x, batch), self.jacobian(x, batch)
+        weighted = jacobian * self.weights(residual).unsqueeze(2)
+        gradient: Tensor = (weighted * residual.unsqueeze(2)).sum(1)
+        return weighted.mT @ jacobian, gradient, self.kernel.cost(residual)

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
-    {"_check", "_files", "_text"},
+    {"_check", "_files", "_text", "_linear", "kernels"},
     {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},

@@ -2,7 +2,8 @@
 
 from .convolutional import ConvolutionalMap, ConvolutionalPatches
 from .descriptors import DenseHOG, DenseSIFT
+from .gauss_newton import GaussNewtonSteps
 from .patches import Patches
 from .residual import Residual
 
-__all__ = ["ConvolutionalMap", "ConvolutionalPatches", "DenseHOG", "DenseSIFT", "Patches", "Residual"]
+__all__ = ["ConvolutionalMap", "ConvolutionalPatches", "DenseHOG", "DenseSIFT", "GaussNewtonSteps", "Patches", "Residual"]
