@@ -17,7 +17,7 @@ from .problem import Batch, LeastSquares, Problem
 if TYPE_CHECKING:
     from .checkpoint import load_model, save_model
     from .evaluation import Evaluation, auc, ced, evaluate, failure_rate, table
-    from .plots import plot_ced, plot_fits, plot_steps
+    from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
     from .recipe import Recipe
     from .registry import recipes_for, resolve_problem
     from .training import BackpropThroughTime, History, SequentialRidge, Trainer
@@ -49,9 +49,11 @@ __all__ = [
     "evaluate",
     "failure_rate",
     "load_model",
+    "plot_basin",
     "plot_ced",
     "plot_fits",
     "plot_steps",
+    "plot_time",
     "recipes_for",
     "resolve_problem",
     "save_model",
@@ -61,7 +63,7 @@ __all__ = [
 _HOMES = {
     "checkpoint": ("load_model", "save_model"),
     "evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate", "table"),
-    "plots": ("plot_ced", "plot_fits", "plot_steps"),
+    "plots": ("plot_basin", "plot_ced", "plot_fits", "plot_steps", "plot_time"),
     "recipe": ("Recipe",),
     "registry": ("recipes_for", "resolve_problem"),
     "training": ("BackpropThroughTime", "History", "SequentialRidge", "Trainer"),

@@ -1,129 +1,34 @@
-"""Figures for a paper: error distributions, the error after every step, and fits with the path of every point.
-
-The figures use no global state (no ``pyplot``) and need no display; save one by ``figure.savefig("ced.png")``.
-"""
+"""Fits on images, with the path of every point."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, cycle
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from textwrap import fill
 from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ._check import DescentError
-from .data import Samples, index, num_samples, to_device
-from .evaluation import Evaluation, ced, check_comparable
-from .model import DescentModel
-from .observation import ImageObservation
-from .problem import Batch
+from .._check import DescentError
+from ..data import Samples, index, num_samples, to_device
+from ..evaluation import Evaluation, check_comparable
+from ..model import DescentModel
+from ..observation import ImageObservation
+from ..problem import Batch
+from .frames import axis_label, canvas
 
 NDArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Colours that colour-blind readers can tell apart (M. Okabe and K. Ito. Color Universal Design, 2008)."""
-
-_GREY = "#666666"
 _TRUTH, _START, _FINAL = "#56B4E9", "#F0E442", "#E8601C"
 _PATH = LinearSegmentedColormap.from_list("path", [_START, _FINAL])
-
-
-def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
-    """The cumulative error distribution of each family, with its AUC and failures; the largest AUC first.
-
-    The distribution at the start is shown too where all families start alike.
-
-    Args:
-        evaluations: evaluations by the name of their family, on the same samples.
-        metric: the metric to show; ``None`` for the main one.
-
-    Raises:
-        DescentError: if the evaluations were not measured alike, or if there is no such metric.
-
-    Example:
-        >>> errors = {"point error (px)": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
-        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3, batch_size=2, device="cpu")
-        >>> plot_ced({"sdm": sdm}).axes[0].get_xlabel()
-        'point error (px)'
-    """
-    check_comparable(evaluations)
-    reference = next(iter(evaluations.values()))
-    name, above = metric or reference.metrics[0], reference.failure_above
-    figure, axes = _figure(5.2, 3.6)
-
-    def draw(family: str, evaluation: Evaluation, step: int, color: str, dashes: str, width: float) -> None:
-        errors = evaluation.error(name, step)
-        jumps = torch.cat([errors.new_zeros(1), errors[errors < 2 * above].sort().values, errors.new_tensor([2 * above])])
-        rates = 100 * evaluation.auc(name, step), 100 * evaluation.failure_rate(name, step)
-        label = f"{family}: AUC {rates[0]:.1f} %, failures {rates[1]:.1f} %"
-        shares = 100 * ced(errors, jumps)
-        axes.step(jumps.numpy(), shares.numpy(), where="post", label=label, color=color, linestyle=dashes, linewidth=width)
-
-    styles = _styles(evaluations)
-    for family in sorted(evaluations, key=lambda family: -evaluations[family].auc(name)):
-        draw(family, evaluations[family], -1, *styles[family], 1.6)
-    if all(torch.equal(other.error(name, 0), reference.error(name, 0)) for other in evaluations.values()):
-        draw("start", reference, 0, _GREY, ":", 1.3)
-    axes.axvspan(above, 2 * above, color="#eeeeee", linewidth=0, zorder=0)
-    axes.axvline(above, color=_GREY, linewidth=0.8, zorder=1)
-    axes.set(xlim=(0, 1.12 * above), ylim=(0, 100), xlabel=_label(name), ylabel="samples with at most this error (%)")
-    axes.text(above, 101, f"failure above {above:g}", color=_GREY, ha="right", va="bottom", fontsize=8)
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=2 if len(evaluations) > 2 else 1)
-    return figure
-
-
-def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
-    """The mean (line) and the median (dashed) error of each family at the start and after every step.
-
-    The errors have a logarithmic axis where they span more than a decade; a mean that is infinite is left out.
-
-    Args:
-        evaluations: evaluations by the name of their family, on the same samples.
-        metric: the metric to show; ``None`` for the main one.
-
-    Raises:
-        DescentError: if the evaluations were not measured alike, or if there is no such metric.
-    """
-    check_comparable(evaluations)
-    reference = next(iter(evaluations.values()))
-    name, above = metric or reference.metrics[0], reference.failure_above
-    figure, axes = _figure(5.2, 3.6)
-    shown = []
-    for family, (color, _) in _styles(evaluations).items():
-        evaluation = evaluations[family]
-        steps = range(evaluation.num_steps + 1)
-        means, medians = ([value(name, step) for step in steps] for value in (evaluation.mean, evaluation.median))
-        label = f"{family}: mean {means[-1]:.3g}, median {medians[-1]:.3g}"
-        axes.plot(steps, means, "o-", label=label, color=color, linewidth=1.6, markersize=4)
-        axes.plot(steps, medians, "o--", color=color, linewidth=1.2, markersize=4, markerfacecolor="white")
-        shown += [value for value in chain(means, medians) if 0 < value < float("inf")]
-    axes.axhline(above, color=_GREY, linewidth=0.8, zorder=1)
-    axes.text(
-        1.01, above, f"failure\nabove {above:g}", color=_GREY, va="center", fontsize=8, transform=axes.get_yaxis_transform()
-    )
-    if shown and max(shown) > 10 * min(shown):
-        axes.set_yscale("log", subs=(2, 5) if max(shown) < 1000 * min(shown) else ())
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-    else:
-        axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="steps done (0: the start)", ylabel=_label(name))
-    axes.plot([], [], "o-", label="mean", color=_GREY, linewidth=1.6, markersize=4)
-    axes.plot([], [], "o--", label="median", color=_GREY, linewidth=1.2, markersize=4, markerfacecolor="white")
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=2)
-    return figure
 
 
 def plot_fits(
@@ -184,7 +89,7 @@ def plot_fits(
             axes.set_title(f"{family}: {error:.3g}{' (failure)' if not error <= ranking.failure_above else ''}", fontsize=9)
             axes.set(xticks=[], yticks=[], xlim=window[:2], ylim=window[2:])
         row[0].set_ylabel(f"{rank} (sample {number})", fontsize=9)
-    title = f"Best, median and worst samples of {reference}: {_label(metric or ranking.metrics[0])}"
+    title = f"Best, median and worst samples of {reference}: {axis_label(metric or ranking.metrics[0])}"
     figure.suptitle(fill(title, round(12 * figure.get_figwidth())), fontsize=10)
     marks = [
         Line2D([], [], color=_TRUTH, marker="o", markersize=4, label="truth"),
@@ -262,31 +167,3 @@ def _grey(image: Tensor) -> NDArray:
     pixels = image.detach().cpu().double()
     weights = pixels.new_tensor([0.299, 0.587, 0.114] if len(pixels) == 3 else [1 / len(pixels)] * len(pixels))
     return (55 + 0.75 * torch.einsum("c,chw->hw", weights, pixels)).numpy()
-
-
-def _styles(families: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each family."""
-    styles = ((color, dashes) for dashes in cycle(("-", "--", "-.")) for color in PALETTE)
-    return dict(zip(families, styles))
-
-
-def _label(metric: str) -> str:
-    return metric if "error" in metric.lower() else f"error ({metric})"
-
-
-def canvas(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
-    figure = Figure((width, height), dpi=200, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, without ornament."""
-    figure = canvas(width, height)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(which="both", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=8)
-    return figure, axes
