@@ -109,7 +109,8 @@ class DescentModel(nn.Module, ABC):
 
         Raises:
             DescentError: if the batch is empty, or ``detach="none"`` is asked of an observation that is not differentiable
-                while gradients are recorded.
+                while gradients of weights are
+                recorded.
             ShapeError: if the start, the features or the update have another shape than expected.
         """
         sizes = {len(value) for value in batch.values()}
@@ -118,7 +119,8 @@ class DescentModel(nn.Module, ABC):
         if len(sizes) > 1:
             shapes = {name: tuple(value.shape) for name, value in batch.items()}
             raise DescentError(f"batch: expected the same number of samples in every tensor, got the shapes {shapes}")
-        if detach == "none" and not self.observation.differentiable and torch.is_grad_enabled():
+        recorded = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters())
+        if detach == "none" and recorded and not self.observation.differentiable:
             raise DescentError(
                 f'detach="none" needs an observation that is differentiable in x, and {type(self.observation).__name__} is '
                 'not: train with detach="observation" or detach="state"'
@@ -166,7 +168,7 @@ class DescentModel(nn.Module, ABC):
                 break
             seen = x if detach == "none" else x.detach()
             features = self.observation.observe(k, seen, prepared)
-            known = check_shape(features, "B F", known, name=f"features of step {k}")
+            check_shape(features, "B F", known, name=f"features of step {k}")
             delta, state = self.step(k, features, state)
             x, state = self.move(k, seen if detach == "state" else x, delta, state, prepared)
             check_shape(x, "B p", known, name=f"x after step {k}")

@@ -12,10 +12,10 @@ from learned_descent.model import probe
 from .toys import Compass, Line, Rows, Turn
 
 FAMILIES = {
-    "linear": lambda problem: Cascade.for_problem(problem, num_steps=3),
-    "mlp": lambda problem: Cascade.for_problem(problem, num_steps=3, hidden=5),
-    "tanh": lambda problem: MnemonicDescent.for_problem(problem, num_steps=3, hidden=5),
-    "gru": lambda problem: MnemonicDescent.for_problem(problem, num_steps=3, hidden=5, cell="gru"),
+    "linear": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=3, **eyes),
+    "mlp": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=3, hidden=5, **eyes),
+    "tanh": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=3, hidden=5, **eyes),
+    "gru": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=3, hidden=5, cell="gru", **eyes),
 }
 
 
@@ -181,7 +181,7 @@ def test_a_start_of_another_shape_is_refused(size, got):
         Cascade.for_problem(Turn())(Turn().data("test"), torch.ones(size))
 
 
-def test_features_that_change_their_size_are_named():
+def test_features_that_change_their_size_are_named(family):
     class Growing(Observation):
         size = 1
 
@@ -189,15 +189,10 @@ def test_features_that_change_their_size_are_named():
             self.size += 1
             return torch.ones(len(x), self.size)
 
-    class Still(DescentModel):
-        def init_state(self, x):
-            return None
-
-        def step(self, k, features, state):
-            return torch.zeros(len(features), 1), None
-
-    with pytest.raises(ShapeError, match=r"features of step 1: expected shape \(B, F\) with B = 11, F = 2, got \(11, 3\)"):
-        Still(Turn(), Growing(), 4)(Turn().data("test"))
+    model = FAMILIES[family](Turn(), observation=Growing())
+    model.observation.size = 1
+    with pytest.raises(ShapeError, match=r"features of step 1: expected shape \(B, F\) with F = 2, got \(11, 3\)"):
+        model(Turn().data("test"))
 
 
 def test_an_update_of_another_size_is_named():

@@ -7,7 +7,7 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError
+from .._check import DescentError, check_shape
 from ..model import DescentModel, State, probe
 from ..observation import Observation
 from ..problem import Problem
@@ -96,6 +96,7 @@ class Cascade(DescentModel):
             raise DescentError(
                 f"num_steps: a cascade runs at most the {len(self.stages)} stages that it was made with, asked for step {k + 1}"
             )
+        check_shape(features, "B F", {"F": self.num_features}, name=f"features of step {k}")
         return self.stages[k](features), None
 
     def settings(self) -> dict[str, Any]:

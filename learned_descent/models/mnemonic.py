@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._check import check_shape
 from ..model import DescentModel, State, probe
 from ..observation import Observation
 from ..problem import Problem
@@ -91,6 +92,7 @@ class MnemonicDescent(DescentModel):
         return x.new_zeros(len(x), self.hidden)
 
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+        check_shape(features, "B F", {"F": self.num_features}, name=f"features of step {k}")
         state = self.cell(features, state)
         return self.update(state), state
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .._linear import damped_step
 from ..model import State
 from ..problem import Problem
-from .solver import Solver, Status, is_flat, unpacked
+from .solver import NormalEquations, Solver, Status, is_flat, unpacked
 
 
 @final
@@ -41,7 +41,7 @@ class GaussNewton(Solver):
     def __init__(
         self, problem: Problem, *, num_steps: int = 10, damping: float = 0.0, tolerance: float = 0.0, double: bool = False
     ) -> None:
-        super().__init__(problem, num_steps=num_steps, double=double)
+        super().__init__(problem, NormalEquations(problem, double=double), num_steps)
         self.damping = damping
         self.tolerance = tolerance
 

@@ -12,7 +12,7 @@ from .._check import DescentError
 from .._linear import damped_step, scale_of
 from ..model import State
 from ..problem import Batch, Problem
-from .solver import Solver, Status, is_flat, unpacked
+from .solver import NormalEquations, Solver, Status, is_flat, unpacked
 
 _DAMPING, _GROWTH = range(2)
 
@@ -47,6 +47,8 @@ class LevenbergMarquardt(Solver):
         True
     """
 
+    state_size = 5
+
     def __init__(
         self,
         problem: Problem,
@@ -56,14 +58,16 @@ class LevenbergMarquardt(Solver):
         tolerance: float | None = None,
         double: bool = False,
     ) -> None:
-        super().__init__(problem, num_steps=num_steps, double=double)
+        equations = NormalEquations(problem, double=double)
+        super().__init__(problem, equations, num_steps)
+        self.equations = equations
         if not 0 < damping < float("inf"):
             raise DescentError(f"damping: expected a positive number, got {damping}")
         self.damping = damping
         self.tolerance = tolerance
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        state = self.equations.raised(x).new_zeros(len(x), 5)
+        state = self.equations.raised(x).new_zeros(len(x), self.state_size)
         state[:, _DAMPING], state[:, _GROWTH] = self.damping, 2.0
         return state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from enum import IntEnum
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -43,29 +43,29 @@ class NormalEquations(Observation):
         DescentError: if the problem is no :class:`~learned_descent.LeastSquares`.
     """
 
+    differentiable = False
+
     def __init__(self, problem: Problem, *, double: bool = False) -> None:
         super().__init__()
-        if not isinstance(problem, LeastSquares):
-            raise DescentError(
-                f"{type(problem).__name__}: a classical solver needs the residuals of a LeastSquares problem; this is a Problem"
-            )
-        self.problem: LeastSquares = deepcopy(problem).double() if double else problem
+        self.problem = in_double(with_cost(problem)) if double else with_cost(problem)
         self.double_precision = double
 
     def prepare(self, batch: Batch) -> Batch:
         return self.problem.prepare({name: self.raised(value) for name, value in batch.items()})
 
+    @torch.no_grad()
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         hessian, gradient, cost = self.problem.normal_equations(self.raised(x), batch)
         return torch.cat([hessian.flatten(1), gradient, cost.unsqueeze(1)], 1)
 
+    @torch.no_grad()
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The cost at ``x``, given a prepared batch."""
         return self.problem.cost(self.raised(x), batch)
 
     def raised(self, value: Tensor) -> Tensor:
         """``value`` in the precision of the computation."""
-        return value.double() if self.double_precision and value.is_floating_point() else value
+        return raised(value) if self.double_precision else value
 
     def settings(self) -> dict[str, Any]:
         return {"double": self.double_precision}
@@ -74,16 +74,11 @@ class NormalEquations(Observation):
 class Solver(DescentModel):
     """A classical method, run by the same loop as the learned ones; the last column of its state is a :class:`Status`.
 
-    Args:
-        problem: the problem, with its cost.
-        num_steps: the largest number ``T`` of steps; the loop ends sooner when every sample has settled.
-        double: whether all is computed in float64, whatever the precision of ``x``.
+    The loop ends as soon as every sample has settled. No gradient passes through the steps.
     """
 
-    def __init__(self, problem: Problem, *, num_steps: int, double: bool = False) -> None:
-        observation = NormalEquations(problem, double=double)
-        super().__init__(problem, observation, num_steps)
-        self.equations = observation
+    state_size: ClassVar[int] = 1
+    """The number of columns of the state."""
 
     @final
     def finished(self, k: int, state: State) -> bool:
@@ -112,3 +107,23 @@ def is_flat(hessian: Tensor, gradient: Tensor, cost: Tensor, tolerance: float) -
     """Whether the residuals are orthogonal to every column of the Jacobian, up to the cosine ``tolerance``."""
     length = (scale_of(hessian) * 2 * cost.unsqueeze(1)).sqrt()
     return (gradient.abs() <= tolerance * length).all(1)
+
+
+def with_cost(problem: Problem) -> LeastSquares:
+    """The problem itself, which has to have residuals."""
+    if not isinstance(problem, LeastSquares):
+        raise DescentError(
+            f"{type(problem).__name__}: a classical solver needs the residuals of a LeastSquares problem; this is a Problem"
+        )
+    return problem
+
+
+def in_double(problem: LeastSquares) -> LeastSquares:
+    """The problem with buffers in float64: itself where they are, and else a copy."""
+    kept = all(value.dtype == torch.float64 for value in problem.buffers() if value.is_floating_point())
+    return problem if kept else deepcopy(problem).double()
+
+
+def raised(value: Tensor) -> Tensor:
+    """``value`` in float64, unless it holds whole numbers."""
+    return value.double() if value.is_floating_point() else value

@@ -1,0 +1,120 @@
+"""Learned descent first, for its wide basin; a classical solver after it, for its precision."""
+
+from __future__ import annotations
+
+from typing import Any, cast, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .._check import DescentError
+from ..model import DescentModel, State
+from ..observation import Concat, Observation
+from ..problem import Batch
+from .solver import Solver
+
+
+@final
+class Polished(DescentModel):
+    """The steps of a model, and then those of a solver: ``model.num_steps + solver.num_steps`` steps of one loop.
+
+    The state holds the memory of the model and that of the solver side by side, so that ``Solver.status`` reads its
+    trajectories too. Gradients reach the model straight through the steps of the solver.
+
+    Args:
+        model: goes first; a learned model, or another solver.
+        solver: takes over where the model ends; made for the very problem of the model.
+
+    Raises:
+        DescentError: if the solver was made for another problem.
+
+    Example:
+        >>> from learned_descent import Cascade, SequentialRidge
+        >>> from learned_descent.problems import Analytic
+        >>> from learned_descent.solvers import LevenbergMarquardt
+        >>> problem = Analytic("erf")
+        >>> batch = problem.data("test")
+        >>> learned = Cascade.for_problem(problem)
+        >>> _ = SequentialRidge().fit(learned, problem.data("train"))
+        >>> polished = Polished(learned, LevenbergMarquardt(problem, num_steps=4))(batch)
+        >>> polished.xs.shape
+        torch.Size([9, 67, 1])
+        >>> errors = [problem.error(polished.xs[k], batch).max() for k in (0, 4, 8)]
+        >>> bool(errors[0] > 2 * errors[1] > 4 * errors[2])
+        True
+    """
+
+    def __init__(self, model: DescentModel, solver: Solver) -> None:
+        if solver.problem is not model.problem:
+            raise DescentError(
+                f"solver: expected one made for the very {type(model.problem).__name__} of the model, got one for another "
+                f"{type(solver.problem).__name__}: build it with {type(solver).__name__}(model.problem)"
+            )
+        eyes = _Handover(model.observation, solver.observation, model.num_steps)
+        super().__init__(model.problem, eyes, model.num_steps + solver.num_steps)
+        self.model, self.solver = model, solver
+        self.eyes = eyes
+
+    def init_state(self, x: Float[Tensor, "B p"]) -> State:
+        own, other = self.model.init_state(x), self.solver.init_state(x)
+        return _joined(own, other)
+
+    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+        own, other = self._parts(state, features)
+        if k < self.model.num_steps:
+            delta, own = self.model.step(k, features, own)
+        else:
+            delta, other = self.solver.step(k - self.model.num_steps, features, other)
+        return delta, _joined(own, other)
+
+    def move(
+        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+    ) -> tuple[Float[Tensor, "B p"], State]:
+        own, other = self._parts(state, x)
+        batch = self.eyes.part(k, batch)
+        if k < self.model.num_steps:
+            x, own = self.model.move(k, x, delta, own, batch)
+        else:
+            x, other = self.solver.move(k - self.model.num_steps, x, delta, other, batch)
+        return x, _joined(own, other)
+
+    def finished(self, k: int, state: State) -> bool:
+        return k >= self.model.num_steps and self.solver.finished(k - self.model.num_steps, state)
+
+    def settings(self) -> dict[str, Any]:
+        return {"model": self.model.settings(), "solver": self.solver.settings()}
+
+    def _parts(self, state: State, like: Tensor) -> tuple[State, State]:
+        """The memory of the model, in the precision of ``like``, and that of the solver."""
+        own, other = cast(Tensor, state).tensor_split([-self.solver.state_size], 1)
+        return (own.to(like.dtype) if own.shape[1] else None), other
+
+
+def _joined(own: State, other: State) -> State:
+    return other if own is None else torch.cat([own, cast(Tensor, other)], 1)
+
+
+class _Handover(Observation):
+    """What the first observation sees up to a step, and the second one from there on."""
+
+    def __init__(self, first: Observation, second: Observation, after: int) -> None:
+        super().__init__()
+        self.both = Concat(first, second)
+        self.first, self.second, self.after = first, second, after
+        self.differentiable = first.differentiable  # type: ignore[misc]
+
+    def prepare(self, batch: Batch) -> Batch:
+        return self.both.prepare(batch)
+
+    def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        own = self.part(k, batch)
+        return self.first.observe(k, x, own) if k < self.after else self.second.observe(k - self.after, x, own)
+
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return self.observe(0, x, batch)
+
+    def part(self, k: int, batch: Batch) -> Batch:
+        """What the observation of step ``k`` prepared."""
+        prefix = "0/" if k < self.after else "1/"
+        return {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
