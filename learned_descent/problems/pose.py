@@ -176,13 +176,16 @@ class Pose(LeastSquares):
         return GaussNewtonSteps(self, kernels=kernels)
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
-        delta = delta * self.scale.to(x)
-        rotation = roma.rotvec_to_rotmat(delta[:, :3]) @ x[:, :9].unflatten(1, (3, 3))
-        return torch.cat([rotation.flatten(1), x[:, 9:] + delta[:, 3:]], 1)
+        turn, shift, zoom = (delta * self.scale.to(x)).tensor_split([3, 6], 1)
+        rotation = roma.rotvec_to_rotmat(turn) @ x[:, :9].unflatten(1, (3, 3))
+        moved = x[:, 9:12] * zoom.sum(1, keepdim=True).exp() + shift
+        return torch.cat([rotation.flatten(1), moved, x[:, 12:] + zoom], 1)
 
     def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
         first, second = (value[:, :9].unflatten(1, (3, 3)) for value in (x, y))
-        return torch.cat([roma.rotmat_to_rotvec(second @ first.mT), y[:, 9:] - x[:, 9:]], 1) / self.scale.to(x)
+        zoom = y[:, 12:] - x[:, 12:]
+        shift = y[:, 9:12] - x[:, 9:12] * zoom.sum(1, keepdim=True).exp()
+        return torch.cat([roma.rotmat_to_rotvec(second @ first.mT), shift, zoom], 1) / self.scale.to(x)
 
     def _place(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The points turned but not yet moved, and before the camera, ``(B, N, 3)``, with the focal length ``(B, 1, 1)``."""
@@ -209,7 +212,7 @@ class Pose(LeastSquares):
         moved = torch.cat([across.unsqueeze(3) * eye, along.expand(*seen.shape, 1)], 3)  # (B, N, 2, 3)
         parts = [torch.linalg.cross(turned.unsqueeze(2).expand_as(moved), moved), moved]
         if self.focal:
-            parts.append(seen.unsqueeze(3))
+            parts.append(seen.unsqueeze(3) + moved @ x[:, None, 9:12, None])
         return torch.cat(parts, 3).flatten(1, 2) * self.scale.to(x)
 
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
