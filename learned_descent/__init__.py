@@ -16,10 +16,11 @@ from .problem import Batch, LeastSquares, Problem
 
 if TYPE_CHECKING:
     from .checkpoint import load_model, save_model
-    from .evaluation import Evaluation, auc, ced, evaluate, failure_rate, table
+    from .evaluation import Evaluation, auc, ced, evaluate, failure_rate
     from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
     from .recipe import Recipe
     from .registry import recipes_for, resolve_problem
+    from .tables import table
     from .training import BackpropThroughTime, History, SequentialRidge, Trainer
 
 __version__ = "0.1.0"
@@ -62,10 +63,11 @@ __all__ = [
 
 _HOMES = {
     "checkpoint": ("load_model", "save_model"),
-    "evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate", "table"),
+    "evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate"),
     "plots": ("plot_basin", "plot_ced", "plot_fits", "plot_steps", "plot_time"),
     "recipe": ("Recipe",),
     "registry": ("recipes_for", "resolve_problem"),
+    "tables": ("table",),
     "training": ("BackpropThroughTime", "History", "SequentialRidge", "Trainer"),
 }
 """The modules that are not needed for the five nouns, and the public names that each of them holds."""

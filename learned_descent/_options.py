@@ -16,7 +16,7 @@ from ._check import DescentError
 from ._runs import problem_of
 from .checkpoint import configured, problem_class, read_description
 from .problem import Problem
-from .recipe import Recipe
+from .recipe import Classical, Family, Polish, Recipe, learned_part, learned_parts
 from .registry import PROBLEMS, resolve_problem
 from .training import BackpropThroughTime, SequentialRidge
 
@@ -83,8 +83,38 @@ def add_problem(parser: ArgumentParser, cls: type[Problem]) -> None:
     parser.add_class_arguments(cls, "problem", fail_untyped=False)
 
 
+def add_families(parser: ArgumentParser, families: Mapping[str, Family]) -> None:
+    """The options of several families, under their names; those of a learned part that families share only once."""
+    for name, recipe in learned_parts(families).items():
+        add_recipe(parser, recipe, f"{name}.")
+    for name, family in families.items():
+        if not isinstance(family, Recipe):
+            solver = family.solver if isinstance(family, Polish) else family
+            parser.add_class_arguments(solver.solver, name, skip={"problem"})
+            parser.set_defaults({f"{name}.{option}": value for option, value in solver.options.items()})
+
+
+def resolved_families(families: Mapping[str, Family], values: Mapping[str, Any]) -> dict[str, Family]:
+    """The families with the values of the options."""
+    parts = {name: resolved(recipe, _of(name, values)) for name, recipe in learned_parts(families).items()}
+    found: dict[str, Family] = {}
+    for name, family in families.items():
+        if isinstance(family, Classical):
+            found[name] = replace(family, options=_of(name, values))
+        elif isinstance(family, Polish):
+            solver = replace(family.solver, options=_of(name, values))
+            found[name] = Polish(parts[learned_part(name)], solver)
+        else:
+            found[name] = parts[name]
+    return found
+
+
+def _of(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(values[family.replace("-", "_")])
+
+
 def add_recipe(parser: ArgumentParser, recipe: Recipe, prefix: str = "") -> None:
-    """The options of a family, with the recipe's values as defaults."""
+    """The options of a learned family, with the recipe's values as defaults."""
     parser.add_method_arguments(recipe.model, "for_problem", f"{prefix}model", skip={"problem", "observation"})
     defaults = {f"{prefix}model.{name}": value for name, value in recipe.options.items()}
     if recipe.observation is not None:

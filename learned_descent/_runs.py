@@ -144,9 +144,16 @@ def columns(
     columns: dict[str, dict[str, float | str]] = {}
     if seconds:
         columns["training s"] = dict(seconds)
+    if any(result.status is not None for _, result in measured.values()):
+        columns["converged %"] = {name: text for name, (_, result) in measured.items() if (text := converged(result))}
     columns["ms/sample"] = {name: 1000 * result.seconds_per_sample for name, (_, result) in measured.items()}
     columns["parameters"] = {name: size(model) for name, (model, _) in measured.items()}
     return columns
+
+
+def converged(result: Evaluation) -> str:
+    """The share of samples in percent that a classical solver left converged; nothing for a learned descent."""
+    return "" if result.status is None else f"{100 * result.ended.get('converged', 0) / result.num_samples:.1f}"
 
 
 def size(model: DescentModel) -> int:

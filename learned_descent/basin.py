@@ -14,7 +14,8 @@ from torch import Tensor
 from ._ced import check_threshold
 from ._check import DescentError, check_shape
 from ._text import lay_out
-from .evaluation import Evaluation, check_comparable
+from .evaluation import Evaluation
+from .tables import check_comparable
 
 _NORMAL = 1.96
 """Standard deviations that hold 95 % of a normal distribution."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import __version__, _options, commands, comparison, inspection, photos
 from ._check import DescentError
+from .recipe import Recipe, learned_part
 from .registry import PROBLEMS, recipe_for, recipes_for, resolve_problem
 
 USAGE = """\
@@ -71,7 +72,10 @@ def _train(words: list[str]) -> int:
     if not choice.get("family"):
         raise DescentError("--family: expected the name of a family, such as sdm, joint or mdm")
     cls = resolve_problem(task)
-    recipe = recipe_for(cls, choice["family"])
+    recipe = recipe_for(cls, family := choice["family"])
+    if not isinstance(recipe, Recipe):
+        alone = f"train {learned_part(family)}, and " if "+" in family else ""
+        raise DescentError(f"--family {family}: a classical solver has nothing to train: {alone}compare --families {family}")
     _options.add_problem(parser, cls)
     _options.add_recipe(parser, recipe)
     values, settings = _options.parsed(parser, cls, words)
@@ -87,7 +91,7 @@ def _train(words: list[str]) -> int:
 
 
 def _compare(words: list[str]) -> int:
-    parser = _options.parser("compare PROBLEM", comparison.compare, {"problem", "recipes", "settings", "weights"})
+    parser = _options.parser("compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"})
     parser.add_argument("--families", nargs="+", metavar="F", help="the families (default: all of the problem)")
     parser.add_argument("--weights", nargs="+", default=[], metavar="F=FILE", help="families that are loaded, not trained")
     task, choice = _options.chosen(parser, words)
@@ -95,8 +99,7 @@ def _compare(words: list[str]) -> int:
     families = choice.get("families") or list(recipes_for(cls))
     recipes = {family: recipe_for(cls, family) for family in families}
     _options.add_problem(parser, cls)
-    for family, recipe in recipes.items():
-        _options.add_recipe(parser, recipe, f"{family}.")
+    _options.add_families(parser, recipes)
     values, settings = _options.parsed(parser, cls, words)
     pairs = [word.partition("=") for word in values["weights"]]
     if wrong := [name for name, _, file in pairs if not file]:
@@ -104,7 +107,7 @@ def _compare(words: list[str]) -> int:
     print(
         comparison.compare(
             values["problem"],
-            {family: _options.resolved(recipe, values[family.replace("-", "_")]) for family, recipe in recipes.items()},
+            _options.resolved_families(recipes, values),
             weights={name: Path(file) for name, _, file in pairs},
             **{name: values[name] for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")},
             settings={**settings, "task": task, "families": families},

@@ -27,15 +27,18 @@ from ._runs import (
     size,
     write_settings,
 )
+from .basin import basin
 from .checkpoint import describe, read_description, save_model
 from .data import Samples, fingerprint, num_samples
-from .evaluation import evaluate, table
+from .evaluation import evaluate
 from .model import DescentModel
-from .plots import plot_ced, plot_fits, plot_steps
+from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
 from .problem import Problem, Split
-from .recipe import Recipe, held_out_of
+from .recipe import Classical, Family, Polish, Recipe, held_out_of, learned_part, learned_parts
 from .registry import PROBLEMS, name_of
 from .report import report
+from .solvers import Polished
+from .tables import table
 from .training import History
 
 _SIZES = ("num_features", "num_updates")
@@ -47,7 +50,7 @@ _OWN = ("directory", "resume")
 
 def compare(
     problem: Problem,
-    recipes: Mapping[str, Recipe],
+    families: Mapping[str, Family],
     *,
     out: Path = Path("runs/compare"),
     seed: int = 0,
@@ -63,11 +66,12 @@ def compare(
 
     Args:
         problem: the problem.
-        recipes: the families by name; one that goes on where another one before it ended starts from its weights.
-        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, ``ced.png``, ``steps.png``, the fits, and
-            ``FAMILY.safetensors``.
+        families: recipes by name; one that goes on where another one before it ended starts from its weights, and
+            ``NAME+SOLVER`` shares the training of ``NAME``.
+        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, the figures, and ``NAME.safetensors`` of each
+            learned family.
         seed: the seed of weights, batches, starts and augmentation.
-        weights: families that are loaded, not trained: name and file.
+        weights: learned families that are loaded, not trained: name and file.
         split: the part of the data to compare on: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda, for the evaluation.
@@ -76,17 +80,19 @@ def compare(
         settings: the resolved settings, for ``results.json`` and the weights files.
 
     Returns:
-        The table, and where the report is.
+        The tables, and where the report is.
     """
     check_measurement(batch_size, device)
     results = out / "results.json"
     prepare_folder(out, None if resume or overwrite else results)
-    files = dict(weights or {})
+    files, recipes = dict(weights or {}), learned_parts(families)
     if unknown := sorted(set(files) - set(recipes)):
-        raise DescentError(f"--weights: expected families among {', '.join(recipes)}, got {', '.join(unknown)}")
+        learned = ", ".join(recipes) or "learned ones, and there are none"
+        raise DescentError(f"--weights: expected families among {learned}, got {', '.join(unknown)}")
     samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
     models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
     models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
+    whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
     origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
     write_settings(out / "settings.yaml", settings)
     stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
@@ -94,41 +100,59 @@ def compare(
     histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
     if not main_rank():
         return ""
-    seconds = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
-    seconds |= {name: _seconds(steps) for name, steps in histories.items()}
-    tqdm.write(f"measuring {', '.join(recipes)} on {num_samples(tested):,} samples", file=sys.stderr)
-    measured = {name: (models[name], evaluate(models[name], tested, batch_size=batch_size, device=device)) for name in recipes}
+    known = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
+    known |= {name: _seconds(steps) for name, steps in histories.items()}
+    seconds = {name: known[learned_part(name)] for name in families if learned_part(name) in known}
+    tqdm.write(f"measuring {', '.join(families)} on {num_samples(tested):,} samples", file=sys.stderr)
+    measured = {name: (model, evaluate(model, tested, batch_size=batch_size, device=device)) for name, model in whole.items()}
     evaluations = {name: result for name, (_, result) in measured.items()}
     shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
+    starts = basin(evaluations)
+    trainers = {name: _trainers(recipe) for name, recipe in trained.items()}
+    trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
     content = {
         **origin,
-        "problem": describe(next(iter(models.values())))["problem"],
+        "problem": {"name": name_of(type(problem), PROBLEMS), "settings": problem.settings()},
         "samples": {"train": num_samples(samples), split: num_samples(tested)},
         "split": split,
+        "basin": None if starts is None else starts.to_json(),
         "families": {
             name: {
-                "weights": str(files.get(name, out / f"{name}.safetensors")),
-                "settings": _settings(
-                    models[name], _stored_trainers(stored[name]) if name in files else _trainers(recipes[name])
-                ),
-                "parameters": size(models[name]),
+                "weights": str(files.get(part, out / f"{part}.safetensors")) if part in models else None,
+                "settings": _settings(families[name], whole[name], models.get(part), trainers.get(part, {})),
+                "parameters": size(whole[name]),
                 "training_seconds": seconds.get(name),
-                "trainers": {key: asdict(history) for key, history in histories.get(name, {}).items()},
+                "trainers": {key: asdict(history) for key, history in histories.get(part, {}).items()},
                 **result.to_json(),
             }
             for name, result in evaluations.items()
+            for part in [learned_part(name)]
         },
     }
     write_json(results, content)
     faces = any(name_of(base, PROBLEMS) in ("faces", "synthetic-faces") for base in type(problem).__mro__)
-    figures = {"ced": ("ced.png", plot_ced(evaluations)), "steps": ("steps.png", plot_steps(evaluations))}
-    if (fits := plot_fits(measured, tested)) is not None:
-        figures["fits"] = ("faces.png" if faces else "fits.png", fits)
-    for file, figure in figures.values():
-        save_figure(out / file, figure)
-    page = report(content, {name: (out / file).read_bytes() for name, (file, _) in figures.items()}, folder=out, faces=faces)
+    figures = {
+        "ced": ("ced.png", plot_ced(evaluations)),
+        "steps": ("steps.png", plot_steps(evaluations)),
+        "basin": ("basin.png", plot_basin(evaluations)),
+        "time": ("time.png", plot_time(evaluations)),
+        "fits": ("faces.png" if faces else "fits.png", plot_fits(measured, tested)),
+    }
+    drawn = {name: (out / file, figure) for name, (file, figure) in figures.items() if figure is not None}
+    for file, figure in drawn.values():
+        save_figure(file, figure)
+    page = report(content, {name: file.read_bytes() for name, (file, _) in drawn.items()}, folder=out, faces=faces)
     atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
-    return f"{shown}\nresults: {out}\nreport: {out / 'report.html'}"
+    tables = [shown] if starts is None else [shown, f"\n{starts.table()}\n"]
+    return "\n".join([*tables, f"results: {out}", f"report: {out / 'report.html'}"])
+
+
+def _whole(name: str, family: Family, models: Mapping[str, DescentModel], problem: Problem) -> DescentModel:
+    """What a family is measured by: its learned model, with a solver behind it, or a solver alone."""
+    if isinstance(family, Classical):
+        return family.build(problem)
+    model = models[learned_part(name)]
+    return family.finish(model) if isinstance(family, Polish) else model
 
 
 def _train(
@@ -177,16 +201,22 @@ def _seconds(histories: Mapping[str, History]) -> float:
     return sum(history.seconds for history in histories.values())
 
 
-def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader wants to know of a family: model, eyes and trainers, as they were."""
-    described = describe(model)
-    model_settings = {key: value for key, value in described["model"]["settings"].items() if key not in _SIZES}
-    eyes = {key: value for key, value in described["observation"].items() if key != "settings"}
-    return {
-        "model": {"name": described["model"]["name"], **model_settings},
-        "observation": {**eyes, **described["observation"].get("settings", {})},
-        **trainers,
-    }
+def _settings(family: Family, whole: DescentModel, learned: DescentModel | None, trainers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader wants to know of a family: model, eyes, trainers and solver, as they were."""
+    settings: dict[str, Any] = {}
+    if learned is not None:
+        described = describe(learned)
+        model_settings = {key: value for key, value in described["model"]["settings"].items() if key not in _SIZES}
+        eyes = {key: value for key, value in described["observation"].items() if key != "settings"}
+        settings |= {
+            "model": {"name": described["model"]["name"], **model_settings},
+            "observation": {**eyes, **described["observation"].get("settings", {})},
+            **trainers,
+        }
+    if not isinstance(family, Recipe):
+        solver = whole.solver if isinstance(whole, Polished) else whole
+        settings["solver"] = {"name": type(solver).__name__, **solver.settings()}
+    return settings
 
 
 def _trainers(recipe: Recipe) -> dict[str, Any]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ._ced import auc, ced, check_threshold, failure_rate, ordered
 from ._check import DescentError, check_shape
-from ._text import aligned, lay_out, number
 from .data import Samples, batches, num_samples
 from .model import DescentModel
+from .solvers import Polished, Solver, Status
 
-__all__ = ["Evaluation", "auc", "ced", "check_comparable", "evaluate", "failure_rate", "table"]
+__all__ = ["Evaluation", "auc", "ced", "evaluate", "failure_rate"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Evaluation:
         seconds_per_sample: the time of the descent alone (``prepare`` and all steps), without reading the samples.
         batch_size: the number of samples that were fitted at once.
         device: the device it ran on.
+        status: how a classical solver left each sample, as values of :class:`~learned_descent.solvers.Status`, ``(N,)``;
+            ``None`` for a learned descent.
 
     Example:
         >>> errors = {"error": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
@@ -49,6 +52,7 @@ class Evaluation:
     seconds_per_sample: float
     batch_size: int
     device: str
+    status: Int[Tensor, " N"] | None = None
 
     def __post_init__(self) -> None:
         if not self.errors:
@@ -58,6 +62,8 @@ class Evaluation:
             sizes = check_shape(values, "T+1 N", sizes, name=f"errors of metric {name!r}")
         if self.xs is not None:
             check_shape(self.xs, "T+1 N p", sizes, name="xs")
+        if self.status is not None:
+            check_shape(self.status, "N", sizes, name="status")
         check_threshold(self.failure_above, "failure_above")
 
     @property
@@ -74,6 +80,12 @@ class Evaluation:
     def num_steps(self) -> int:
         """The number ``T`` of steps."""
         return len(self.errors[self.metrics[0]]) - 1
+
+    @property
+    def ended(self) -> dict[str, int]:
+        """How many samples a classical solver left in each status, by its name; empty for a learned descent."""
+        counts = Counter([] if self.status is None else self.status.tolist())
+        return {status.name.lower(): counts[status] for status in Status if counts[status]}
 
     def error(self, metric: str | None = None, step: int = -1) -> Float[Tensor, " N"]:
         """The error of each sample, ``(N,)``.
@@ -119,6 +131,7 @@ class Evaluation:
             "seconds_per_sample": self.seconds_per_sample,
             "batch_size": self.batch_size,
             "device": self.device,
+            **({} if self.status is None else {"ended": self.ended, "status": self.status.tolist()}),
             "summary": {name: {key: _or_none(value(name)) for key, value in statistics.items()} for name in self.errors},
             "errors": {
                 name: [[_or_none(error) for error in row] for row in rows.tolist()] for name, rows in self.errors.items()
@@ -138,7 +151,8 @@ class Evaluation:
                 for name, rows in stored["errors"].items()
             }
             above, seconds = float(stored["failure_above"]), float(stored["seconds_per_sample"])
-            return cls(errors, None, above, seconds, int(stored["batch_size"]), str(stored["device"]))
+            status = torch.tensor(stored["status"]) if "status" in stored else None
+            return cls(errors, None, above, seconds, int(stored["batch_size"]), str(stored["device"]), status)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DescentError(f"stored evaluation: cannot be read ({error!r}); evaluate the model again") from error
 
@@ -172,6 +186,8 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
     device = torch.device(device)
     count, seconds = num_samples(samples), 0.0
     xs: list[Tensor] = []
+    statuses: list[Tensor] = []
+    classical = isinstance(model, (Solver, Polished))
     errors: dict[str, list[Tensor]] = {}
     with _evaluating(model, device):
         for batch in batches(samples, batch_size, device=device):
@@ -180,11 +196,13 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
                     model(batch)
                 _synchronise(device)
                 began = time.perf_counter()
-                trajectory = model(batch)
+                trajectory = model(batch, keep_states=classical)
                 _synchronise(device)
                 seconds += time.perf_counter() - began
                 steps = [model.problem.metrics(x, batch) for x in trajectory.xs]
             xs.append(trajectory.xs.cpu())
+            if classical:
+                statuses.append(Solver.status(trajectory).cpu())
             for name, values in steps[0].items():
                 check_shape(values, "B", {"B": xs[-1].shape[1]}, name=f"metric {name!r}")
                 errors.setdefault(name, []).append(torch.stack([step[name] for step in steps]).cpu().double())
@@ -195,82 +213,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
         seconds_per_sample=seconds / count,
         batch_size=min(batch_size, count),
         device=str(device),
-    )
-
-
-def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
-    """Refuses to set side by side what was not measured alike.
-
-    Args:
-        evaluations: evaluations by the name of their family.
-
-    Raises:
-        DescentError: if there are none, or if metrics, ``failure_above`` or the number of samples differ.
-    """
-    if not evaluations:
-        raise DescentError("evaluations: expected at least one, got none")
-    (first, reference), *others = evaluations.items()
-    for name, other in others:
-        for what, one, two in (
-            ("metrics", reference.metrics, other.metrics),
-            ("failure_above", reference.failure_above, other.failure_above),
-            ("number of samples", reference.num_samples, other.num_samples),
-        ):
-            if one != two:
-                raise DescentError(
-                    f"{first!r} and {name!r} cannot be compared: the {what} differ, {one} and {two}; "
-                    "evaluate both on the same samples with the same problem"
-                )
-
-
-def table(
-    evaluations: Mapping[str, Evaluation],
-    columns: Mapping[str, Mapping[str, float | int | str]] | None = None,
-    *,
-    metrics: Sequence[str] | None = None,
-) -> str:
-    """An aligned table with one row per family: mean, median, AUC and failures of each metric.
-
-    Args:
-        evaluations: evaluations by the name of their family, on the same samples.
-        columns: further columns by title: a number or a text by the name of the family.
-        metrics: the metrics to show; all by default.
-
-    Raises:
-        DescentError: if the evaluations were not measured alike (see :func:`check_comparable`), or if a metric or a family of a
-            further column is unknown.
-
-    Example:
-        >>> errors = {"error (px)": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
-        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3, batch_size=2, device="cpu")
-        >>> print(table({"sdm": sdm}, {"ms/sample": {"sdm": 1.0}}))
-                        error (px)
-        family  mean  median  AUC %  fail. %  ms/sample
-        -----------------------------------------------
-        sdm     2.00    2.00  25.00    50.00          1
-        2 samples; AUC up to, and failures above, an error of 2
-    """
-    check_comparable(evaluations)
-    columns = columns or {}
-    rows = list(evaluations.values())
-    reference = rows[0]
-    names = reference.metrics if metrics is None else list(metrics)
-    for title, values in columns.items():
-        if unknown := sorted(set(values) - set(evaluations)):
-            raise DescentError(f"column {title!r}: expected values for the families {list(evaluations)}, got {unknown}")
-    groups = [[["family", *evaluations]]]
-    for name in names:
-        groups.append(
-            [
-                ["mean", *aligned([row.mean(name) for row in rows])],
-                ["median", *aligned([row.median(name) for row in rows])],
-                ["AUC %", *(f"{100 * row.auc(name):.2f}" for row in rows)],
-                ["fail. %", *(f"{100 * row.failure_rate(name):.2f}" for row in rows)],
-            ]
-        )
-    groups.extend([[title, *(number(values.get(family, "-")) for family in evaluations)]] for title, values in columns.items())
-    return lay_out(groups, ["", *names, *("" for _ in columns)]) + (
-        f"\n{reference.num_samples} samples; AUC up to, and failures above, an error of {reference.failure_above:g}"
+        status=torch.cat(statuses) if classical else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""A family as data: a model, its eyes, and how it is trained."""
+"""A family as data: a model, its eyes, and how it is trained; or a classical solver; or one after the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast, final
 
 import torch
 
@@ -16,12 +16,14 @@ from .model import DescentModel, one_sample
 from .models import Cascade, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
+from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
 from .training import BackpropThroughTime, History, SequentialRidge
 
 
+@final
 @dataclass(frozen=True)
 class Recipe:
-    """A family: which model, what it sees, and which trainers shape it in which order.
+    """A learned family: which model, what it sees, and which trainers shape it in which order.
 
     Attributes:
         model: the class of the model.
@@ -114,6 +116,95 @@ class Recipe:
         return replace(self, ridge=None)
 
 
+@final
+@dataclass(frozen=True)
+class Classical:
+    """A family without weights: a classical solver.
+
+    Attributes:
+        solver: the class of the solver.
+        options: its arguments, other than the problem.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> Classical(LevenbergMarquardt, {"num_steps": 20}).build(Analytic("sin")).num_steps
+        20
+    """
+
+    solver: type[Solver]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, problem: Problem, *, seed: int = 0) -> Solver:
+        """The solver for a problem; the seed is not used."""
+        return self.solver(problem, **self.options)
+
+    def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
+        """The solver; there is nothing to train."""
+        return self.build(problem), {}
+
+    def brief(self) -> Classical:
+        """The same solver with ten steps, where it counts steps: enough for what a learned descent leaves."""
+        if "num_steps" not in inspect.signature(self.solver).parameters:
+            return self
+        return replace(self, options={**self.options, "num_steps": 10})
+
+
+@final
+@dataclass(frozen=True)
+class Polish:
+    """A family of two: a learned descent, for its wide basin, and then a classical solver, for its precision.
+
+    Attributes:
+        learned: what is trained, as if it were alone.
+        solver: what goes on where that ends.
+    """
+
+    learned: Recipe
+    solver: Classical
+
+    def build(self, problem: Problem, *, seed: int = 0) -> DescentModel:
+        """An untrained model for a problem, with the solver behind it."""
+        return self.finish(self.learned.build(problem, seed=seed))
+
+    def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
+        """A trained model with the solver behind it, and what each trainer did."""
+        model, histories = self.learned.train(problem, seed=seed)
+        return self.finish(model), histories
+
+    def finish(self, model: DescentModel) -> DescentModel:
+        """A model, trained or not, with the solver behind it."""
+        return Polished(model, self.solver.build(model.problem))
+
+
+Family: TypeAlias = Recipe | Classical | Polish
+"""What a row of a comparison can be."""
+
+
+def learned_part(family: str) -> str:
+    """The name under which the learned part of a family is trained: ``"mdm"`` of ``"mdm+lm"``."""
+    return family.partition("+")[0]
+
+
+def learned_parts(families: Mapping[str, Family]) -> dict[str, Recipe]:
+    """What is to be trained for several families, by name; a polished family and the plain one share their training.
+
+    Raises:
+        DescentError: if they do not agree on it.
+
+    Example:
+        >>> mdm = RECIPES["mdm"]
+        >>> list(learned_parts({"mdm": mdm, "mdm+lm": Polish(mdm, SOLVERS["lm"]), "lm": SOLVERS["lm"]}))
+        ['mdm']
+    """
+    parts: dict[str, Recipe] = {}
+    for name, family in families.items():
+        if not isinstance(family, Classical):
+            recipe, part = family.learned if isinstance(family, Polish) else family, learned_part(name)
+            if parts.setdefault(part, recipe) != recipe:
+                raise DescentError(f"family {name!r}: expected the training of {part!r}, which is shared, got another one")
+    return parts
+
+
 def held_out_of(problem: Problem) -> Samples | None:
     """The validation samples, or ``None`` where there are none."""
     samples = problem.data("val")
@@ -160,3 +251,10 @@ RECIPES: Mapping[str, Recipe] = {
 * ``joint``: the same cascade, then trained jointly by gradients (Shi et al., 2014).
 * ``mdm``: one recurrent step for all iterations (Trigeorgis et al., CVPR 2016).
 """
+
+SOLVERS: Mapping[str, Classical] = {
+    "gn": Classical(GaussNewton),
+    "lm": Classical(LevenbergMarquardt),
+    "scipy": Classical(ScipyLeastSquares),
+}
+"""The classical families of any least-squares problem: Gauss-Newton, Levenberg-Marquardt, and scipy's ``least_squares``."""

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from ._check import DescentError
-from .problem import Problem
-from .recipe import RECIPES, Recipe
+from .problem import LeastSquares, Problem
+from .recipe import RECIPES, SOLVERS, Classical, Family, Polish, Recipe
 
 PROBLEMS: Mapping[str, str] = {
     "analytic": "learned_descent.problems.analytic:Analytic",
@@ -77,31 +77,61 @@ def resolve_problem(name: str) -> type[Problem]:
     return cls
 
 
-def recipes_for(problem: type[Problem]) -> dict[str, Recipe]:
+def recipes_for(problem: type[Problem]) -> dict[str, Family]:
     """The families of a problem by name: those made for it or for a built-in class that it derives from, or the general ones.
+
+    A least-squares problem also has its classical yardstick ``lm``, and ``mdm+lm``: learned descent, then a few of its steps.
 
     Example:
         >>> from learned_descent.problems import Analytic
         >>> list(recipes_for(Analytic))
-        ['sdm', 'joint', 'mdm']
+        ['sdm', 'joint', 'mdm', 'mdm+lm', 'lm']
     """
-    for base in problem.__mro__:
-        name = name_of(base, PROBLEMS)
-        if name in _RECIPES:
-            return dict(builtin(_RECIPES[name]))
-    return dict(RECIPES)
+    own = next((name for name in (name_of(base, PROBLEMS) for base in problem.__mro__) if name in _RECIPES), None)
+    recipes: dict[str, Family] = dict(RECIPES if own is None else builtin(_RECIPES[own]))
+    if issubclass(problem, LeastSquares):
+        solver = _solvers(recipes)["lm"]
+        if isinstance(learned := recipes.get("mdm"), Recipe):
+            recipes.setdefault("mdm+lm", Polish(learned, solver.brief()))
+        recipes.setdefault("lm", solver)
+    return recipes
 
 
-def recipe_for(problem: type[Problem], family: str) -> Recipe:
-    """The recipe of one family.
+def recipe_for(problem: type[Problem], family: str) -> Family:
+    """The recipe of one family: one of :func:`recipes_for`, a solver, or ``LEARNED+SOLVER``.
 
     Raises:
-        DescentError: if the problem has no family of that name.
+        DescentError: if the problem has no family of that name, or a solver is asked for a problem without residuals.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> recipe_for(Analytic, "sdm+gn").solver.options
+        {'num_steps': 10}
     """
     recipes = recipes_for(problem)
-    if family not in recipes:
-        raise DescentError(f"family {family!r}: expected one of {', '.join(recipes)}")
-    return recipes[family]
+    solvers = _solvers(recipes)
+    name, _, solver = family.partition("+")
+    learned = recipes.get(name)
+    found = recipes.get(family) or solvers.get(family)
+    if isinstance(learned, Recipe) and solver in solvers:
+        found = found or Polish(learned, solvers[solver].brief())
+    known = ", ".join(recipes)
+    if issubclass(problem, LeastSquares):
+        others = [other for other in solvers if other not in recipes]
+        known += f", {', '.join(others)}, or a learned one and a solver, such as {next(iter(recipes))}+{next(iter(solvers))}"
+    elif found in SOLVERS.values() or (isinstance(found, Polish) and solver in SOLVERS):
+        raise DescentError(
+            f"family {family!r}: a classical solver needs the residuals of a LeastSquares problem, and {problem.__name__} is a "
+            f"Problem without: expected one of {known}"
+        )
+    if found is None:
+        raise DescentError(f"family {family!r}: expected one of {known}")
+    return found
+
+
+def _solvers(recipes: Mapping[str, Family]) -> dict[str, Classical]:
+    """The general solvers, and those made for a problem."""
+    return {**SOLVERS, **{name: recipe for name, recipe in recipes.items() if isinstance(recipe, Classical)}}
 
 
 def name_of(cls: type[Any], table: Mapping[str, str]) -> str:

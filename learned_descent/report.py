@@ -11,9 +11,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ._runs import main_metrics
+from ._runs import converged, main_metrics
 from ._text import aligned, number
 from .evaluation import Evaluation
+from .recipe import learned_part
 
 _NONE = "–"  # noqa: RUF001 - a dash in a table
 
@@ -23,7 +24,8 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
 
     Args:
         results: what ``compare`` writes as ``results.json``.
-        figures: PNG images by name: ``"ced"``, ``"steps"`` and, for problems of images, ``"fits"``.
+        figures: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the starts differ, and ``"fits"`` for
+            problems of images.
         folder: where ``settings.yaml`` is, which repeats the comparison.
         faces: whether the problem is one of faces, which can be compared on 300-W too.
 
@@ -102,8 +104,11 @@ def _table(evaluations: Mapping[str, Evaluation], results: Mapping[str, Any], me
     columns.append(([_NONE if value is None else number(value) for value in seconds], []))
     columns.append(([number(1000 * row.seconds_per_sample) for row in rows], []))
     columns.append(([number(family["parameters"]) for family in stored], []))
+    solvers = any(row.status is not None for row in rows)
+    if solvers:
+        columns.append(([converged(row) or _NONE for row in rows], []))
     cells = [[(text, text in _best(texts, values)) for text in texts] for texts, values in columns]
-    return {"metrics": list(metrics), "rows": dict(zip(evaluations, zip(*cells)))}
+    return {"metrics": list(metrics), "rows": dict(zip(evaluations, zip(*cells))), "solvers": solvers}
 
 
 def _best(texts: Sequence[str], values: Sequence[float]) -> set[str]:
@@ -119,9 +124,14 @@ def _figure(image: bytes, name: str, evaluations: Mapping[str, Evaluation]) -> d
         f"{family}: {', '.join(f'{e.mean(step=step):.3g}' for step in range(e.num_steps + 1))}"
         for family, e in evaluations.items()
     )
+    times = "; ".join(
+        f"{family}: {e.median():.3g} in {1000 * e.seconds_per_sample:.3g} ms" for family, e in evaluations.items()
+    )
     alt = {
         "ced": f"Cumulative distribution of the error ({first.metrics[0]}) of each family. {last}.",
         "steps": f"Mean and median error ({first.metrics[0]}) at the start and after each step. Means: {steps}.",
+        "basin": f"Share of samples that end with an error of at most {first.failure_above:g}, by their error at the start.",
+        "time": f"Median error after each step against the time per sample. {times}.",
         "fits": "The best, the median and the worst sample, fitted by each family: truth, start, path and end of every point.",
     }
     return {"alt": alt[name], "source": f"data:image/png;base64,{b64encode(image).decode()}"}
@@ -154,7 +164,11 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """What to type to get the same again, and on other data."""
     families = " ".join(shlex.quote(name) for name in results["families"])
     common = f"--families {families} --seed {results['seed']}"
-    loaded = {name: family["weights"] for name, family in results["families"].items() if not family["trainers"]}
+    loaded = {
+        learned_part(name): family["weights"]
+        for name, family in results["families"].items()
+        if family["weights"] is not None and not family["trainers"]
+    }
     weights = " --weights " + " ".join(shlex.quote(f"{name}={file}") for name, file in loaded.items()) if loaded else ""
     return {
         "again": f"learned-descent compare --config {shlex.quote(str(folder / 'settings.yaml'))}{weights} --out runs/again",

@@ -15,7 +15,7 @@ LAYERS = [
     {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},
-    {"training", "evaluation", "_ced", "basin", "solvers", "plots", "memory"},
+    {"training", "evaluation", "_ced", "basin", "tables", "solvers", "plots", "memory"},
     {"recipe"},
     {"registry", "checkpoint", "testing", "_contract"},
     {"problems", "faces"},

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..basin import basin
-from ..evaluation import Evaluation, ced, check_comparable
+from ..evaluation import Evaluation, ced
+from ..tables import check_comparable
 from .frames import GREY, axis_label, frame, styles
 
 
@@ -142,7 +143,8 @@ def plot_basin(
 def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
     """The median error of each family after each step against the time that a sample has taken so far.
 
-    The time of a descent is spread evenly over its steps, up to the last one that moved any sample.
+    The time of a descent is spread evenly over its steps, up to the last one that moved any sample. What is below a millionth of
+    ``failure_above`` is drawn there.
 
     Args:
         evaluations: evaluations by the name of their family, on the same samples.
@@ -160,15 +162,15 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
         moved = (evaluation.errors[name].diff(dim=0) != 0).any(1).nonzero().flatten().tolist()
         last = moved[-1] + 1 if moved else evaluation.num_steps
         times = [1000 * evaluation.seconds_per_sample * step / last for step in range(1, last + 1)]
-        medians = [evaluation.median(name, step) for step in range(1, last + 1)]
+        medians = [max(evaluation.median(name, step), 1e-6 * above) for step in range(1, last + 1)]
         axes.plot(times, medians, linestyle=dashes, color=color, linewidth=1.6, marker="." if last > 1 else None)
-        axes.plot(times[-1:], medians[-1:], "o", color=color, markersize=6, label=f"{family}: {medians[-1]:.3g}")
+        axes.plot(times[-1:], medians[-1:], "o", color=color, markersize=6, label=f"{family}: {evaluation.median(name):.2g}")
     axes.axhline(above, color=GREY, linewidth=0.8, zorder=1)
     axes.text(
         1.01, above, f"failure\nabove {above:g}", color=GREY, va="center", fontsize=8, transform=axes.get_yaxis_transform()
     )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log")
+    axes.grid(visible=False, which="minor")
     batch = f"{reference.batch_size} at once" if reference.batch_size > 1 else "one at a time"
     axes.set(xlabel=f"time per sample (ms; {batch})", ylabel=f"median {axis_label(name)}")
     figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=3)

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from .._check import DescentError
 from ..data import Samples, index, num_samples, to_device
-from ..evaluation import Evaluation, check_comparable
+from ..evaluation import Evaluation
 from ..model import DescentModel
 from ..observation import ImageObservation
 from ..problem import Batch
+from ..tables import check_comparable
 from .frames import axis_label, canvas
 
 NDArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
