@@ -10,49 +10,56 @@ import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
+from torch.nn.functional import normalize
 
-from .._check import DescentError
+from .._check import DescentError, check_shape
 from ..kernels import Cauchy, Kernel, Squares
+from ..models import Cascade, MnemonicDescent
 from ..observation import Observation
 from ..observations import GaussNewtonSteps
 from ..problem import Batch, LeastSquares, Split
+from ..recipe import Recipe
+from ..training import BackpropThroughTime, SequentialRidge
 
 Structure: TypeAlias = Literal["fixed", "varying"]
 
 LEVELS = (0.25, 0.5, 1.0, 1.5)
-"""The offsets between start and truth of the test samples, in equal parts, in units of :data:`TURN` and its like."""
+"""How far the test samples start from the truth, in equal parts: multiples of a turn by 90 degrees, a shift by 0.75 object
+sizes and, where the focal length is unknown, a zoom by a factor of ``exp(0.3)``."""
 
-TURN, SHIFT, ZOOM = math.pi / 2, 0.75, 0.3
-"""An offset of level 1: the angle in rad, the translation in object sizes, and that of the log focal length."""
-
-DISTANCE = 5.0
-"""Between camera and object at the start, in object sizes."""
-
-_NEAR = 0.5  # depths are kept above, in object sizes
+_TURN, _SHIFT, _ZOOM = math.pi / 2, 0.75, 0.3
+_DISTANCE, _NEAR = 5.0, 0.1  # of the start, and the smallest that is divided by; in object sizes
+_UNIT = (1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.2)  # of an update
+_JITTER = 0.1  # of the starts of training, in units of an update
+_FIELD = 1.0  # the side of the square in which outliers lie, in focal lengths
+_COLLINEAR = 1e-5
 _SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
 
 
 @final
 class Pose(LeastSquares):
-    """The pose of an object whose points are seen in an image, where many correspondences are wrong.
+    """The pose of an object whose points are found in an image, many of them in a wrong place.
 
-    ``x (B, 12)`` is the rotation matrix, row by row, and the translation: a point ``X`` of the object lies at ``R X + t``
-    before the camera, which looks along z. With ``focal``, ``x (B, 13)`` ends with the logarithm of the focal length. A
-    batch holds the ``projections (B, N, 2)``, relative to the principal point and in units of the (nominal) focal length,
-    and, if the structure varies, the ``points (B, N, 3)``. The start is the same for all: no rotation, five object sizes
-    away.
+    A batch holds the ``projections (B, N, 2)``, relative to the principal point and in units of the focal length (where that
+    is unknown: of a nominal one), and the true ``pose (B, p)``. ``x (B, 12)`` is the rotation matrix ``R``, row by row, and
+    the translation ``t``: a point ``X`` of the object lies at ``R X + t`` before a camera that looks along z. Where the focal
+    length is unknown, ``x (B, 13)`` ends with its logarithm. The start is the same for all: no rotation, five object sizes
+    away (the size is the root mean square of the points).
 
-    An update is a rotation vector in rad (the exponential map, about the origin of the object, along the axes of the camera),
-    a translation in half object sizes, and a change of the log focal length in units of 0.2. The error is the angle of the
-    rotation that is left, in degrees. Points behind the camera are moved to a small depth; a sample with fewer than three
-    points in front, or with collinear points, is ``INVALID`` to the solvers.
+    An update turns the object about its own origin along the axes of the camera by a rotation vector in rad (the exponential
+    map), and moves it, in half object sizes. A change of the log focal length, in units of 0.2, moves it too, so that its
+    image keeps its size (a dolly zoom). The error is the angle of the rotation that is left, in degrees.
+
+    Points behind the camera are taken for very near ones. A sample with fewer than three points in front, with collinear
+    points or with NaN is ``INVALID`` to the solvers, and none of their steps leads there.
 
     Args:
-        structure: ``"fixed"``, one known object, or ``"varying"``, other points in every sample.
-        points: the known object, ``(N, 3)`` in any unit, around its origin; ``None`` draws ``num_points`` in a unit cube.
-        num_points: the number of points.
-        focal: whether the focal length is unknown too.
-        outliers: the share of wrong correspondences.
+        structure: ``"fixed"``, one known object; or ``"varying"``, where every sample has ``points (B, N, 3)`` of its own, of
+            size 1.
+        points: the known object ``(N, 3)`` in any unit, around its origin; ``None`` draws one in a cube.
+        num_points: the number of points where they are drawn.
+        focal: whether the focal length is unknown.
+        outliers: the share of the projections that are anywhere in the image.
         noise: the standard deviation of the others, in units of the focal length.
         robust: the residual at which the Cauchy kernel sets in, in units of the focal length; 0 for plain squares.
         num_train: simulated samples for training.
@@ -60,12 +67,12 @@ class Pose(LeastSquares):
         seed: the seed of all that is simulated.
 
     Raises:
-        DescentError: if a number is out of its range, or the points of the object are collinear.
+        DescentError: if a number is out of its range, or the object has fewer than four points or collinear ones.
 
     References:
         X. Xiong and F. De la Torre. Supervised descent method for solving nonlinear least squares problems in computer
-        vision. 2014, section 5 (pose of a known object).
-        J. Solà, J. Deray and D. Atchuthan. A micro Lie theory for state estimation in robotics. 2018.
+        vision. 2014 (the pose of a known object).
+        J. Solà, J. Deray and D. Atchuthan. A micro Lie theory for state estimation in robotics. 2018, section IV.
 
     Example:
         >>> problem = Pose(num_test=4)
@@ -77,7 +84,7 @@ class Pose(LeastSquares):
     failure_above = 2.0
 
     object: Tensor
-    scale: Tensor
+    unit: Tensor
 
     def __init__(
         self,
@@ -96,57 +103,55 @@ class Pose(LeastSquares):
         super().__init__()
         if structure not in get_args(Structure):
             raise DescentError(f"structure: expected one of {', '.join(get_args(Structure))}, got {structure!r}")
-        drawn = 2 * torch.rand(num_points, 3, generator=Generator().manual_seed(seed)) - 1
-        known = drawn if points is None else torch.as_tensor(points, dtype=torch.float32)
+        if structure == "varying" and points is not None:
+            raise DescentError('points: expected none where they vary: put them into the batch, or take structure="fixed"')
+        if not (0 <= outliers < 1 and 0 <= noise < math.inf and 0 <= robust < math.inf and min(num_train, num_test) >= 1):
+            raise DescentError(
+                "expected 0 <= outliers < 1, noise >= 0, robust >= 0, num_train >= 1 and num_test >= 1, got "
+                f"outliers={outliers}, noise={noise}, robust={robust}, num_train={num_train}, num_test={num_test}"
+            )
+        known = _cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points)
+        check_shape(known, "N 3", name="points")
+        if len(known) < 4 or _collinear(known.unsqueeze(0)).item():
+            raise DescentError(f"points: expected four or more that are not collinear, got {len(known)}: {known.tolist()}")
         self.size = float(known.square().sum(1).mean().sqrt()) if structure == "fixed" else 1.0
-        scale = [1.0] * 3 + [0.5 * self.size] * 3 + [0.2] * focal
+        unit = torch.tensor(_UNIT[: 6 + focal])
+        unit[3:6] *= self.size
         self.register_buffer("object", known, persistent=False)
-        self.register_buffer("scale", torch.tensor(scale), persistent=False)
-        self.structure, self.focal, self.outliers, self.noise, self.seed = structure, focal, outliers, noise, seed
-        self.num_points, self.num_train, self.num_test, self.robust = len(known), num_train, num_test, robust
+        self.register_buffer("unit", unit, persistent=False)
+        self.structure, self.given, self.focal, self.outliers, self.noise = structure, points, focal, outliers, noise
+        self.num_points, self.num_train, self.num_test, self.robust, self.seed = len(known), num_train, num_test, robust, seed
         self.kernel: Kernel = Cauchy(robust, block=2) if robust else Squares()
-        self.shapes = (
-            {"projections": f"B {len(known)} 2"} if structure == "fixed" else {"points": "B N 3", "projections": "B N 2"}
-        )
+        varying = {"points": "B N 3", "projections": "B N 2"}
+        self.shapes = varying if structure == "varying" else {"projections": f"B {len(known)} 2"}
 
     def data(self, split: Split) -> dict[str, Tensor]:
         """The samples of ``split``: ``projections (N, num_points, 2)``, ``pose (N, p)`` and, if they vary, ``points``."""
-        generator = Generator().manual_seed(3 * self.seed + _SEEDS[split])
         count = self.num_train if split == "train" else self.num_test
-        levels = torch.tensor(LEVELS).repeat(-(-count // len(LEVELS)))[:count] if split == "test" else None
-        return self.simulate(count, generator, levels)
+        levels = torch.tensor(LEVELS)[torch.arange(count) % len(LEVELS)] if split == "test" else None
+        return self.simulate(count, Generator().manual_seed(3 * self.seed + _SEEDS[split]), levels)
 
-    def simulate(self, count: int, generator: Generator, levels: Float[Tensor, " B"] | None = None) -> dict[str, Tensor]:
+    def simulate(self, count: int, generator: Generator, levels: Float[Tensor, " N"] | None = None) -> dict[str, Tensor]:
         """Random samples.
 
         Args:
             count: the number of samples.
             generator: draws all that is random, on its device.
-            levels: the size of every offset between start and truth, see :data:`LEVELS`; by default random up to the largest.
+            levels: how far each starts from the truth, see :data:`LEVELS`; by default anything up to the largest.
         """
         device = generator.device
-
-        def normal(*size: int) -> Tensor:
-            return torch.randn(count, *size, generator=generator, device=device)
-
-        def uniform(*size: int) -> Tensor:
-            return torch.rand(count, *size, generator=generator, device=device)
-
-        if levels is None:
-            levels = LEVELS[-1] * uniform()
-        level = levels.to(device).unsqueeze(1)
-        axis, direction = (torch.nn.functional.normalize(normal(3), dim=1) for _ in range(2))
-        sign = 1 - 2 * (uniform(1) < 0.5).float()
-        offset = torch.cat([TURN * axis, SHIFT * self.size * direction, ZOOM * sign][: 2 + self.focal], 1) * level
-        x = self.retract(self._nominal(count, axis), offset / self.scale.to(axis))
-        batch = {"pose": x}
+        uniform = torch.rand(count, 2 + self.num_points, 3, generator=generator, device=device)
+        normal = torch.randn(count, 2 + self.num_points, 3, generator=generator, device=device)
+        level = (LEVELS[-1] * uniform[:, 0, 0] if levels is None else levels.to(device)).unsqueeze(1)
+        sides = (uniform[:, 0, 1:2] < 0.5).float() * 2 - 1
+        offset = [_TURN * normalize(normal[:, 0], dim=1), _SHIFT * self.size * normalize(normal[:, 1], dim=1), _ZOOM * sides]
+        delta = level * torch.cat(offset, 1)[:, : len(self.unit)] / self.unit.to(level)
+        batch = {"pose": self.retract(self._start(count, level), delta)}
         if self.structure == "varying":
-            batch["points"] = math.sqrt(3) * (2 * uniform(self.num_points, 3) - 1) / math.sqrt(3)
-        seen = self.project(x, batch)
-        seen = seen + self.noise * normal(self.num_points, 2)
-        wrong = uniform(self.num_points).argsort(1) < round(self.outliers * self.num_points)
-        batch["projections"] = torch.where(wrong.unsqueeze(2), uniform(self.num_points, 2) - 0.5, seen)
-        return batch
+            batch["points"] = _cube(count, self.num_points, generator)
+        found = self.project(batch["pose"], batch) + self.noise * normal[:, 2:, :2]
+        wrong = uniform[:, 2:, 2].argsort(1) < round(self.outliers * self.num_points)
+        return {**batch, "projections": torch.where(wrong.unsqueeze(2), _FIELD * (uniform[:, 2:, :2] - 0.5), found)}
 
     def augment(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Other simulated samples, as many."""
@@ -154,66 +159,66 @@ class Pose(LeastSquares):
         return {name: value.to(batch[name]) for name, value in drawn.items()}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        seen = batch["projections"]
-        x = self._nominal(len(seen), seen)
+        x = self._start(len(batch["projections"]), batch["projections"])
         if generator is None:
             return x
-        d = len(self.scale)
-        return self.retract(x, 0.1 * torch.randn(len(x), d, generator=generator, dtype=x.dtype, device=x.device))
+        size = len(x), len(self.unit)
+        return self.retract(x, _JITTER * torch.randn(size, generator=generator, dtype=x.dtype, device=x.device))
 
-    def _nominal(self, count: int, like: Tensor) -> Float[Tensor, "B p"]:
-        row = [1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, DISTANCE * self.size] + [0.0] * self.focal
+    def _start(self, count: int, like: Tensor) -> Float[Tensor, "B p"]:
+        row = [1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, _DISTANCE * self.size] + [0.0] * self.focal
         return like.new_tensor(row).repeat(count, 1)
 
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["pose"]
 
     def observation(self) -> Observation:
-        """Squashed residuals of a fixed structure, Gauss-Newton steps under several kernels of a varying one."""
+        """Squashed residuals of a fixed structure; Gauss-Newton steps under several kernels where it varies."""
         if self.structure == "fixed":
             return _Squashed(self, 0.1)
-        kernels = [Cauchy(scale, block=2) for scale in (0.02, 0.08, 0.3)]
-        return GaussNewtonSteps(self, kernels=kernels)
+        return GaussNewtonSteps(self, kernels=[Cauchy(scale, block=2) for scale in (0.02, 0.08, 0.3)])
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
-        turn, shift, zoom = (delta * self.scale.to(x)).tensor_split([3, 6], 1)
-        rotation = roma.rotvec_to_rotmat(turn) @ x[:, :9].unflatten(1, (3, 3))
+        turn, shift, zoom = (delta * self.unit.to(x)).tensor_split([3, 6], 1)
+        rotation = roma.rotvec_to_rotmat(turn) @ _rotation(x)
         moved = x[:, 9:12] * zoom.sum(1, keepdim=True).exp() + shift
         return torch.cat([rotation.flatten(1), moved, x[:, 12:] + zoom], 1)
 
     def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
-        first, second = (value[:, :9].unflatten(1, (3, 3)) for value in (x, y))
         zoom = y[:, 12:] - x[:, 12:]
         shift = y[:, 9:12] - x[:, 9:12] * zoom.sum(1, keepdim=True).exp()
-        return torch.cat([roma.rotmat_to_rotvec(second @ first.mT), shift, zoom], 1) / self.scale.to(x)
+        return torch.cat([roma.rotmat_to_rotvec(_rotation(y) @ _rotation(x).mT), shift, zoom], 1) / self.unit.to(x)
 
-    def _place(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The points turned but not yet moved, and before the camera, ``(B, N, 3)``, with the focal length ``(B, 1, 1)``."""
-        points = self.object.to(x) if self.structure == "fixed" else batch["points"]
-        turned = points @ x[:, :9].unflatten(1, (3, 3)).mT
-        focal = x[:, 12:13].exp() if self.focal else x.new_ones(1, 1)
-        return turned, turned + x[:, None, 9:12], focal.unsqueeze(2)
+    def prepare(self, batch: Batch) -> Batch:
+        return batch if self.structure == "fixed" else {**batch, "collinear": _collinear(batch["points"])}
 
     def project(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B N 2"]:
-        """Where the points are seen; those behind the camera are moved to a small depth."""
-        _, placed, focal = self._place(x, batch)
-        return focal * placed[..., :2] / placed[..., 2:].clamp(min=_NEAR * self.size)
+        """Where the points are seen; of the batch it reads the ``points``, if they vary."""
+        _, placed, depth, focal = self._place(x, batch)
+        return focal / depth * placed[..., :2]
+
+    def _place(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Points turned about the origin; those before the camera, ``(B, N, 3)``; depths to divide by; focal lengths."""
+        points = self.object.to(x) if self.structure == "fixed" else batch["points"]
+        turned = points @ _rotation(x).mT
+        placed = turned + x[:, None, 9:12]
+        return turned, placed, placed[..., 2:].clamp(min=_NEAR * self.size), x[:, None, 12:].sum(2, keepdim=True).exp()
 
     def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R"]:
         return (self.project(x, batch) - batch["projections"]).flatten(1)
 
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
-        turned, placed, focal = self._place(x, batch)
-        depth = placed[..., 2:].clamp(min=_NEAR * self.size)
+        turned, placed, depth, focal = self._place(x, batch)
         across = focal / depth
         seen = across * placed[..., :2]
-        along = torch.where(placed[..., 2:] == depth, -seen / depth, 0).unsqueeze(3)
-        eye = torch.eye(2, dtype=x.dtype, device=x.device)
-        moved = torch.cat([across.unsqueeze(3) * eye, along.expand(*seen.shape, 1)], 3)  # (B, N, 2, 3)
-        parts = [torch.linalg.cross(turned.unsqueeze(2).expand_as(moved), moved), moved]
+        along = torch.where(placed[..., 2:] == depth, -seen / depth, 0)
+        zero = torch.zeros_like(across)
+        rows = [torch.cat([across, zero, along[..., :1]], 2), torch.cat([zero, across, along[..., 1:]], 2)]
+        shift = torch.stack(rows, 2)  # (B, N, 2, 3)
+        parts = [torch.linalg.cross(turned.unsqueeze(2).expand_as(shift), shift), shift]
         if self.focal:
-            parts.append(seen.unsqueeze(3) + moved @ x[:, None, 9:12, None])
-        return torch.cat(parts, 3).flatten(1, 2) * self.scale.to(x)
+            parts.append(seen.unsqueeze(3) + shift @ x[:, None, 9:12, None])
+        return torch.cat(parts, 3).flatten(1, 2) * self.unit.to(x)
 
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         return super().cost(x, batch).where(self._determined(x, batch), torch.inf)
@@ -225,23 +230,62 @@ class Pose(LeastSquares):
         return hessian, gradient, cost.where(self._determined(x, batch), torch.inf)
 
     def _determined(self, x: Tensor, batch: Batch) -> Bool[Tensor, " B"]:
-        """Whether three points or more lie in front of the camera, and not all points on one line."""
-        _, placed, _ = self._place(x, batch)
-        return (placed[..., 2] > _NEAR * self.size).sum(1) >= 3
+        """Whether three points or more are in front of the camera, and not all on one line."""
+        _, placed, depth, _ = self._place(x, batch)
+        front = (placed[..., 2:] == depth).sum((1, 2)) >= 3
+        return front if self.structure == "fixed" else front & ~batch["collinear"]
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        first, second = (value[:, :9].unflatten(1, (3, 3)) for value in (x, self.target(batch)))
-        return roma.rotmat_geodesic_distance(first, second).rad2deg()
+        angle: Tensor = roma.rotmat_geodesic_distance(_rotation(x), _rotation(self.target(batch)))
+        return angle.rad2deg()
+
+    def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
+        """The rotation error in degrees; that of the translation and of the focal length relative to the true ones."""
+        left = x[:, 9:] - batch["pose"][:, 9:]
+        distance = torch.linalg.vector_norm(batch["pose"][:, 9:12], dim=1)
+        relative = {"translation": torch.linalg.vector_norm(left[:, :3], dim=1) / distance}
+        if self.focal:
+            relative["focal"] = left[:, 3].expm1().abs()
+        return {"rotation": self.error(x, batch), **relative}
 
     def settings(self) -> dict[str, Any]:
-        return {}
+        names = ("structure", "num_points", "focal", "outliers", "noise", "robust", "seed")
+        return {"points": self.given, **{name: getattr(self, name) for name in names}}
 
 
+@final
 class _Squashed(Observation):
+    """Residuals, squashed so that an outlier counts no more than a far start does: ``(B, 2 N)``."""
+
     def __init__(self, problem: Pose, scale: float) -> None:
         super().__init__()
-        self._problem = [problem]
-        self.scale = scale
+        self._problem, self.scale = [problem], scale  # in a list: its buffers are not those of the model
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         return (self._problem[0].residual(x, batch) / self.scale).tanh()
+
+
+def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:
+    return x[:, :9].unflatten(1, (3, 3))
+
+
+def _cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:
+    """Points anywhere in the cube of -1..1: their size is 1."""
+    return 2 * torch.rand(count, num_points, 3, generator=generator, device=generator.device) - 1
+
+
+def _collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
+    """Whether the points of a sample lie on a line, or are not finite: the minors of their scatter vanish."""
+    centred = points - points.mean(1, keepdim=True)
+    scatter = centred.mT @ centred
+    trace = scatter.diagonal(dim1=1, dim2=2).sum(1)
+    return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
+
+
+_BPTT = BackpropThroughTime(iterations=3000, batch_size=256, lr=2e-3, ema=0.99)
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(batch_size=256)),
+    "mdm": Recipe(MnemonicDescent, {"num_steps": 8, "hidden": 256}, bptt=_BPTT),
+}
+"""The families on poses."""
