@@ -19,6 +19,7 @@ from .recipe import RECIPES, SOLVERS, Classical, Family, Polish, Recipe
 
 PROBLEMS: Mapping[str, str] = {
     "analytic": "learned_descent.problems.analytic:Analytic",
+    "pose": "learned_descent.problems.pose:Pose",
     "faces": "learned_descent.faces.alignment:FaceAlignment",
     "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
 }
@@ -39,7 +40,10 @@ MODELS: Mapping[str, str] = {
 }
 """The built-in models: the only ones that a weights file may name."""
 
-_RECIPES: Mapping[str, str] = dict.fromkeys(("faces", "synthetic-faces"), "learned_descent.faces.recipes:RECIPES")
+_RECIPES: Mapping[str, str] = {
+    **dict.fromkeys(("faces", "synthetic-faces"), "learned_descent.faces.recipes:RECIPES"),
+    "pose": "learned_descent.problems.pose:RECIPES",
+}
 
 ENTRY_POINTS = "learned_descent.problems"
 """The group of entry points in which an installed package offers problems."""

@@ -1,5 +1,6 @@
 """The problems that come with the library."""
 
 from .analytic import Analytic
+from .pose import Pose
 
-__all__ = ["Analytic"]
+__all__ = ["Analytic", "Pose"]

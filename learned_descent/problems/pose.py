@@ -237,7 +237,7 @@ class Pose(LeastSquares):
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         angle: Tensor = roma.rotmat_geodesic_distance(_rotation(x), _rotation(self.target(batch)))
-        return angle.rad2deg()
+        return torch.rad2deg(angle)
 
     def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
         """The rotation error in degrees; that of the translation and of the focal length relative to the true ones."""
