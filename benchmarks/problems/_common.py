@@ -83,7 +83,7 @@ def run(
     seed: int = 0,
     left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Evaluation]:
-    """Measures all methods alike, prints a table, and writes ``TITLE.json`` and ``TITLE.png`` into ``out``.
+    """Measures all methods alike, prints a table, and writes ``TITLE.json`` and ``TITLE.png`` into ``out``, with ``-`` for spaces.
 
     Args:
         problem: the problem.
@@ -138,8 +138,9 @@ def run(
     metric = next(iter(evaluations.values())).metrics[0]
     print(f"{num_samples(chosen)} problems; error: {metric}; solved: at most {within:g}; one thread of {_processor()}")
     out.mkdir(parents=True, exist_ok=True)
+    stem = title.replace(" ", "-")
     write_json(
-        out / f"{title}.json",
+        out / f"{stem}.json",
         {
             **provenance(seed, None),
             "processor": _processor(),
@@ -154,7 +155,7 @@ def run(
         },
     )
     if (figure := plot_basin(evaluations, levels, within=within, label=level)) is not None:
-        save_figure(out / f"{title}.png", figure)
+        save_figure(out / f"{stem}.png", figure)
     return evaluations
 
 

@@ -143,8 +143,8 @@ def plot_basin(
 def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
     """The median error of each family after each step against the time that a sample has taken so far.
 
-    The time of a descent is spread evenly over its steps, up to the last one that moved any sample. What is below a millionth of
-    ``failure_above`` is drawn there.
+    The time of a descent is spread evenly over its steps, up to the last one that moved any sample. An error below a
+    millionth of ``failure_above`` is drawn there.
 
     Args:
         evaluations: evaluations by the name of their family, on the same samples.

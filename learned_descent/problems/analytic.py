@@ -22,7 +22,7 @@ Grid: TypeAlias = tuple[float, float, int]
 
 @final
 class Analytic(LeastSquares):
-    """The inversion of a known function: find ``x`` with ``h(x) = y``, started at ``x = 0.5``.
+    """The inversion of a known function: find ``x`` with ``h(x) = y``, started at one ``x`` for all ``y``.
 
     Training and test values of ``y`` lie on the paper's grids, which are built by repeated addition in float32, as in the
     C++ library whose golden values pin the method; the solutions ``x*`` are then computed in ``dtype``. The validation
@@ -31,7 +31,9 @@ class Analytic(LeastSquares):
     Args:
         function: ``"sin"``, ``"cube"`` (``x^3``), ``"erf"``, ``"exp"``, or ``"sin_erf"``: the first two-dimensional one,
             ``h(x) = (sin x_1, erf x_2)``.
-        spread: the standard deviation of the random starts of training around 0.5; 0 for the start of the paper.
+        start: where testing starts; 0.5 is the start of the paper, and from far away Newton's method fails.
+        spread: the standard deviation of the random starts of training around ``start``; 0 in the paper.
+        num_test: test values of ``y``, evenly spaced over the range of the paper's grid; ``None`` for that grid itself.
         dtype: the precision of the data.
 
     References:
@@ -48,18 +50,32 @@ class Analytic(LeastSquares):
 
     failure_above = 0.1
 
-    def __init__(self, function: Function = "sin", *, spread: float = 0.1, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        function: Function = "sin",
+        *,
+        start: float = 0.5,
+        spread: float = 0.1,
+        num_test: int | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         if function not in _FUNCTIONS:
             raise DescentError(f"function: expected one of {', '.join(_FUNCTIONS)}, got {function!r}")
+        if not abs(start) < float("inf"):
+            raise DescentError(f"start: expected a finite number, got {start}")
         if not 0 <= spread < float("inf"):
             raise DescentError(f"spread: expected a number >= 0, got {spread}")
+        if num_test is not None and num_test < 2:
+            raise DescentError(f"num_test: expected 2 or more values, or None, got {num_test}")
         self.function = function
+        self.start = start
         self.spread = spread
+        self.num_test = num_test
         self.dtype = dtype
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        x = torch.full_like(batch["y"], 0.5)
+        x = torch.full_like(batch["y"], self.start)
         if generator is None:
             return x
         return x + self.spread * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
@@ -76,14 +92,17 @@ class Analytic(LeastSquares):
         start, step, count = chosen.test if split == "test" else chosen.train
         if split == "val":
             start, count = start + 0.4 * step, count - 1
-        y = _grid(start, step, count)[:, None].repeat(1, chosen.size).to(self.dtype)
+        grid = _grid(start, step, count)
+        if split == "test" and self.num_test is not None:
+            grid = torch.linspace(start, start + (count - 1) * step, self.num_test, dtype=torch.float64)
+        y = grid[:, None].repeat(1, chosen.size).to(self.dtype)
         return {"y": y, "x": chosen.inverse(y)}
 
     def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B p"]:
         return _FUNCTIONS[self.function].h(x) - batch["y"]
 
     def settings(self) -> dict[str, Any]:
-        return {"function": self.function, "spread": self.spread}
+        return {"function": self.function, "start": self.start, "spread": self.spread, "num_test": self.num_test}
 
 
 @dataclass(frozen=True)
