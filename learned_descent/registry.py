@@ -22,6 +22,9 @@ PROBLEMS: Mapping[str, str] = {
     "pose": "learned_descent.problems.pose:Pose",
     "faces": "learned_descent.faces.alignment:FaceAlignment",
     "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
+    "sinusoid": "learned_descent.problems.curves:Sinusoid",
+    "exponentials": "learned_descent.problems.curves:TwoExponentials",
+    "registration": "learned_descent.problems.registration:Registration",
 }
 """The built-in problems: the only ones that a weights file may name by itself."""
 
@@ -42,6 +45,8 @@ MODELS: Mapping[str, str] = {
 
 _RECIPES: Mapping[str, str] = {
     **dict.fromkeys(("faces", "synthetic-faces"), "learned_descent.faces.recipes:RECIPES"),
+    **dict.fromkeys(("sinusoid", "exponentials"), "learned_descent.problems.curves:RECIPES"),
+    "registration": "learned_descent.problems.registration:RECIPES",
     "pose": "learned_descent.problems.pose:RECIPES",
 }
 
