@@ -19,6 +19,7 @@ from learned_descent import __version__
 from learned_descent._runs import load_for
 from learned_descent.checkpoint import load_model, read_description
 from learned_descent.cli import main
+from learned_descent.registry import PROBLEMS
 
 DOT = '''
 import torch
@@ -218,7 +219,7 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert "ridge: " not in err.partition("training joint")[2]
     for word in ("sdm", "joint", "mdm", "training s", "ms/sample", "parameters", "results: all", "report: all/report.html"):
         assert word in out
-    for name in ("ced.png", "steps.png", "fits.png"):
+    for name in ("ced.png", "steps.png", "time.png", "fits.png"):
         assert Path("all", name).read_bytes().startswith(b"\x89PNG")
     stored = json.loads(Path("all/results.json").read_text())
     families = stored["families"]
@@ -234,7 +235,8 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert families["joint"]["settings"]["bptt"]["iterations"] == 4
     assert families["mdm"]["settings"]["model"] == {"name": "mnemonic", "num_steps": 4, "hidden": 6, "cell": "tanh"}
     page = Path("all/report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4  # twelve starts have no basin
+    assert stored["basin"] is None
     assert "300-W" not in page
 
     code, out, err = run(f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors")
@@ -251,6 +253,54 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert code == 0, err
     third = json.loads(Path("third/results.json").read_text())["families"]
     assert [third[name]["errors"] for name in third] == [families[name]["errors"] for name in families]
+
+
+def test_solvers_are_families_and_nothing_is_trained_twice(run: Run):
+    steps = "--lm.num_steps 20 --sdm+lm.num_steps 3 --sdm.model.num_steps 2"
+    line = "compare analytic --problem.function exp --problem.num_test 50"
+    code, out, err = run(f"{line} --families sdm+lm lm sdm sdm+gn {steps}")
+    assert code == 0, err
+    assert err.count("training sdm") == 1
+    assert "measuring sdm+lm, lm, sdm, sdm+gn on 50 samples" in err
+    assert "converged %" in out
+    assert "% of the 25 samples of each bin that end with an error of at most 0.1" in out
+    folder = Path("runs/compare")
+    assert [path.name for path in sorted(folder.glob("*.safetensors"))] == ["sdm.safetensors"]
+    assert (folder / "basin.png").read_bytes().startswith(b"\x89PNG")
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["basin"]["counts"] == [25, 25]
+    families = stored["families"]
+    assert list(families) == ["sdm+lm", "lm", "sdm", "sdm+gn"]
+    assert [family["num_steps"] for family in families.values()] == [5, 20, 2, 12]
+    assert [family["weights"] for family in families.values()] == [
+        "runs/compare/sdm.safetensors",
+        None,
+        "runs/compare/sdm.safetensors",
+        "runs/compare/sdm.safetensors",
+    ]
+    assert families["sdm+lm"]["training_seconds"] == families["sdm"]["training_seconds"] > 0
+    assert families["lm"]["training_seconds"] is None
+    assert families["lm"]["ended"] == {"converged": 50}
+    assert families["lm"]["settings"]["solver"]["name"] == "LevenbergMarquardt"
+    assert families["sdm+lm"]["settings"]["solver"]["num_steps"] == 3
+    assert families["sdm+lm"]["settings"]["model"] == families["sdm"]["settings"]["model"]
+    assert families["sdm+lm"]["errors"]["error"][2] == families["sdm"]["errors"]["error"][2]  # where the learned part ends
+    assert "<h2>Basin of attraction</h2>" in (folder / "report.html").read_text()
+
+    code, _, err = run("compare --config runs/compare/settings.yaml --weights sdm=runs/compare/sdm.safetensors --out again")
+    assert code == 0, err
+    assert "training" not in err
+    again = json.loads(Path("again/results.json").read_text())["families"]
+    assert [family["errors"] for family in again.values()] == [family["errors"] for family in families.values()]
+    page = Path("again/report.html").read_text()
+    assert "--config again/settings.yaml --weights sdm=runs/compare/sdm.safetensors --out runs/again" in page
+
+
+def test_a_comparison_of_solvers_alone_trains_nothing(run: Run):
+    code, out, err = run("compare analytic --families gn lm --out all")
+    assert code == 0, err
+    assert "training" not in err + out
+    assert not list(Path("all").glob("*.safetensors"))
 
 
 def test_compare_says_how_long_it_will_take(run: Run, dot: str):
@@ -315,9 +365,19 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
     ("line", "message"),
     [
         ("fly", "command 'fly': expected one of train, evaluate, compare, align, calibrate, "),
-        ("train", "expected a problem right after the command: analytic, faces, synthetic-faces, or file.py:Class"),
+        ("train", f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class"),
         ("train DOT --out x", "--family: expected the name of a family"),
         ("train DOT --family cnn --out x", "family 'cnn': expected one of sdm, joint, mdm"),
+        ("train analytic --family lm --out x", "--family lm: a classical solver has nothing to train: compare --families lm"),
+        ("train analytic --family mdm+gn --out x", "nothing to train: train mdm, and compare --families mdm+gn"),
+        (
+            "compare DOT --families sdm lm --out x",
+            "family 'lm': a classical solver needs the residuals of a LeastSquares",
+        ),
+        ("compare DOT --families sdm+lm --out x", "and Dot is a Problem without: expected one of sdm, joint, mdm"),
+        ("compare analytic --families sdm+cnn --out x", "mdm+lm, lm, gn, scipy, or a learned one and a solver, such as sdm+gn"),
+        ("compare analytic --families lm --lm.num_steps 0 --out x", "num_steps: expected 1 or more steps, got 0"),
+        ("compare analytic --families lm --weights lm=a --out x", "expected families among learned ones, and there are none"),
         ("train DOT --family sdm", "arguments are required: out"),
         ("train DOT --family sdm --out x --colour 3", "unrecognized arguments: --colour 3"),
         ("train DOT --family sdm --out x --model.num_steps many", "model.num_steps"),

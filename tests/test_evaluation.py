@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_descent import Cascade, DescentError, Observation, Problem, ShapeError
-from learned_descent.evaluation import Evaluation, auc, ced, check_comparable, evaluate, failure_rate, table
+from learned_descent.evaluation import Evaluation, auc, ced, evaluate, failure_rate
 from learned_descent.problem import Batch
+from learned_descent.problems import Analytic
+from learned_descent.solvers import LevenbergMarquardt, Polished, Status
 
 ERRORS = torch.tensor([3.0, 1.0, torch.nan, 2.0, torch.inf], dtype=torch.float64)
 
@@ -271,48 +273,39 @@ def test_a_damaged_store_is_refused(change) -> None:
         Evaluation.from_json(stored)
 
 
-def test_what_was_not_measured_alike_is_not_compared() -> None:
-    one = made({"68 points / inter_ocular": torch.ones(2, 3)})
-    others = {
-        "metrics differ": made({"68 points / inter_pupil": torch.ones(2, 3)}),
-        "failure_above differ": made({"68 points / inter_ocular": torch.ones(2, 3)}, 3.0),
-        "number of samples differ": made({"68 points / inter_ocular": torch.ones(2, 4)}),
-    }
-    for message, other in others.items():
-        with pytest.raises(DescentError, match=f"'one' and 'two' cannot be compared: the {message}"):
-            table({"one": one, "two": other})
-    check_comparable({"one": one, "more steps": made({"68 points / inter_ocular": torch.ones(5, 3)})})
-    with pytest.raises(DescentError, match="evaluations: expected at least one, got none"):
-        table({})
-
-
-def test_table_is_aligned_and_holds_every_column() -> None:
-    near = made({"68 points": torch.tensor([[9.0, 9.0], [0.5, 1.5]]), "51 points": torch.ones(2, 2)})
-    far = made({"68 points": torch.tensor([[9.0, 9.0], [30.0, 50.0]]), "51 points": torch.ones(2, 2)})
-    text = table({"mdm": near, "start": far}, {"parameters": {"mdm": 1234567}, "s": {"mdm": 0.51234, "start": "none"}})
-    assert text.splitlines() == [
-        "                  68 points                     51 points",
-        "family   mean  median  AUC %  fail. %  mean  median  AUC %  fail. %  parameters      s",
-        "--------------------------------------------------------------------------------------",
-        "mdm      1.00    1.00  50.00     0.00  1.00    1.00  50.00     0.00   1,234,567  0.512",
-        "start   40.00   40.00   0.00   100.00  1.00    1.00  50.00     0.00           -   none",
-        "2 samples; AUC up to, and failures above, an error of 2",
-    ]
-
-
-def test_table_shows_chosen_metrics_and_tiny_errors() -> None:
-    result = made({"a": torch.full((2, 2), 3e-7), "b": torch.ones(2, 2)}, 0.01)
-    text = table({"lm": result}, metrics=["a"])
-    assert "3.00e-07" in text
-    assert " b" not in text.splitlines()[0]
-    with pytest.raises(DescentError, match=r"metric: expected one of \['a', 'b'\], got 'c'"):
-        table({"lm": result}, metrics=["c"])
-    with pytest.raises(DescentError, match=r"column 's': expected values for the families \['lm'\], got \['ml'\]"):
-        table({"lm": result}, {"s": {"ml": 1.0}})
-
-
 def test_the_area_agrees_with_numpy_on_float32_errors() -> None:
     errors = torch.rand(50, generator=torch.Generator().manual_seed(1))
     edges = np.concatenate([[0.0], np.sort(errors.double().numpy()[errors.numpy() < 0.5]), [0.5]])
     steps = np.arange(len(edges) - 1) / 50
     assert auc(errors, 0.5) == pytest.approx(float((np.diff(edges) * steps).sum() / 0.5), abs=1e-12)
+
+
+def test_how_a_solver_left_each_sample_is_kept_and_stored() -> None:
+    problem = Analytic("exp")
+    samples = dict(problem.data("test"))
+    samples["y"] = samples["y"].clone()
+    samples["y"][7] = torch.nan
+    solver = LevenbergMarquardt(problem, num_steps=30)
+    result = evaluate(solver, samples, batch_size=16)
+    assert result.status is not None
+    assert result.status.shape == (55,)
+    assert result.status[7] == Status.INVALID
+    assert result.ended == {"converged": 54, "invalid": 1}
+    stored = json.loads(json.dumps(result.to_json()))
+    assert stored["ended"] == result.ended
+    assert torch.equal(Evaluation.from_json(stored).status, result.status)
+    polished = evaluate(Polished(Cascade.for_problem(problem), solver), samples, batch_size=16)
+    assert polished.ended == result.ended
+    assert polished.num_steps == 34
+
+
+def test_a_learned_descent_has_no_status(model: Cascade) -> None:
+    result = evaluate(model, model.problem.data("test"))
+    assert result.status is None
+    assert result.ended == {}
+    assert "status" not in result.to_json()
+
+
+def test_a_status_of_another_number_of_samples_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"status \(N=3\): expected shape \(3,\), got \(2,\)|status"):
+        Evaluation({"m": torch.ones(2, 3)}, None, 2.0, 1e-3, 4, "cpu", torch.zeros(2, dtype=torch.long))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,21 @@ def test_faces_and_problems_are_imported_by_name_only(path):
         allowed_in_functions = LAZY if own in ("commands", "photos", "inspection") else set()
         assert not imported(path) & LAZY - allowed_in_functions
     assert not imported(path, everywhere=False) & LAZY - {own}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "problems").glob("*.py")), ids=lambda path: path.name)
+def test_no_problem_imports_face_code(path):
+    assert "faces" not in imported(path)
+
+
+def test_a_comparison_of_a_least_squares_problem_runs_no_face_code(tmp_path):
+    program = (
+        "import sys; from learned_descent.cli import main\n"
+        "code = main(['compare', 'analytic', '--families', 'sdm', 'sdm+lm', 'lm', '--out', sys.argv[1]])\n"
+        "print(code, [name for name in sys.modules if name.startswith('learned_descent.faces')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from learned_descent import Concat, DescentError, DescentModel, Frozen, ImageObservation, Observation, Problem
 from learned_descent.evaluation import Evaluation, evaluate
-from learned_descent.plots import PALETTE, plot_ced, plot_fits, plot_steps
+from learned_descent.plots import PALETTE, plot_ced, plot_fits, plot_steps, plot_time
 from learned_descent.problem import Batch
 
 
@@ -193,6 +193,19 @@ def test_steps_over_decades_and_divergence_can_be_drawn() -> None:
     assert np.ptp(rendered(figure)) > 0.9
     assert np.ptp(rendered(plot_ced({"lm": precise, "raw": diverged}))) > 0.9
     assert np.ptp(rendered(plot_steps({"perfect": made(torch.zeros(3, 2))}))) > 0.9
+
+
+def test_time_is_spread_over_the_steps_that_moved() -> None:
+    settled = made(torch.tensor([[4.0, 4.0, 7.0], [2.0, 2.0, 5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    figure = plot_time({"lm": settled, "stays": made(torch.ones(3, 3))})
+    lines = figure.axes[0].get_lines()
+    assert list(lines[0].get_xdata()) == [0.5, 1.0]  # ms
+    assert list(lines[0].get_ydata()) == [2.0, 2e-6]  # a millionth of the threshold stands for zero
+    assert list(lines[2].get_xdata()) == [0.5, 1.0]
+    assert labels(figure) == ["lm: 0", "stays: 1"]
+    assert figure.axes[0].get_xlabel() == "time per sample (ms; 4 at once)"
+    assert (figure.axes[0].get_xscale(), figure.axes[0].get_yscale()) == ("log", "log")
+    assert np.ptp(rendered(figure)) > 0.9
 
 
 def test_fits_show_the_extremes_of_the_reference_for_all_families(problem: Blobs, families: dict) -> None:

@@ -12,7 +12,8 @@ from learned_descent import BackpropThroughTime, Cascade, DescentError, Mnemonic
 from learned_descent.observation import Frozen
 from learned_descent.observations import DenseHOG, Patches
 from learned_descent.problems import Analytic
-from learned_descent.recipe import RECIPES, Recipe, image_observation
+from learned_descent.recipe import RECIPES, SOLVERS, Classical, Polish, Recipe, image_observation, learned_parts
+from learned_descent.solvers import LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
 from tests.toys import Line
 
 QUICK = BackpropThroughTime(iterations=4, batch_size=8, accelerator="cpu")
@@ -101,3 +102,40 @@ def test_joint_follows_only_an_sdm_of_the_same_settings(other: Recipe, after: bo
     assert (rest is not None) == after
     if rest is not None:
         assert rest == replace(RECIPES["joint"], ridge=None)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_is_built_and_never_trained(name: str):
+    problem = Line()
+    solver, histories = SOLVERS[name].train(problem)
+    assert isinstance(solver, Solver)
+    assert histories == {}
+    batch = problem.data("test")
+    assert problem.error(solver(batch).final, batch).max() < 1e-4
+
+
+def test_a_polished_family_trains_what_the_plain_one_trains():
+    problem, plain = Line(), replace(RECIPES["sdm"], ridge=SequentialRidge(ridge=0.5))
+    family = Polish(plain, SOLVERS["lm"].brief())
+    alone, _ = plain.train(problem, seed=3)
+    model, histories = family.train(problem, seed=3)
+    assert isinstance(model, Polished)
+    assert list(histories) == ["ridge"]
+    assert model.num_steps == alone.num_steps + 10
+    batch = problem.data("test")
+    assert torch.equal(model(batch).xs[: alone.num_steps + 1], alone(batch).xs)
+    assert problem.error(model(batch).final, batch).max() < 1e-4 < problem.error(alone(batch).final, batch).max()
+
+
+def test_brief_solvers_keep_their_other_options():
+    assert Classical(LevenbergMarquardt, {"damping": 0.1, "num_steps": 70}).brief().options == {"damping": 0.1, "num_steps": 10}
+    assert SOLVERS["scipy"].brief() == Classical(ScipyLeastSquares)
+
+
+def test_families_that_share_a_training_agree_on_it():
+    mdm, lm = RECIPES["mdm"], SOLVERS["lm"]
+    assert learned_parts({"mdm+lm": Polish(mdm, lm), "lm": lm, "sdm": RECIPES["sdm"]}) == {"mdm": mdm, "sdm": RECIPES["sdm"]}
+    with pytest.raises(
+        DescentError, match=r"family 'mdm\+lm': expected the training of 'mdm', which is shared, got another one"
+    ):
+        learned_parts({"mdm": mdm, "mdm+lm": Polish(replace(mdm, options={"hidden": 3}), lm)})

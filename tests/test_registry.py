@@ -10,6 +10,7 @@ import pytest
 
 from learned_descent import Cascade, DescentError, DescentModel, ImageObservation, Problem, registry
 from learned_descent.problems import Analytic
+from learned_descent.recipe import RECIPES, Classical, Polish
 from learned_descent.registry import (
     MODELS,
     OBSERVATIONS,
@@ -20,6 +21,8 @@ from learned_descent.registry import (
     recipes_for,
     resolve_problem,
 )
+from learned_descent.solvers import GaussNewton, LevenbergMarquardt
+from tests.toys import Line
 
 TOY = """
 from learned_descent.problems import Analytic
@@ -80,7 +83,7 @@ def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
         resolve_problem("broken")
     with pytest.raises(
         DescentError,
-        match=r"problem 'cats': expected one of analytic, broken, faces, synthetic-faces, theirs, or package.module:Class",
+        match=rf"problem 'cats': expected one of {', '.join(sorted([*PROBLEMS, 'broken', 'theirs']))}, or package.module:Class",
     ):
         resolve_problem("cats")
 
@@ -136,8 +139,33 @@ def test_a_file_does_not_hide_a_module_of_the_same_name(tmp_path: Path):
 
 
 def test_unknown_names():
-    with pytest.raises(DescentError, match="family 'cnn': expected one of sdm, joint, mdm"):
-        recipe_for(Analytic, "cnn")
+    for family in ("cnn", "cnn+lm", "lm+lm", "sdm+cnn", "sdm+"):
+        with pytest.raises(
+            DescentError, match=r"expected one of sdm, joint, mdm, mdm\+lm, lm, gn, scipy, or a learned one and a"
+        ):
+            recipe_for(Analytic, family)
     with pytest.raises(DescentError, match="model 'os:system': expected one of cascade, mnemonic"):
         builtin_class("os:system", MODELS, "model")
     assert name_of(Cascade, PROBLEMS) == "custom:Cascade"
+
+
+def test_a_least_squares_problem_has_solvers_among_its_families(toy: Path, monkeypatch: pytest.MonkeyPatch):
+    assert list(recipes_for(Line)) == ["sdm", "joint", "mdm", "mdm+lm", "lm"]
+    assert recipe_for(Line, "gn") == Classical(GaussNewton)
+    assert recipe_for(Line, "joint+lm") == Polish(RECIPES["joint"], Classical(LevenbergMarquardt, {"num_steps": 10}))
+    scipy = recipe_for(Line, "sdm+scipy")
+    assert isinstance(scipy, Polish)
+    assert scipy.solver.options == {}  # it counts no steps
+    with pytest.raises(
+        DescentError, match=r"family 'sdm\+lm': a classical solver needs the residuals of a LeastSquares problem"
+    ):
+        recipe_for(resolve_problem(f"{toy}:Toy"), "sdm+lm")
+
+
+def test_a_problem_may_have_solvers_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    own = {"sdm": RECIPES["sdm"], "lm": Classical(LevenbergMarquardt, {"num_steps": 7}), "short": Classical(GaussNewton)}
+    monkeypatch.setattr(registry, "builtin", lambda target: own)
+    monkeypatch.setitem(registry._RECIPES, "analytic", "somewhere:RECIPES")
+    assert list(recipes_for(Analytic)) == ["sdm", "lm", "short"]
+    assert recipe_for(Analytic, "lm") is own["lm"]
+    assert recipe_for(Analytic, "sdm+short") == Polish(RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10}))

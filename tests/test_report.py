@@ -201,3 +201,21 @@ def test_errors_that_are_not_finite(results):
 
 def test_the_same_results_give_the_same_page(results):
     assert made(results) == made(results)
+
+
+def test_solvers_have_no_weights_and_a_column_of_their_own(results):
+    solver = {"solver": {"name": "LevenbergMarquardt", "num_steps": 50}}
+    lm = family([0.02, 0.02, 0.02, 0.09], solver, training_seconds=None, trainers={}, weights=None, parameters=0)
+    results["families"]["lm"] = {**lm, "status": [1, 1, 1, 3]}
+    results["families"]["mdm+lm"] = {**results["families"]["mdm"], "status": [1, 1, 0, 0]}
+    text = made(results, ("ced", "steps", "basin", "time"), faces=False)
+    page = Page(text)
+    assert page.rows[0] == ["family", *METRICS[:2], "training", "fit", "size", "converged"]
+    assert page.rows[1][-3:] == ["ms/sample", "parameters", "%"]
+    assert [row[-1] for row in page.rows[2:6]] == ["–", "–", "75.0", "50.0"]  # noqa: RUF001
+    assert ["name", "cascade", "mnemonic", "–", "mnemonic"] in page.rows  # noqa: RUF001
+    assert ["num_steps", "–", "–", "50", "–"] in page.rows  # noqa: RUF001
+    assert "--weights &#39;mdm=my runs/m.safetensors&#39; --out runs/again" in text
+    sections = [name for tag, name in page.headings if tag == "h2"]
+    assert sections[3:5] == ["Basin of attraction", "Error against time"]
+    assert "mdm: 0.02 in 2 ms" in page.all("img")[3]["alt"]

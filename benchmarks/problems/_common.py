@@ -83,7 +83,7 @@ def run(
     seed: int = 0,
     left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Evaluation]:
-    """Measures all methods alike, prints a table, and writes ``TITLE.json`` and ``TITLE.png`` into ``out``, with ``-`` for spaces.
+    """Measures all methods alike, prints a table, and writes ``TITLE.json`` and ``TITLE.png`` into ``out``.
 
     Args:
         problem: the problem.
@@ -121,6 +121,7 @@ def run(
             "median_error": result.median(),
             "median_error_of_solved": float(result.error()[solved[name]].median()) if solved[name].any() else None,
             "microseconds": {str(size): microseconds[name].get(size) for size in sizes},
+            "ended": result.ended,
         }
         for name, result in evaluations.items()
     }

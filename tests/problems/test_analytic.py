@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learned_descent import DescentError
+from learned_descent import Cascade, DescentError, SequentialRidge
 from learned_descent.problems import Analytic
+from learned_descent.solvers import GaussNewton
 
 SIZES = {"sin": (11, 41), "cube": (19, 109), "erf": (19, 67), "exp": (10, 55), "sin_erf": (19, 67)}
 
@@ -47,7 +48,8 @@ def test_starts(device, dtype):
 
 def test_settings_build_it_again():
     problem = Analytic("exp", spread=0.5)
-    assert Analytic(**problem.settings()).settings() == problem.settings() == {"function": "exp", "spread": 0.5}
+    settings = {"function": "exp", "start": 0.5, "spread": 0.5, "num_test": None}
+    assert Analytic(**problem.settings()).settings() == problem.settings() == settings
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,35 @@ def test_settings_build_it_again():
     [
         ({"function": "tan"}, "function: expected one of sin, cube, erf, exp, sin_erf, got 'tan'"),
         ({"spread": -1}, "spread: expected a number >= 0, got -1"),
+        ({"start": float("nan")}, "start: expected a finite number, got nan"),
+        ({"num_test": 1}, "num_test: expected 2 or more values, or None, got 1"),
     ],
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(DescentError, match=message):
         Analytic(**settings)
+
+
+def test_more_test_values_lie_in_the_range_of_the_paper():
+    paper, fine = (Analytic("cube", num_test=count, dtype=torch.float64).data("test") for count in (None, 801))
+    assert len(fine["y"]) == 801
+    assert (fine["y"].min(), fine["y"].max()) == (paper["y"].min(), paper["y"].max()) == (-27, 27)
+    assert torch.allclose(fine["x"] ** 3, fine["y"], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("function", "start", "newton"), [("sin", 1.5, 0.2), ("cube", 8.0, 0.9), ("erf", 2.0, 0.3), ("exp", -3.0, 0.3)]
+)
+def test_far_starts_defeat_newton_but_not_supervised_descent(function, start, newton):
+    """A cascade does not care where it starts, for its first stage is the regression of ``x*`` on ``h(x0) - y``."""
+    solved, near = [], []
+    for where in (start, 0.5):
+        problem = Analytic(function, start=where, spread=0, dtype=torch.float64)
+        sdm = Cascade.for_problem(problem, num_steps=20).double()
+        SequentialRidge(ridge=1e-10).fit(sdm, problem.data("train"))
+        batch = problem.data("test")
+        for model, shares in ((sdm, solved), (GaussNewton(problem, num_steps=10), near)):
+            shares.append((problem.error(model(batch).final, batch) <= 1e-2).double().mean().item())
+    assert solved[0] == pytest.approx(solved[1], abs=0.02)
+    assert solved[0] >= 0.9
+    assert near[0] < newton < near[1]
