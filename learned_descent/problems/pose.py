@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, final, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, final, get_args
 
 import roma
 import torch
@@ -15,7 +15,6 @@ from torch.nn.functional import normalize
 from .._check import DescentError, check_shape
 from ..kernels import Cauchy, Kernel, Squares
 from ..models import Cascade, MnemonicDescent
-from ..observation import Observation
 from ..observations import GaussNewtonSteps
 from ..problem import Batch, LeastSquares, Split
 from ..recipe import Recipe
@@ -33,6 +32,7 @@ _UNIT = (1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.2)  # of an update
 _JITTER = 0.1  # of the starts of training, in units of an update
 _FIELD = 1.0  # the side of the square in which outliers lie, in focal lengths
 _COLLINEAR = 1e-5
+_KERNELS = 0.03, 0.15  # of the eyes, in focal lengths
 _SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
 
 
@@ -172,11 +172,9 @@ class Pose(LeastSquares):
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["pose"]
 
-    def observation(self) -> Observation:
-        """Squashed residuals of a fixed structure; Gauss-Newton steps under several kernels where it varies."""
-        if self.structure == "fixed":
-            return _Squashed(self, 0.1)
-        return GaussNewtonSteps(self, kernels=[Cauchy(scale, block=2) for scale in (0.02, 0.08, 0.3)])
+    def observation(self) -> GaussNewtonSteps:
+        """Gauss-Newton steps under a narrow and a wide Cauchy kernel, whatever the structure."""
+        return GaussNewtonSteps(self, kernels=[Cauchy(scale, block=2) for scale in _KERNELS])
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
         turn, shift, zoom = (delta * self.unit.to(x)).tensor_split([3, 6], 1)
@@ -194,46 +192,52 @@ class Pose(LeastSquares):
 
     def project(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B N 2"]:
         """Where the points are seen; of the batch it reads the ``points``, if they vary."""
-        _, placed, depth, focal = self._place(x, batch)
-        return focal / depth * placed[..., :2]
-
-    def _place(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Points turned about the origin; those before the camera, ``(B, N, 3)``; depths to divide by; focal lengths."""
-        points = self.object.to(x) if self.structure == "fixed" else batch["points"]
-        turned = points @ _rotation(x).mT
-        placed = turned + x[:, None, 9:12]
-        return turned, placed, placed[..., 2:].clamp(min=_NEAR * self.size), x[:, None, 12:].sum(2, keepdim=True).exp()
+        return self._view(x, batch).seen.mT
 
     def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R"]:
         return (self.project(x, batch) - batch["projections"]).flatten(1)
 
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
-        turned, placed, depth, focal = self._place(x, batch)
-        across = focal / depth
-        seen = across * placed[..., :2]
-        along = torch.where(placed[..., 2:] == depth, -seen / depth, 0)
-        zero = torch.zeros_like(across)
-        rows = [torch.cat([across, zero, along[..., :1]], 2), torch.cat([zero, across, along[..., 1:]], 2)]
-        shift = torch.stack(rows, 2)  # (B, N, 2, 3)
-        parts = [torch.linalg.cross(turned.unsqueeze(2).expand_as(shift), shift), shift]
-        if self.focal:
-            parts.append(seen.unsqueeze(3) + shift @ x[:, None, 9:12, None])
-        return torch.cat(parts, 3).flatten(1, 2) * self.unit.to(x)
+        return self._slopes(x, self._view(x, batch))
 
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        return super().cost(x, batch).where(self._determined(x, batch), torch.inf)
+        view = self._view(x, batch)
+        return self._cost(view, (view.seen.mT - batch["projections"]).flatten(1), batch)
 
     def normal_equations(
         self, x: Float[Tensor, "B p"], batch: Batch
     ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
-        hessian, gradient, cost = super().normal_equations(x, batch)
-        return hessian, gradient, cost.where(self._determined(x, batch), torch.inf)
+        view = self._view(x, batch)  # once for all three
+        residual, jacobian = (view.seen.mT - batch["projections"]).flatten(1), self._slopes(x, view)
+        weighted = jacobian * self.weights(residual).unsqueeze(2)
+        gradient: Tensor = (weighted * residual.unsqueeze(2)).sum(1)
+        return weighted.mT @ jacobian, gradient, self._cost(view, residual, batch)
 
-    def _determined(self, x: Tensor, batch: Batch) -> Bool[Tensor, " B"]:
-        """Whether three points or more are in front of the camera, and not all on one line."""
-        _, placed, depth, _ = self._place(x, batch)
-        front = (placed[..., 2:] == depth).sum((1, 2)) >= 3
-        return front if self.structure == "fixed" else front & ~batch["collinear"]
+    def _view(self, x: Tensor, batch: Batch) -> _View:
+        points = self.object.to(x) if self.structure == "fixed" else batch["points"]
+        turned = _rotation(x) @ points.mT
+        placed = turned + x[:, 9:12, None]
+        depth = placed[:, 2:].clamp(min=_NEAR * self.size)
+        across = x[:, 12:, None].sum(1, keepdim=True).exp() / depth
+        return _View(turned, across, across * placed[:, :2], depth, placed[:, 2:] == depth)
+
+    def _slopes(self, x: Tensor, view: _View) -> Float[Tensor, "B R d"]:
+        (right, down, ahead), across = view.turned.unbind(1), view.across.squeeze(1)
+        along = torch.where(view.front, -view.seen / view.depth, 0)
+        (of_u, of_v), zero = along.unbind(1), torch.zeros_like(across)
+        u = [down * of_u, ahead * across - right * of_u, -down * across, across, zero, of_u]
+        v = [down * of_v - ahead * across, -right * of_v, right * across, zero, across, of_v]
+        if self.focal:
+            zoom = view.seen + view.across * x[:, 9:11, None] + along * x[:, 11:12, None]
+            u, v = [*u, zoom[:, 0]], [*v, zoom[:, 1]]
+        return torch.stack([*u, *v], 2).unflatten(2, (2, -1)).flatten(1, 2) * self.unit.to(x)
+
+    def _cost(self, view: _View, residual: Tensor, batch: Batch) -> Float[Tensor, " B"]:
+        """Infinite unless three points or more are in front of the camera, and not all on one line."""
+        determined = view.front.sum((1, 2)) >= 3
+        if self.structure == "varying":
+            determined &= ~batch["collinear"]
+        return self.kernel.cost(residual).where(determined, torch.inf)
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         angle: Tensor = roma.rotmat_geodesic_distance(_rotation(x), _rotation(self.target(batch)))
@@ -253,16 +257,17 @@ class Pose(LeastSquares):
         return {"points": self.given, **{name: getattr(self, name) for name in names}}
 
 
-@final
-class _Squashed(Observation):
-    """Residuals, squashed so that an outlier counts no more than a far start does: ``(B, 2 N)``."""
+class _View(NamedTuple):
+    """What the camera makes of the points."""
 
-    def __init__(self, problem: Pose, scale: float) -> None:
-        super().__init__()
-        self._problem, self.scale = [problem], scale  # in a list: its buffers are not those of the model
-
-    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        return (self._problem[0].residual(x, batch) / self.scale).tanh()
+    turned: Float[Tensor, "B 3 N"]
+    """About the origin of the object, along the axes of the camera."""
+    across: Float[Tensor, "B 1 N"]
+    """The derivative of what is seen along x and y."""
+    seen: Float[Tensor, "B 2 N"]
+    depth: Float[Tensor, "B 1 N"]
+    """That which was divided by."""
+    front: Bool[Tensor, "B 1 N"]
 
 
 def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:

@@ -158,7 +158,7 @@ def test_features_are_finite_behind_the_camera(problem):
 def test_wrong_shapes_are_refused_before_the_loop():
     problem = make()
     solver = LevenbergMarquardt(problem)
-    with pytest.raises(ShapeError, match=r"projections: expected shape \(B, 40, 2\), got \(2, 39, 2\)"):
+    with pytest.raises(ShapeError, match=r"projections: expected shape \(B, 40, 2\) with B = 2, got \(2, 39, 2\)"):
         solver({"projections": torch.zeros(2, 39, 2)})
     varying = LevenbergMarquardt(make("varying"))
     with pytest.raises(ShapeError, match=r"projections: expected shape \(B, N, 2\) with B = 2, N = 6, got \(2, 5, 2\)"):
