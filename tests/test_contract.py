@@ -14,12 +14,20 @@ from learned_descent import Cascade, Concat, DescentModel, Frozen, MnemonicDesce
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
 from learned_descent.problems import Analytic
+from learned_descent.problems.curves import Sinusoid, TwoExponentials
+from learned_descent.problems.registration import Registration
 from learned_descent.testing import check_model, check_observation, check_problem
 
 from .faces.fake300w import write_fake_300w
 from .toys import Line, Turn
 
-PROBLEMS = ["sin", "cube", "erf", "exp", "sin_erf", "blobs", "faces", "line", "turn"]
+SIMULATED: dict[str, Callable[[], Problem]] = {
+    "sinusoid": lambda: Sinusoid(num_train=16, num_test=8),
+    "exponentials": lambda: TwoExponentials(num_train=16, num_test=8),
+    "registration": lambda: Registration(num_model=32, num_scan=40, num_train=16, num_test=8),
+}
+
+PROBLEMS = ["sin", "cube", "erf", "exp", "sin_erf", "blobs", "faces", "line", "turn", *SIMULATED]
 
 FAMILIES: dict[str, Callable[..., DescentModel]] = {
     "linear": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=2, **eyes),
@@ -58,7 +66,7 @@ def make(faces, dtype) -> Callable[[str], Problem]:
     def build(name: str) -> Problem:
         if name == "faces":
             return FaceAlignment(str(faces), train=["afw"], test=["helen/testset"], crop=64, box_side=40, val_fraction=0.25)
-        builders = {"blobs": Blobs, "line": lambda: Line(dtype), "turn": Turn}
+        builders = {"blobs": Blobs, "line": lambda: Line(dtype), "turn": Turn, **SIMULATED}
         problem = builders[name]() if name in builders else Analytic(name, dtype=dtype)
         problem.data = functools.cache(problem.data)
         return problem

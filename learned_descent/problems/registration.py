@@ -87,8 +87,8 @@ class Registration(LeastSquares):
         self,
         model_file: str | None = None,
         *,
-        num_model: int = 192,
-        num_scan: int = 240,
+        num_model: int = 160,
+        num_scan: int = 200,
         noise: float = 0.02,
         outliers: float = 0.2,
         kept: float = 0.7,
@@ -262,14 +262,14 @@ def _parts(x: Float[Tensor, "B 12"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tens
     return x[:, :9].unflatten(1, (3, 3)), x[:, None, 9:]
 
 
-_SDM = Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-4, 1e-3, 1e-2), repeats=4, batch_size=128))
+_SDM = Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-2, 1e-1, 1.0), repeats=2, batch_size=128))
 
 RECIPES: Mapping[str, Family] = {
     "sdm": _SDM,
     "sdm+lm": Polish(_SDM, SOLVERS["lm"].brief()),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 8, "hidden": 256},
-        bptt=BackpropThroughTime(iterations=1000, batch_size=64, lr=2e-3, ema=0.99, detach="observation"),
+        bptt=BackpropThroughTime(iterations=500, batch_size=64, lr=2e-3, ema=0.99, detach="observation"),
     ),
 }  # fmt: skip
 """The families on point clouds; ``sdm`` is discriminative optimization."""
