@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._check import DescentError
 from .._linear import damped_step, scale_of
-from ..kernels import Kernel
+from ..kernels import Kernel, Squares
 from ..observation import Observation
 from ..problem import Batch, LeastSquares
 
@@ -64,18 +64,28 @@ class GaussNewtonSteps(Observation):
         return self._problem[0].prepare(batch)
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        problem = self._problem[0]
-        residual, jacobian = problem.residual(x, batch), problem.jacobian(x, batch)
         features = []
-        for kernel in [problem.kernel] if self.kernels is None else self.kernels:
-            weighted = jacobian * kernel.weights(residual).unsqueeze(2)
-            hessian, gradient = weighted.mT @ jacobian, (weighted * residual.unsqueeze(2)).sum(1)
+        for hessian, gradient, squares in self._systems(x, batch):
             for damping in self.dampings:
                 delta, _ = damped_step(hessian, gradient, gradient.new_full((len(x),), damping))
                 features.append((delta / self.reach).tanh())
-            squares = (kernel.weights(residual) * residual.square()).sum(1, keepdim=True)
-            features.append(gradient / (scale_of(hessian) * squares.clamp(min=torch.finfo(x.dtype).tiny)).sqrt())
+            floor = torch.finfo(x.dtype).tiny
+            features.append((gradient / (scale_of(hessian) * squares.clamp(min=floor)).sqrt()).nan_to_num())
         return torch.cat(features, 1)
+
+    def _systems(self, x: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Float[Tensor, "B 1"]]]:
+        """``J^T W J``, ``J^T W r`` and ``r^T W r`` under every kernel."""
+        problem = self._problem[0]
+        if self.kernels is None and isinstance(problem.kernel, Squares):  # the problem may know them without a Jacobian
+            hessian, gradient, cost = problem.normal_equations(x, batch)
+            yield hessian, gradient, 2 * cost.unsqueeze(1)
+            return
+        residual, jacobian = problem.residual(x, batch), problem.jacobian(x, batch)
+        for kernel in [problem.kernel] if self.kernels is None else self.kernels:
+            weights = kernel.weights(residual)
+            weighted = jacobian * weights.unsqueeze(2)
+            gradient = (weighted * residual.unsqueeze(2)).sum(1)
+            yield weighted.mT @ jacobian, gradient, (weights * residual.square()).sum(1, keepdim=True)
 
     def settings(self) -> dict[str, Any]:
         return {"dampings": list(self.dampings), "reach": self.reach}
