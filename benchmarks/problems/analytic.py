@@ -14,7 +14,7 @@ import torch
 
 from learned_descent import Cascade, DescentModel, SequentialRidge, evaluate
 from learned_descent._files import write_json
-from learned_descent._runs import save_figure
+from learned_descent._runs import provenance, save_figure
 from learned_descent.plots import PALETTE, canvas
 from learned_descent.problems import Analytic
 from learned_descent.problems.analytic import Function
@@ -45,7 +45,7 @@ def methods(problem: Analytic) -> dict[str, DescentModel]:
     }
 
 
-def sweep(out: Path) -> None:
+def sweep(out: Path, seed: int) -> None:
     """Draws the share that is solved against the start, for each function."""
     figure = canvas(7.6, 2.5)
     rows = figure.subplots(1, len(STARTS), sharey=True)
@@ -69,7 +69,7 @@ def sweep(out: Path) -> None:
     handles, labels = rows[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", frameon=False, fontsize=8, ncols=3)
     save_figure(out / "analytic.png", figure)
-    write_json(out / "analytic.json", found)
+    write_json(out / "analytic.json", {**provenance(seed, None), "within": SOLVED, "solved": found})
 
 
 def main(arguments: Namespace) -> None:
@@ -85,7 +85,7 @@ def main(arguments: Namespace) -> None:
             rounds=arguments.rounds,
             seed=arguments.seed,
         )
-    sweep(arguments.out)
+    sweep(arguments.out, arguments.seed)
 
 
 def _problem(function: Function, start: float) -> Analytic:
