@@ -93,7 +93,7 @@ def basin(
     levels: Float[Tensor, " N"] | None = None,
     *,
     within: float | None = None,
-    most: int = 8,
+    most: int = 10,
     least: int = 20,
 ) -> Basin | None:
     """How many samples each family solves, in bins of starts of the same size; starts of equal size share a bin.
@@ -144,7 +144,7 @@ def _bins(sizes: Float[Tensor, " N"], most: int, least: int) -> list[Tensor]:
     """The samples of each bin, in ascending order: a bin is full when it has its share, and the last one takes the rest."""
     order = sizes.argsort(stable=True)
     order = order[sizes[order].isfinite()]
-    full = max(least, math.ceil(len(order) / most))
+    full = math.ceil(len(order) / max(1, min(most, len(order) // least)))
     alike = [f"{size:.3g}" for size in sizes[order].tolist()]
     cuts = [0]
     for row in range(1, len(order)):
