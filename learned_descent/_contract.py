@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._check import DescentError, check_shape
 from .data import batches, index
-from .problem import Batch, Problem, Split
+from .problem import Batch, LeastSquares, Problem, Split
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,29 @@ def expect_settings(settings: Mapping[str, Any], constructor: Callable[..., obje
             inspect.signature(constructor).bind(**settings)
         except TypeError as error:
             raise DescentError(f"settings(): the constructor does not take {settings} ({error})") from error
+
+
+def check_least_squares(contract: Contract, problem: LeastSquares, batch: Batch, x: Tensor) -> None:
+    """The clauses of a cost that can be written down."""
+    with contract.clause("least squares: residual (B, R), weights >= 0, jacobian (B, R, d) its derivative along retract"):
+        ready = problem.prepare(batch)
+        residual = problem.residual(x, ready).detach()
+        sizes = check_shape(residual, "B R", {"B": len(x)}, name="residual")
+        weights = problem.weights(residual)
+        check_shape(weights, "B R", sizes, name="weights")
+        expect(bool((weights >= 0).all()), "weights: expected numbers >= 0, got a negative one")
+        expect_close(problem.jacobian(x, ready), LeastSquares.jacobian(problem, x, ready), "jacobian")
+        expect_rows_alone(lambda rows, x: problem.residual(x, problem.prepare(rows)), batch, x, "residual")
+    with contract.clause("least squares: the weights give the slope of the kernel's cost, and both the normal equations"):
+        ready = problem.prepare(batch)
+        residual = problem.residual(x, ready).detach().requires_grad_()
+        weights = problem.weights(residual.detach())
+        slope = torch.autograd.grad(problem.kernel.cost(residual).sum(), residual)[0]
+        expect_close(weights * residual.detach(), slope, "weights times residuals, the derivative of the cost")
+        jacobian, found = problem.jacobian(x, ready), problem.normal_equations(x, ready)
+        wanted = (jacobian.mT @ (weights.unsqueeze(2) * jacobian), (slope.unsqueeze(1) @ jacobian).squeeze(1))
+        for name, value, want in zip(("J^T W J", "J^T W r", "cost"), found, (*wanted, problem.cost(x, ready))):
+            expect_close(value, want, f"{name} of the normal equations")
 
 
 def samples(problem: Problem, split: Split, device: torch.device | str, count: int = 8) -> Batch:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._check import DescentError
+from ._check import DescentError, ShapeError
 
 
 class Kernel(ABC):
@@ -54,6 +54,10 @@ class Kernel(ABC):
         return weights if self.block == 1 else weights.repeat_interleave(self.block, 1)
 
     def _squares(self, residual: Tensor) -> Tensor:
+        if residual.shape[1] % self.block:
+            raise ShapeError(
+                f"residual: expected a multiple of {self.block} residuals, one block after the other, got {residual.shape[1]}"
+            )
         squares = (residual / self.scale).square()
         return squares if self.block == 1 else squares.unflatten(1, (-1, self.block)).sum(2)
 
@@ -123,7 +127,8 @@ class Tukey(Kernel):
     """
 
     def rho(self, u: Tensor) -> Tensor:
-        return (1 - (1 - u).clamp(min=0) ** 3) / 3
+        u = u.clamp(max=1)
+        return u - u**2 + u**3 / 3  # no difference of large numbers where u is small
 
     def slope(self, u: Tensor) -> Tensor:
         return (1 - u).clamp(min=0).square()

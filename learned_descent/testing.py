@@ -14,6 +14,7 @@ from ._contract import (
     Contract,
     ContractError,
     Report,
+    check_least_squares,
     expect,
     expect_close,
     expect_finite,
@@ -92,14 +93,7 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
         expect(not list(problem.parameters()), "a problem holds no learnable weights: register buffers instead")
         expect(0 < problem.failure_above < float("inf"), f"failure_above: expected a number > 0, got {problem.failure_above}")
     if isinstance(problem, LeastSquares):
-        with contract.clause("least squares: residual (B, R), weights >= 0, jacobian (B, R, d) its derivative along retract"):
-            ready = problem.prepare(batch)
-            residual = problem.residual(x0, ready)
-            sizes = check_shape(residual, "B R", {"B": len(x0)}, name="residual")
-            weights = problem.weights(residual)
-            check_shape(weights, "B R", sizes, name="weights")
-            expect(bool((weights >= 0).all()), "weights: expected numbers >= 0, got a negative one")
-            expect_close(problem.jacobian(x0, ready), LeastSquares.jacobian(problem, x0, ready), "jacobian")
+        check_least_squares(contract, problem, batch, x0)
     contract.unchanged(batch, before)
     return contract.settle()
 

@@ -28,7 +28,7 @@ def test_what_keeps_the_contract_passes(device):
     for problem in (Turn(), Line()):
         report = check_problem(problem, device=device)
         assert report.subject == type(problem).__name__
-        assert len(report.checks) == 13
+        assert len(report.checks) == 14
         assert not report.failures + report.warnings
 
 
@@ -211,6 +211,21 @@ BROKEN = {
         {"weights": lambda self, residual: -torch.ones_like(residual)},
         "least squares",
         "weights: expected numbers >= 0",
+    ),
+    "residuals of the batch": (
+        {"residual": lambda self, x, batch: Turn.residual(self, x, batch) - x.mean(0)},
+        "least squares",
+        "jacobian: expected a difference|residual of sample 0 alone",
+    ),
+    "weights of another kernel": (
+        {"weights": lambda self, residual: torch.full_like(residual, 0.5)},
+        "least squares: the weights",
+        "weights times residuals, the derivative of the cost: expected a difference",
+    ),
+    "normal equations of another cost": (
+        {"normal_equations": lambda self, x, batch: tuple(2 * value for value in Turn.normal_equations(self, x, batch))},
+        "least squares: the weights",
+        "J.T W J of the normal equations: expected a difference",
     ),
 }
 

@@ -25,12 +25,14 @@ Method: TypeAlias = Literal["trf", "dogbox", "lm"]
 
 Loss: TypeAlias = Literal["linear", "soft_l1", "huber", "cauchy", "arctan"]
 
+_UNIT = float(np.finfo(np.float64).eps)
+
 
 class _Outside(Solver):
     """A solver whose observation is the answer ``(B, p)`` itself, beside its status."""
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        return x.new_zeros(len(x), self.state_size)
+        return x.new_full((len(x), 1), Status.RUNNING)
 
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         return features[:, :-1], features[:, -1:]
@@ -98,6 +100,7 @@ class ScipyLeastSquares(_Outside):
         loss: what a residual costs.
         scale: the size of a residual at which a robust loss sets in.
         max_evaluations: the largest number of evaluations of the residuals; ``None`` for scipy's.
+        tolerance: scipy's ``ftol``, ``xtol`` and ``gtol``.
 
     Raises:
         DescentError: if the problem has no residuals, or an argument is none of those above.
@@ -122,6 +125,7 @@ class ScipyLeastSquares(_Outside):
         loss: Loss = "linear",
         scale: float = 1.0,
         max_evaluations: int | None = None,
+        tolerance: float = 1e-8,
     ) -> None:
         for name, value, choices in (("method", method, get_args(Method)), ("loss", loss, get_args(Loss))):
             if value not in choices:
@@ -132,9 +136,13 @@ class ScipyLeastSquares(_Outside):
             raise DescentError(f"scale: expected a positive number, got {scale}")
         if max_evaluations is not None and max_evaluations < 1:
             raise DescentError(f"max_evaluations: expected 1 or more, or None, got {max_evaluations}")
+        if not _UNIT <= tolerance < 1:
+            raise DescentError(f"tolerance: expected a number from {_UNIT:.3g} to 1, got {tolerance}")
         options = {"method": method, "loss": loss, "f_scale": scale, "max_nfev": max_evaluations}
+        options |= dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
         super().__init__(problem, _Scipy(with_cost(problem), options), num_steps=1)
-        self.own = {"method": method, "loss": loss, "scale": scale, "max_evaluations": max_evaluations}
+        self.own = {"method": method, "loss": loss, "scale": scale}
+        self.own |= {"max_evaluations": max_evaluations, "tolerance": tolerance}
 
     def settings(self) -> dict[str, Any]:
         return dict(self.own)

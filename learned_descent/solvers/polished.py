@@ -61,22 +61,20 @@ class Polished(DescentModel):
         return _joined(own, other)
 
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
-        own, other = self._parts(state, features)
-        if k < self.model.num_steps:
-            delta, own = self.model.step(k, features, own)
-        else:
-            delta, other = self.solver.step(k - self.model.num_steps, features, other)
-        return delta, _joined(own, other)
+        return features, state  # the sizes of the two memories are known where x is: see move
 
     def move(
         self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
     ) -> tuple[Float[Tensor, "B p"], State]:
-        own, other = self._parts(state, x)
-        batch = self.eyes.part(k, batch)
+        features, batch = delta, self.eyes.part(k, batch)
+        own, other = self._parts(x, state)
         if k < self.model.num_steps:
+            delta, own = self.model.step(k, features, own)
             x, own = self.model.move(k, x, delta, own, batch)
         else:
-            x, other = self.solver.move(k - self.model.num_steps, x, delta, other, batch)
+            k -= self.model.num_steps
+            delta, other = self.solver.step(k, features, other)
+            x, other = self.solver.move(k, x, delta, other, batch)
         return x, _joined(own, other)
 
     def finished(self, k: int, state: State) -> bool:
@@ -85,10 +83,11 @@ class Polished(DescentModel):
     def settings(self) -> dict[str, Any]:
         return {"model": self.model.settings(), "solver": self.solver.settings()}
 
-    def _parts(self, state: State, like: Tensor) -> tuple[State, State]:
-        """The memory of the model, in the precision of ``like``, and that of the solver."""
-        own, other = cast(Tensor, state).tensor_split([-self.solver.state_size], 1)
-        return (own.to(like.dtype) if own.shape[1] else None), other
+    def _parts(self, x: Tensor, state: State) -> tuple[State, State]:
+        """The memory of the model, in the precision of ``x``, and that of the solver."""
+        size = cast(Tensor, self.solver.init_state(x)).shape[1]
+        own, other = cast(Tensor, state).tensor_split([-size], 1)
+        return (own.to(x) if own.shape[1] else None), other
 
 
 def _joined(own: State, other: State) -> State:

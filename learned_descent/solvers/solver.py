@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from enum import IntEnum
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .._check import DescentError
-from .._linear import scale_of
 from ..model import DescentModel, State, Trajectory
 from ..observation import Observation
 from ..problem import Batch, LeastSquares, Problem
@@ -24,11 +23,34 @@ class Status(IntEnum):
     RUNNING = 0
     """It was still moving after the last step."""
     CONVERGED = 1
-    """The gradient vanished, or a step was too short to matter."""
+    """The gradient vanished, a step was too short to matter, or rounding hides what is left; outside methods: it answered."""
     STALLED = 2
     """No step lowered the cost, however strongly it was damped."""
     INVALID = 3
-    """Residuals or derivatives were not finite; the sample stays where it was."""
+    """Residuals or derivatives were not finite, or did not determine a step; the sample stays where it was."""
+
+
+class Solver(DescentModel):
+    """A classical method, run by the same loop as the learned ones; the last column of its state is a :class:`Status`.
+
+    The loop ends as soon as every sample has settled. No gradient passes through the steps.
+    """
+
+    def finished(self, k: int, state: State) -> bool:
+        return state is not None and bool((state[:, -1] != Status.RUNNING).all())
+
+    @staticmethod
+    def status(trajectory: Trajectory) -> Int[Tensor, " B"]:
+        """How each sample ended, as values of :class:`Status`.
+
+        Raises:
+            DescentError: if the trajectory was made without ``keep_states=True``, or without a step.
+        """
+        if trajectory.states is None:
+            raise DescentError(
+                "status: the trajectory holds no states: call the solver with keep_states=True, for a step or more"
+            )
+        return trajectory.states[-1, :, -1].long()
 
 
 @final
@@ -48,7 +70,7 @@ class NormalEquations(Observation):
     def __init__(self, problem: Problem, *, double: bool = False) -> None:
         super().__init__()
         self.problem = in_double(with_cost(problem)) if double else with_cost(problem)
-        self.double_precision = double
+        self.is_double = double
 
     def prepare(self, batch: Batch) -> Batch:
         return self.problem.prepare({name: self.raised(value) for name, value in batch.items()})
@@ -65,48 +87,75 @@ class NormalEquations(Observation):
 
     def raised(self, value: Tensor) -> Tensor:
         """``value`` in the precision of the computation."""
-        return raised(value) if self.double_precision else value
+        return raised(value) if self.is_double else value
 
     def settings(self) -> dict[str, Any]:
-        return {"double": self.double_precision}
-
-
-class Solver(DescentModel):
-    """A classical method, run by the same loop as the learned ones; the last column of its state is a :class:`Status`.
-
-    The loop ends as soon as every sample has settled. No gradient passes through the steps.
-    """
-
-    state_size: ClassVar[int] = 1
-    """The number of columns of the state."""
-
-    @final
-    def finished(self, k: int, state: State) -> bool:
-        return state is not None and bool((state[:, -1] != Status.RUNNING).all())
+        return {"double": self.is_double}
 
     @staticmethod
-    def status(trajectory: Trajectory) -> Int[Tensor, " B"]:
-        """How each sample ended, as values of :class:`Status`.
+    def unpacked(features: Float[Tensor, "B F"]) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
+        """Matrix, gradient and cost."""
+        size = (math.isqrt(4 * features.shape[1] - 3) - 1) // 2
+        hessian, gradient, cost = features.split([size * size, size, 1], 1)
+        return hessian.unflatten(1, (size, size)), gradient, cost.squeeze(1)
 
-        Raises:
-            DescentError: if the trajectory was made without ``keep_states=True``.
-        """
-        if trajectory.states is None:
-            raise DescentError("status: the trajectory holds no states: call the solver with keep_states=True")
-        return trajectory.states[-1, :, -1].long()
-
-
-def unpacked(features: Float[Tensor, "B F"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Matrix ``(B, d, d)``, gradient ``(B, d)`` and cost ``(B,)`` of what :class:`NormalEquations` sees."""
-    size = (math.isqrt(4 * features.shape[1] - 3) - 1) // 2
-    hessian, gradient, cost = features.split([size * size, size, 1], 1)
-    return hessian.unflatten(1, (size, size)), gradient, cost.squeeze(1)
+    @staticmethod
+    def usable(features: Float[Tensor, "B F"]) -> Bool[Tensor, " B"]:
+        """Whether all is finite, and some residual depends on ``x``."""
+        hessian, _, _ = NormalEquations.unpacked(features)
+        return features.isfinite().all(1) & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
 
 
-def is_flat(hessian: Tensor, gradient: Tensor, cost: Tensor, tolerance: float) -> Tensor:
-    """Whether the residuals are orthogonal to every column of the Jacobian, up to the cosine ``tolerance``."""
-    length = (scale_of(hessian) * 2 * cost.unsqueeze(1)).sqrt()
-    return (gradient.abs() <= tolerance * length).all(1)
+class NewtonLike(Solver):
+    """A solver that takes one damped step of the normal equations after the other.
+
+    Args:
+        problem: the problem, with its cost.
+        num_steps: the largest number ``T`` of steps.
+        damping: the (first) multiple of the diagonal that is added to the normal equations.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it, or
+            a step is shorter than it relative to ``x``; ``None`` for what rounding allows.
+        double: whether all is computed in float64; the iterates keep the precision of the start.
+
+    References:
+        D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear least squares.
+        Technometrics 23, 1981.
+    """
+
+    def __init__(self, problem: Problem, *, num_steps: int, damping: float, tolerance: float | None, double: bool) -> None:
+        if not 0 <= damping < math.inf:
+            raise DescentError(f"damping: expected a number >= 0, got {damping}")
+        if tolerance is not None and not 0 <= tolerance < 1:
+            raise DescentError(f"tolerance: expected a number in [0, 1), or None, got {tolerance}")
+        equations = NormalEquations(problem, double=double)
+        super().__init__(problem, equations, num_steps)
+        self.equations, self.damping, self.tolerance = equations, damping, tolerance
+
+    @final
+    def vanishes(self, fall: Float[Tensor, " B"], cost: Float[Tensor, " B"], unit: float) -> Bool[Tensor, " B"]:
+        """Whether the ``fall`` of the cost that an undamped step promises is nothing, up to the rounding ``unit``."""
+        return fall <= max(unit, (self.tolerance or 0) ** 2) * cost
+
+    @final
+    def is_short(self, x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"]) -> Bool[Tensor, " B"]:
+        """Whether a step changes no parameter by more than the tolerance."""
+        return shorter(x, trial, 10 * unit_of(x) if self.tolerance is None else self.tolerance)
+
+    def settings(self) -> dict[str, Any]:
+        own = {"damping": self.damping, "tolerance": self.tolerance}
+        return {**super().settings(), **self.equations.settings(), **own}
+
+
+def shorter(x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"], tolerance: float) -> Bool[Tensor, " B"]:
+    """Whether every parameter changes by less than ``tolerance``, relative to it and a little to the largest one."""
+    size = x.abs()
+    size = size + unit_of(x) ** 0.5 * size.amax(1, keepdim=True)
+    return ((trial - x).abs() <= tolerance * size).all(1)
+
+
+def unit_of(value: Tensor) -> float:
+    """The rounding unit."""
+    return torch.finfo(value.dtype).eps
 
 
 def with_cost(problem: Problem) -> LeastSquares:
