@@ -48,6 +48,7 @@ class Photometric(LeastSquares, ABC):
     points: Tensor
     fields: Tensor
     centred: Tensor
+    home: Tensor
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class Photometric(LeastSquares, ABC):
         self.counts: Mapping[Split, int] = {"train": num_train, "val": num_test, "test": num_test}
         self.seed = seed
         self.warps = Warps(warp)
-        self.pool = round(min(size) / grid)
+        self.pool = max(1, round(min(size) / (2 * grid)))
         self.image_size = (round((1 + 2 * margin) * size[0]), round((1 + 2 * margin) * size[1]))
         ticks = (2 * torch.arange(grid, dtype=torch.float64) + 1) / grid - 1
         points = torch.cartesian_prod(ticks, ticks).flip(1)
@@ -92,6 +93,7 @@ class Photometric(LeastSquares, ABC):
         self.register_buffer("points", points.float(), persistent=False)
         self.register_buffer("fields", fields.float(), persistent=False)
         self.register_buffer("centred", placed(size, centre), persistent=False)
+        self.register_buffer("home", placed(size, (torch.tensor([size]) - 1) / 2), persistent=False)
         self.shapes = {"image": "B 1 H W", "start": "B 9"}
 
     @abstractmethod
@@ -189,21 +191,25 @@ class Photometric(LeastSquares, ABC):
         return {"corners (px)": self.error(x, batch)}
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
-        """The batch with images of about one pixel per point of the grid."""
+        """The batch with images of about one pixel per half spacing of the grid."""
         return {**batch, "image": self.pooled(batch["image"]).to(batch["start"])}
 
     def pooled(self, image: Tensor) -> Tensor:
-        """Images of about one pixel per point of the grid."""
+        """Images of about one pixel per half spacing of the grid."""
         return F.avg_pool2d(image.float() if not image.is_floating_point() else image, self.pool)
 
     def _places(self, x: Tensor) -> Float[Tensor, "B N 2"]:
         """The points of the grid, in pixels of a prepared image."""
         return (project(x.unflatten(1, (3, 3)), self.points) - (self.pool - 1) / 2) / self.pool
 
+    def seen(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B N"]:
+        """Grey values at the points of the grid in a prepared image, standardised; NaN where ``x`` is not known."""
+        known = 0 * x.sum(1, keepdim=True)  # an interpolation at NaN would be a number
+        return standardised(sample(batch["image"], self._places(x))) + known
+
     @final
     def residual(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B N"]:
-        known = 0 * x.sum(1, keepdim=True)  # an interpolation at NaN would be a number
-        return standardised(sample(batch["image"], self._places(x))) - self.template(batch)[0] + known
+        return self.seen(x, batch) - self.template(batch)[0]
 
     @final
     def jacobian(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B N d"]:
@@ -230,8 +236,7 @@ class Photometric(LeastSquares, ABC):
 
     def learnt_by_heart(self, image: Float[Tensor, "T 1 h w"]) -> Template:
         """What is to be known of templates that fill prepared images."""
-        where = placed(self.size, (torch.tensor([self.size]) - 1) / 2).to(image)
-        values = sample(image, self._places(where.flatten(1).expand(len(image), 9)))
+        values = sample(image, self._places(self.home.to(image).flatten(1).expand(len(image), 9)))
         square = values.unflatten(1, (self.grid, self.grid))
         slope = torch.stack(torch.gradient(square, spacing=2 / self.grid, dim=(2, 1)), 3).flatten(1, 2)
         steepest = standardised_slope(values, torch.einsum("bnk,nkd->bnd", slope, self.fields.to(image)))
