@@ -105,7 +105,7 @@ def evaluate_weights(
     Args:
         weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with the package.
         problem: the problem; by default it is made as the file says.
-        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its kind, such as faces.
         split: the part of the data: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda.
