@@ -99,7 +99,7 @@ def put_glasses(
     dx, dy = columns - place[:, 0][ONE], rows - place[:, 1][ONE]
     a, b = back[:, 0, 0] * dx + back[:, 0, 1] * dy, back[:, 1, 0] * dx + back[:, 1, 1] * dy
     depth = place[:, 2][ONE] + view.turn[:, 2, 0][ONE] * a + view.turn[:, 2, 1][ONE] * b
-    behind = torch.where(seen.covered[wears], seen.depth[wears], -1e3)
+    behind = seen.depth[wears]
     before = soft(depth - behind + 10, 4.0)
     across, upright = (a.abs() - gap[ONE]).div(width[ONE]).square(), b.div(height[ONE]).square()
     oval, square = (across + upright).sqrt(), (across.square() + upright.square()).sqrt().sqrt()
