@@ -36,8 +36,8 @@ class Picture:
 
     def put(self, colour: Tensor, share: Float[Tensor, "N S S"], faces: Int64[Tensor, " N"]) -> None:
         """``share`` of a colour over some of the pictures."""
-        self.colour[faces] = cover(self.colour[faces], colour, share)
-        self.hidden[faces] = torch.maximum(self.hidden[faces], share)
+        self.colour.index_copy_(0, faces, cover(self.colour.index_select(0, faces), colour, share))
+        self.hidden.index_copy_(0, faces, torch.maximum(self.hidden.index_select(0, faces), share))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from .._check import DescentError
