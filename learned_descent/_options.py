@@ -180,8 +180,15 @@ def values(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -
     return dict(found.as_dict())
 
 
-def stored(usage: str, function: Callable[..., object], words: list[str]) -> dict[str, Any]:
-    """The arguments of a command on a weights file, which names the problem and gives its settings."""
+def stored(usage: str, function: Callable[..., object], words: list[str], find: Callable[[str], Path] = Path) -> dict[str, Any]:
+    """The arguments of a command on a weights file, which names the problem and gives its settings.
+
+    Args:
+        usage: the command and what follows it.
+        function: what the command calls.
+        words: the words of the user.
+        find: finds the file that the first word means.
+    """
     made = parser(usage, function, {"problem"})
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     light.add_argument("--problem-file", "--problem_file")
@@ -189,7 +196,7 @@ def stored(usage: str, function: Callable[..., object], words: list[str]) -> dic
     if not words or words[0].startswith("-"):
         values(made, words)  # shows the help, or says what is missing
         raise DescentError("expected a weights file right after the command")
-    weights = Path(words[0])
+    weights = find(words[0])
     cls = resolve_problem(named) if named else problem_class(read_description(weights), path=weights)
     add_problem(made, cls)
     given = values(made, words, defaults=False)

@@ -7,6 +7,7 @@ import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,13 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
 
     Args:
         weights: the file, which gives the settings.
-        problem_file: the name of the problem.
+        problem_file: the name of the problem, or of one of the same kind.
         changes: settings to replace; a mapping replaces entries of a mapping.
     """
     description = read_description(weights)
     cls = problem_class(description, path=weights) if problem_file is None else resolve_problem(problem_file)
-    settings = dict(description["problem"]["settings"])
+    known = signature(cls).parameters  # settings that only problems of the same kind have are left out
+    settings = {name: value for name, value in description["problem"]["settings"].items() if name in known}
     for name, value in (changes or {}).items():
         settings[name] = {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
     return configured(cls, settings)

@@ -19,7 +19,7 @@ from ._files import atomic_write
 from .model import DescentModel
 from .models import Cascade, MnemonicDescent
 from .observation import Concat, Frozen, ImageObservation, Observation
-from .problem import Problem
+from .problem import LeastSquares, Problem
 from .recipe import image_observation
 from .registry import MODELS, OBSERVATIONS, PROBLEMS, builtin_class, name_of
 
@@ -234,9 +234,7 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
             metadata = file.metadata() or {}
             values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
-        raise DescentError(
-            f"{path}: expected a safetensors file, could not read it ({error}): it is truncated or foreign"
-        ) from error
+        raise DescentError(f"{path}: expected a safetensors file, could not read it ({error}): truncated or foreign") from error
     if _KEY not in metadata:
         kind = "the state of a training, not a model: give model.safetensors" if "state" in metadata else "of another program"
         raise DescentError(f"{path}: expected a model of learned_descent, got a safetensors file {kind}")
@@ -246,17 +244,12 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
     except (ValueError, KeyError, TypeError) as error:
         raise DescentError(f"{path}: expected a description as JSON in the metadata, could not read it: {error!r}") from error
     if version != FORMAT:
-        raise DescentError(
-            f"{path}: expected format {FORMAT}, got {version!r}: use the version of learned_descent that wrote it"
-        )
+        raise DescentError(f"{path}: expected format {FORMAT}, got {version!r}: use the learned_descent that wrote it")
     return description, values
 
 
 def _laid_out(value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of a file in the memory format of the model's own, for a convolution rounds as its weights are laid out.
-
-    Half precision is but a way to store.
-    """
+    """A tensor of a file as the model's own is laid out, which decides how it rounds; half precision is but a way to store."""
     kind = own.dtype if value.dtype == torch.float16 else value.dtype
     return torch.empty_like(own, dtype=kind).copy_(value) if own.shape == value.shape else value
 
@@ -292,8 +285,14 @@ def _build_observation(spec: Mapping[str, Any], problem: Problem) -> Observation
 
 def _check_problem(problem: Problem, description: Mapping[str, Any], path: str | Path) -> None:
     wanted, found = description["problem"]["name"], name_of(type(problem), PROBLEMS)
-    if wanted != found:
+    alike = {wanted, found} <= set(PROBLEMS) and _kind(type(problem)) is _kind(problem_class(description))
+    if wanted != found and not alike:
         raise DescentError(f"{path}: made for the problem {_plain(wanted)}, got {_plain(found)}")
+
+
+def _kind(problem: type[Problem]) -> type:
+    """What problems with the same parameters derive from: real faces and synthetic ones from the landmarks of a face."""
+    return problem if problem.__base__ in (None, Problem, LeastSquares) else problem.__base__
 
 
 def _plain(name: str) -> str:

@@ -12,6 +12,7 @@ from . import __version__, _options, commands, comparison, inspection, photos
 from ._check import DescentError
 from .recipe import Recipe, learned_part
 from .registry import PROBLEMS, recipe_for, recipes_for, resolve_problem
+from .weights import find_weights
 
 USAGE = """\
 usage: learned-descent COMMAND ...
@@ -117,7 +118,7 @@ def _compare(words: list[str]) -> int:
 
 
 def _evaluate(words: list[str]) -> int:
-    print(commands.evaluate_weights(**_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words)))
+    print(commands.evaluate_weights(**_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words, find_weights)))
     return 0
 
 

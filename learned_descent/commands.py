@@ -30,6 +30,7 @@ from .recipe import Recipe, held_out_of
 from .registry import recipes_for
 from .tables import table
 from .testing import ContractError, check_model, check_observation, check_problem
+from .weights import find_weights
 
 
 def train(
@@ -91,7 +92,7 @@ def train(
 
 
 def evaluate_weights(
-    weights: Path,
+    weights: str | Path,
     *,
     problem: Problem | None = None,
     problem_file: str | None = None,
@@ -103,19 +104,20 @@ def evaluate_weights(
     """Measures a trained model on one part of the data, and writes the errors of every sample after every step.
 
     Args:
-        weights: the file that ``train`` or ``compare`` wrote.
+        weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with the package.
         problem: the problem; by default it is made as the file says.
-        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its kind, such as faces.
         split: the part of the data: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda.
-        output: the JSON file; by default WEIGHTS with the ending .SPLIT.json.
+        output: the JSON file; by default WEIGHTS with the ending .SPLIT.json: for a name, in the current folder.
 
     Returns:
         The table.
     """
     check_measurement(batch_size, device)
-    output = output or weights.with_suffix(f".{split}.json")
+    output = output or Path(weights).with_suffix(f".{split}.json")
+    weights = find_weights(weights)
     model = load_model(weights, problem=problem or problem_of(weights, problem_file))
     prepare_folder(output.parent)
     samples = samples_of(model.problem, split)

@@ -97,7 +97,7 @@ def calibrate(
     Args:
         weights: the file that ``train`` or ``compare`` wrote.
         problem: the problem; by default it is made as the file says.
-        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its kind, such as faces.
         faces: at most so many training faces are shown to each detector.
         seed: the seed of the choice of faces and of the variants of the held-out ones.
         output: a copy to hand on, in half precision and without the folders of this machine.

@@ -15,7 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from learned_descent import __version__
+from learned_descent import __version__, weights
 from learned_descent._runs import load_for
 from learned_descent.checkpoint import load_model, read_description
 from learned_descent.cli import main
@@ -208,6 +208,18 @@ def test_evaluate_prints_a_table_and_writes_every_error(run: Run, refused: Calla
     assert 'Parser key "split"' in refused(f"{line} --split best")
     assert "nowhere: no such folder" in refused(f"{line} --data nowhere")
     assert "unrecognized arguments: --colour" in refused(f"{line} --colour 3")
+
+
+def test_evaluate_writes_nothing_into_the_package(run: Run, dot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "package")
+    assert run(f"train {dot} --family sdm --out package --ridge.ridge 0.1")[0] == 0
+    Path("package/model.safetensors").rename("package/tiny.safetensors")
+    before = sorted(Path("package").iterdir())
+    code, out, err = run(f"evaluate tiny --problem-file {dot} --split val")
+    assert code == 0, err
+    assert "errors: tiny.val.json" in out
+    assert json.loads(Path("tiny.val.json").read_text())["weights"] == str(tmp_path / "package" / "tiny.safetensors")
+    assert sorted(Path("package").iterdir()) == before
 
 
 def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, dot: str):
@@ -403,7 +415,8 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("compare DOT --families sdm --weights mdm=a --out x", "--weights: expected families among sdm, got mdm"),
         ("compare DOT --families sdm --weights sdm=gone --out x", "gone: expected a weights file, found nothing there"),
         ("compare DOT --families sdm --batch-size 0 --out x", "--batch-size: expected 1 or more samples, got 0"),
-        ("evaluate gone.safetensors", "gone.safetensors: expected a weights file, found nothing there"),
+        ("evaluate gone.safetensors", "weights 'gone.safetensors': there is no such file; expected a weights file"),
+        ("calibrate mdm", "mdm: expected a weights file, found nothing there"),
         ("evaluate dot_problem.py", "dot_problem.py: expected a safetensors file"),
         ("evaluate --split test", "arguments are required: weights"),
     ],

@@ -7,17 +7,19 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from learned_descent import Cascade, DescentError, weights
+from learned_descent import Cascade, DescentError, photos, weights
 from learned_descent.checkpoint import annotate, read_description, save_model
 from learned_descent.cli import main
 from learned_descent.faces import calibration, detect
 from learned_descent.faces.aligner import FaceAligner
 from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
+from learned_descent.faces.output import Format
 from learned_descent.problems import Analytic
 
 from .faces.aligners import Bright, small_model
@@ -72,7 +74,8 @@ def test_a_picture_and_json_unless_told_otherwise(run: Run):
 
 
 def test_every_format_goes_into_the_folder(run: Run):
-    code, out, err = run("bright.png --output out --format pts ljson csv json png")
+    assert get_args(Format) == photos.FORMATS
+    code, out, err = run(f"bright.png --output out --format {' '.join(photos.FORMATS)}")
     assert code == 0, err
     names = ["bright.csv", "bright.json", "bright.png", "bright_0.ljson", "bright_0.pts"]
     assert sorted(path.name for path in Path("out").iterdir()) == names

@@ -18,6 +18,7 @@ from .augment import Augmentation
 from .datasets import FaceData, read_faces
 from .landmarks import Landmarks
 from .metrics import Normaliser
+from .synthetic import SyntheticFaces
 
 
 @final
@@ -42,6 +43,8 @@ class FaceAlignment(Landmarks):
         mirror: whether the training faces come with their mirror images.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
+        synthetic: so many synthetic faces join those of training, mirror images apart: poses that photographs seldom show. The
+            start is still that of the real faces, and no synthetic face is held out.
         boxes: a file of boxes, see :func:`learned_descent.faces.datasets.read_faces`.
         skip_bad: go on even if more than 5 % of the faces cannot be used.
 
@@ -69,6 +72,7 @@ class FaceAlignment(Landmarks):
         mirror: bool = True,
         start_noise: float = 1.0,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        synthetic: int = 0,
         boxes: str | None = None,
         skip_bad: bool = False,
     ) -> None:
@@ -88,6 +92,9 @@ class FaceAlignment(Landmarks):
         seen = sorted({part for part in test if any(_overlap(part, other) for other in train)})
         if seen:
             raise DescentError(f"test: {seen} are training parts; test on faces that training never saw")
+        if synthetic < 0:
+            raise DescentError(f"synthetic: expected a number of faces, 0 or more, got {synthetic}")
+        self.synthetic = synthetic
         self.root, self.train_parts, self.test_parts = root, tuple(train), tuple(test)
         self.boxes, self.skip_bad = boxes, skip_bad
         self._faces: dict[str, FaceData] = {}
@@ -95,6 +102,23 @@ class FaceAlignment(Landmarks):
     @property
     def has_faces(self) -> bool:
         return self.root is not None
+
+    def data(self, split: Split) -> Batch:
+        """The faces of ``split``, see :meth:`Landmarks.data`; the synthetic ones that were asked for come last in training."""
+        known, batch = split in self._data, super().data(split)
+        if split == "train" and self.synthetic and not known:
+            faces = SyntheticFaces(
+                self.synthetic,
+                1,
+                schema=self.schema.name,
+                crop=self.crop,
+                box_side=self.box_side,
+                val_fraction=0.0,
+                mirror=self.mirror,
+            )
+            made = faces.data("train")
+            batch = self._data[split] = {name: torch.cat([value, made[name]]) for name, value in batch.items()}
+        return batch
 
     def _read(self, split: Split) -> Batch:
         faces = self.faces("test" if split == "test" else "train")
@@ -128,7 +152,12 @@ class FaceAlignment(Landmarks):
         return mix(*photo.encode()) % 1000 < 1000 * self.val_fraction
 
     def settings(self) -> dict[str, Any]:
-        return {"train": list(self.train_parts), "test": list(self.test_parts), **super().settings()}
+        return {
+            "train": list(self.train_parts),
+            "test": list(self.test_parts),
+            "synthetic": self.synthetic,
+            **super().settings(),
+        }
 
 
 def _overlap(part: str, other: str) -> bool:

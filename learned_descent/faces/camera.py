@@ -47,11 +47,11 @@ def blocky(picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]) -> Floa
     k = torch.arange(8, device=picture.device, dtype=picture.dtype)
     basis = (math.pi / 8 * (k + 0.5) * k.unsqueeze(1)).cos() * 0.5
     basis[0] *= math.sqrt(0.5)
+    waves = torch.kron(basis, basis)
     blocks = picture.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
-    coarse = step.view(-1, 1, 1, 1, 1, 1) * (1 + (k + k.unsqueeze(1)) / 3)
-    frequency = ((basis @ blocks @ basis.mT) / coarse).round_() * coarse
-    rounded: Tensor = (basis.mT @ frequency @ basis).transpose(3, 4).flatten(4, 5).flatten(2, 3)
-    return rounded
+    coarse = step.view(-1, 1, 1) * (1 + (k + k.unsqueeze(1)) / 3).flatten()
+    frequency = (blocks.reshape(len(picture), -1, 64) @ waves.mT).div_(coarse).round_().mul_(coarse)
+    return (frequency @ waves).view_as(blocks).transpose(3, 4).reshape(picture.shape)
 
 
 def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "B 3 S S"]:
@@ -70,8 +70,8 @@ def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tenso
     level = 255 * (0.45 + dice.normal(0.045)[:, None, None] - 0.45 * gain)
     picture = torch.baddbmm(level, colours, blurred(picture, sigma).flatten(2)).view_as(picture)
     grains = (dice.uniform(0.0, 1.0) * len(noise)).long()
-    picture.addcmul_(noise[grains], (dice.uniform(0.0, 1.0).square() * 8 + 0.7)[:, None, None, None])
+    picture.addcmul_(noise.index_select(0, grains), (dice.uniform(0.0, 1.0).square() * 8 + 0.7)[:, None, None, None])
     squeezed, step = dice.chance(0.35).nonzero().flatten(), dice.uniform(4.0, 20.0)
     if len(squeezed):
-        picture[squeezed] = blocky(picture[squeezed], step[squeezed])
+        picture.index_copy_(0, squeezed, blocky(picture.index_select(0, squeezed), step[squeezed]))
     return picture.clamp_(0, 255)

@@ -26,11 +26,11 @@ class Dice:
 
     def uniform(self, low: float, high: float, *shape: int) -> Float[Tensor, "B ..."]:
         """Even between ``low`` and ``high``."""
-        return (low + (high - low) * torch.rand(self.count, *shape, generator=self.generator)).to(self.device)
+        return torch.empty(self.count, *shape).uniform_(low, high, generator=self.generator).to(self.device)
 
     def normal(self, spread: float, *shape: int) -> Float[Tensor, "B ..."]:
         """Normal around 0, cut at three times the spread."""
-        return (spread * torch.randn(self.count, *shape, generator=self.generator).clamp_(-3.0, 3.0)).to(self.device)
+        return torch.randn(self.count, *shape, generator=self.generator).clamp_(-3.0, 3.0).mul_(spread).to(self.device)
 
     def chance(self, probability: float) -> Bool[Tensor, " B"]:
         """True with a probability."""

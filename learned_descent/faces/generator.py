@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
@@ -20,7 +19,7 @@ from .modes import EXPRESSION, IDENTITY
 from .paint import Paint
 from .props import Picture, View, put_glasses, put_hand, put_things
 from .render import LARGEST_GRID, ZBuffer, normals, project, rotation
-from .scene import Light, backdrop, body
+from .scene import ONE, Light, backdrop, body, doubled
 from .schema import IBUG68
 
 CHUNK = 16
@@ -93,8 +92,10 @@ class FaceGenerator(nn.Module):
         pose, distance = _draw_pose(dice), dice.uniform(math.log(700.0), math.log(3000.0)).exp()
         turn, look, light = rotation(pose), draw_look(dice), Light.draw(dice)
 
+        offset = self.joint - turn @ self.joint
+
         def seen_from(points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
-            return project(torch.baddbmm(self.joint, turn, points - self.joint), distance)
+            return project(torch.baddbmm(offset, turn, points), distance)
 
         landmarks = controls[:, : head.num_landmarks]
         flat = head.with_contour(seen_from(landmarks.mT), seen_from(head.contours(controls)), pose[:, 2])
@@ -103,14 +104,13 @@ class FaceGenerator(nn.Module):
         shift = (self.crop - 1) / 2 - scale.unsqueeze(1) * (box[:, :2] + box[:, 2:]) / 2
 
         def placed(points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
-            plane = torch.baddbmm(shift.unsqueeze(2), torch.diag_embed(scale.unsqueeze(1).expand(-1, 2)), points[:, :2])
-            return torch.cat([plane, points[:, 2:]], 1)
+            return torch.cat([torch.addcmul(shift.unsqueeze(2), points[:, :2], scale[ONE]), points[:, 2:]], 1)
 
         surface = head.surface(controls)
         hair, inside = self.paint.hair(look)
         colour = self.paint(look, controls, surface, hair)
         surface = self.paint.lifted(surface, look, inside).flatten(2)
-        surface = torch.baddbmm(self.joint, turn, surface - self.joint)
+        surface = torch.baddbmm(offset, turn, surface)
         normal = normals(surface.unflatten(2, (head.side, -1)))
         grid = placed(project(surface, distance)).unflatten(2, (head.side, -1))
         seen = ZBuffer(grid, head.inside & (normal[:, 2] > -0.3), self.crop)
@@ -130,11 +130,10 @@ class FaceGenerator(nn.Module):
             half=half,
             scale=scale / 2,
             light=light.direction,
-            fibres=self.fibres[look.patterns[:, 0]],
+            fibres=self.fibres.index_select(0, look.patterns[:, 0]),
         )
-        around = F.interpolate(around, (self.crop, self.crop), mode="bilinear", align_corners=False)
         lit = seen.look_up(light.shine(colour, normal, self.paint.shade))
-        picture = Picture(torch.where(seen.covered.unsqueeze(1), lit, around))
+        picture = Picture(torch.lerp(doubled(around), lit, seen.covered.to(lit).unsqueeze(1)))
         put_glasses(dice, picture, seen, controls, View(turn, eyes, marks[:, :, 2], scale), GLASSES)
         put_hand(dice, picture, look, self.box_side, HANDS)
         put_things(dice, picture, THINGS)
@@ -142,7 +141,7 @@ class FaceGenerator(nn.Module):
         where = points[:, :2].round().long().clamp(0, self.crop - 1)
         hidden = picture.hidden.flatten(1).gather(1, where[:, 1] * self.crop + where[:, 0])
         return {
-            "image": photograph(dice, picture.colour, self.noise).round_().to(torch.uint8),
+            "image": photograph(dice, picture.colour, self.noise).round_().short().to(torch.uint8),
             "points": points[:, :2].mT.contiguous(),
             "box": scale.unsqueeze(1) * box + shift.repeat(1, 2),
             "to_photo": torch.eye(2, 3, device=device).repeat(CHUNK, 1, 1),

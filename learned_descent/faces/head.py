@@ -185,7 +185,7 @@ class Head(nn.Module):
 
     def contours(self, controls: Float[Tensor, "B K 3"]) -> Float[Tensor, "B 3 N"]:
         """From every landmark of the jaw a line over the cheek, in mm: where its contour slides as the head turns."""
-        return (self.line_weights @ controls).mT
+        return (controls.mT.flatten(0, 1) @ self.line_weights.mT).view(len(controls), 3, -1)
 
     def with_contour(
         self, landmarks: Float[Tensor, "B 3 L"], contours: Float[Tensor, "B 3 N"], roll: Float[Tensor, " B"]

@@ -24,7 +24,7 @@ NASION = 27
 
 def soft(value: Tensor, width: float | Tensor) -> Tensor:
     """From 0 to 1 around ``value = 0``, within ``width``."""
-    return (value / width + 0.5).clamp(0.0, 1.0)
+    return F.hardsigmoid(value * (6 / width), inplace=True)
 
 
 def ridge(distance: Tensor, width: float) -> Tensor:

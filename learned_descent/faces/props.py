@@ -36,8 +36,8 @@ class Picture:
 
     def put(self, colour: Tensor, share: Float[Tensor, "N S S"], faces: Int64[Tensor, " N"]) -> None:
         """``share`` of a colour over some of the pictures."""
-        self.colour[faces] = cover(self.colour[faces], colour, share)
-        self.hidden[faces] = torch.maximum(self.hidden[faces], share)
+        self.colour.index_copy_(0, faces, cover(self.colour.index_select(0, faces), colour, share))
+        self.hidden.index_copy_(0, faces, torch.maximum(self.hidden.index_select(0, faces), share))
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def put_glasses(
     dx, dy = columns - place[:, 0][ONE], rows - place[:, 1][ONE]
     a, b = back[:, 0, 0] * dx + back[:, 0, 1] * dy, back[:, 1, 0] * dx + back[:, 1, 1] * dy
     depth = place[:, 2][ONE] + view.turn[:, 2, 0][ONE] * a + view.turn[:, 2, 1][ONE] * b
-    behind = torch.where(seen.covered[wears], seen.depth[wears], -1e3)
+    behind = seen.depth[wears]
     before = soft(depth - behind + 10, 4.0)
     across, upright = (a.abs() - gap[ONE]).div(width[ONE]).square(), b.div(height[ONE]).square()
     oval, square = (across + upright).sqrt(), (across.square() + upright.square()).sqrt().sqrt()

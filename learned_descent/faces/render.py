@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,8 @@ LARGEST_GRID = 181
 
 # A key holds the depth in 16 bits, in steps of a 64th of a mm behind the nearest depth there is, above the number of the point.
 _POINTS, _STEPS, _NEAREST = 1 << 15, 64, 500.0
-_EMPTY = (1 << 31) - 1
+_EMPTY = (1 << 31) - _POINTS
+"""The key of what is behind everything."""
 _HOLE = 8 * _STEPS * _POINTS
 """A pixel that lies 8 mm behind both its neighbours is a hole between the points of the grid."""
 
@@ -54,18 +56,30 @@ def project(points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]) -> F
 
 
 def slopes(grid: Float[Tensor, "B C G G"]) -> tuple[Float[Tensor, "B C G G"], Float[Tensor, "B C G G"]]:
-    """Central differences per cell along the columns and along the rows of a grid; 0 at its rim."""
-    along, down = torch.zeros_like(grid), torch.zeros_like(grid)
+    """Differences across two cells along the columns and along the rows of a grid; 0 at its rim."""
+    along, down = torch.empty_like(grid), torch.empty_like(grid)
     torch.sub(grid[..., 2:], grid[..., :-2], out=along[..., 1:-1])
     torch.sub(grid[..., 2:, :], grid[..., :-2, :], out=down[..., 1:-1, :])
-    return along.mul_(0.5), down.mul_(0.5)
+    rim = grid.shape[-1] - 1
+    along[..., ::rim], down[..., ::rim, :] = 0, 0
+    return along, down
+
+
+def cross(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
+    """``first[0] * second[1] - first[1] * second[0]``, into ``out``."""
+    return torch.mul(first[0], second[1], out=out).addcmul_(first[1], second[0], value=-1)
 
 
 def normals(surface: Float[Tensor, "B 3 G G"]) -> Float[Tensor, "B 3 G G"]:
     """The unit normals of a grid of points; they point out of the head."""
-    (ax, ay, az), (bx, by, bz) = (slope.unbind(1) for slope in slopes(surface))
-    normal = torch.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
-    return normal.mul_(normal.square().sum(1, keepdim=True).add_(1e-9).rsqrt_())
+    along, down = (slope.unbind(1) for slope in slopes(surface))
+    normal = torch.empty_like(surface)
+    for axis in range(3):
+        one, two = (axis + 1) % 3, (axis + 2) % 3
+        cross((along[one], along[two]), (down[one], down[two]), out=normal[:, axis])
+    x, y, z = normal.unbind(1)
+    length = x.square().addcmul_(y, y).addcmul_(z, z)
+    return normal.mul_(length.add_(1e-9).rsqrt_().unsqueeze(1))
 
 
 class ZBuffer:
@@ -84,31 +98,37 @@ class ZBuffer:
     def __init__(self, grid: Float[Tensor, "B 3 G G"], solid: Bool[Tensor, "B G G"], size: int) -> None:
         count, _, side, _ = grid.shape
         self.size, device = size, grid.device
-        column, row = grid[:, 0].round(), grid[:, 1].round()
-        inside = solid & (column >= 0) & (column < size) & (row >= 0) & (row < size)
-        pixel = torch.where(inside, row * size + column, size * size).long()
-        pixel += torch.arange(count, device=device).view(-1, 1, 1) * (size * size + 1)
-        key = ((_NEAREST - grid[:, 2]) * _STEPS).int() * _POINTS
-        key += torch.arange(side * side, device=device, dtype=torch.int32).view(1, side, side)
-        buffer = torch.full((count * (size * size + 1),), _EMPTY, device=device, dtype=torch.int32)
-        buffer.scatter_reduce_(0, pixel.flatten(), key.flatten(), "amin")
-        keys = buffer.view(count, -1)[:, :-1].view(count, size, size)
-        keys = _close(_fill(keys), 2)
-        self.covered = keys < _EMPTY
-        nearest = (keys & (_POINTS - 1)).clamp_(max=side * side - 1)
-        self.depth = _NEAREST - (keys >> _POINTS.bit_length() - 1).to(grid.dtype) / _STEPS
+        column, row = grid[:, :2].round().unbind(1)
+        middle = (size - 1) / 2
+        inside = torch.maximum((column - middle).abs_(), (row - middle).abs_()).lt(size / 2).logical_and_(solid)
+        pixel = torch.add(column, row, alpha=size).long().masked_fill_(~inside, size * size)
+        key = ((_NEAREST - grid[:, 2]) * _STEPS).int().mul_(_POINTS)
+        key += torch.arange(side * side, device=device, dtype=torch.int32).view(side, side)
+        buffer = torch.full((count, size * size + 1), _EMPTY, device=device, dtype=torch.int32)
+        buffer.scatter_reduce_(1, pixel.flatten(1), key.flatten(1), "amin")
+        self.keys = _close(_fill(buffer[:, :-1].view(count, size, size)), 2)
+        self.covered = self.keys < _EMPTY
+        nearest = self.keys & (_POINTS - 1)
         known = torch.cat([grid[:, :2], *slopes(grid[:, :2])], 1).flatten(2)
         seen = known.gather(2, nearest.long().view(count, 1, -1).expand(-1, known.shape[1], -1))
         x, y, xu, yu, xv, yv = seen.view(count, -1, size, size).unbind(1)
         line = torch.arange(size, device=device, dtype=grid.dtype)
-        dx, dy = line - x, line.unsqueeze(1) - y
-        area = xu * yv - xv * yu
-        area = 1 / torch.where(area.abs() < 0.02, 0.02, area)
-        number = nearest.to(grid.dtype)
-        level = number.add(0.5).mul_(1 / side).floor_()
-        u = number.sub_(level, alpha=side) + ((dx * yv - dy * xv) * area).clamp_(-1.2, 1.2)
-        v = level + ((dy * xu - dx * yu) * area).clamp_(-1.2, 1.2)
-        self.places = torch.stack([u, v], 3).mul_(2 / (side - 1)).sub_(1)
+        gap = line - x, line.unsqueeze(1) - y
+        places = torch.empty(count, 2, size, size, device=device)
+        u, v = places.unbind(1)
+        area = cross((xu, yu), (xv, yv), out=torch.empty_like(x)).mul_(0.5).clamp_(min=0.04)
+        cross(gap, (xv, yv), out=u)
+        cross((xu, yu), gap, out=v)
+        places.div_(area.unsqueeze(1)).clamp_(-1.2, 1.2)
+        level = nearest.to(grid.dtype).add_(0.5).mul_(1 / side).floor_()
+        v += level
+        u += nearest.to(grid.dtype).sub_(level, alpha=side)
+        self.places = places.mul_(2 / (side - 1)).sub_(1).permute(0, 2, 3, 1)
+
+    @property
+    def depth(self) -> Float[Tensor, "B S S"]:
+        """The depth of what the pixels see, in mm; far behind the head where they see none of it."""
+        return _depth(self.keys)
 
     def look_up(self, picture: Float[Tensor, "B C G G"]) -> Float[Tensor, "B C S S"]:
         """A picture on the grid, as the pixels see it."""
@@ -116,14 +136,16 @@ class ZBuffer:
 
     def in_front(self, points: Float[Tensor, "B 3 N"], margin: float) -> Bool[Tensor, "B N"]:
         """Whether nothing hides points of the picture: something more than ``margin`` mm nearer in all pixels around them."""
-        depth = torch.where(self.covered, self.depth, -2 * _NEAREST).flatten(1)
-        found = []
-        for right in (-1, 0, 1):
-            for down in (-1, 0, 1):
-                column = (points[:, 0].round().long() + right).clamp(0, self.size - 1)
-                row = (points[:, 1].round().long() + down).clamp(0, self.size - 1)
-                found.append(depth.gather(1, row * self.size + column))
-        return torch.stack(found).amin(0) < points[:, 2] + margin
+        around = torch.tensor([-1.0, 0.0, 1.0], device=points.device)
+        column, row = (points[:, :2].round().unsqueeze(3) + around).clamp_(0, self.size - 1).long().unbind(1)
+        pixel = row.unsqueeze(3) * self.size + column.unsqueeze(2)
+        furthest = self.keys.flatten(1).gather(1, pixel.flatten(1)).view(*pixel.shape[:2], -1).amax(2)
+        return _depth(furthest) < points[:, 2] + margin
+
+
+def _depth(keys: Tensor) -> Tensor:
+    """The depth of the points of some keys, in mm."""
+    return (keys >> _POINTS.bit_length() - 1).mul(-1 / _STEPS).add_(_NEAREST)
 
 
 def _fill(keys: Tensor) -> Tensor:
@@ -141,15 +163,15 @@ def _close(keys: Tensor, reach: int) -> Tensor:
     References:
         J. Serra. Image Analysis and Mathematical Morphology. Academic Press 1982: a closing of the depth.
     """
-    grown = _sweep(torch.minimum, _sweep(torch.minimum, keys, reach, 2, _EMPTY), reach, 1, _EMPTY)
-    shrunk = _sweep(torch.maximum, _sweep(torch.maximum, grown, reach, 2, 0), reach, 1, 0)
+    grown = _sweep(torch.minimum, keys, reach, beyond=_EMPTY)
+    shrunk = _sweep(torch.maximum, grown, reach, beyond=0)
     return torch.where(keys - _HOLE > shrunk, grown, keys)
 
 
-def _sweep(pick: Callable[[Tensor, Tensor], Tensor], keys: Tensor, reach: int, axis: int, beyond: int) -> Tensor:
-    """The smallest or the largest key within ``reach`` px along one axis; ``beyond`` the picture there is one key."""
-    padded = F.pad(keys, (reach, reach, 0, 0) if axis == 2 else (0, 0, reach, reach), value=beyond)
-    size, found = keys.shape[axis], keys
-    for offset in (*range(reach), *range(reach + 1, 2 * reach + 1)):
-        found = pick(found, padded.narrow(axis, offset, size))
+def _sweep(pick: Callable[[Tensor, Tensor], Tensor], keys: Tensor, reach: int, beyond: int) -> Tensor:
+    """The smallest or the largest key within ``reach`` px along both axes; ``beyond`` the picture there is one key."""
+    found = F.pad(keys, (reach,) * 4, value=beyond)
+    for axis in (2, 1):
+        size = keys.shape[axis]
+        found = functools.reduce(pick, (found.narrow(axis, offset, size) for offset in range(2 * reach + 1)))
     return found

@@ -25,9 +25,23 @@ def pixels(size: int, like: Tensor) -> tuple[Float[Tensor, "1 1 S"], Float[Tenso
 
 
 def cover(picture: Float[Tensor, "B 3 S S"], colour: Float[Tensor, "B 3"] | Tensor, share: Float[Tensor, "B S S"]) -> Tensor:
-    """``share`` of a colour, of one for each picture or of one for each pixel, over a picture."""
+    """``share`` of a colour, of one for each picture or of one for each pixel, over a picture, in place."""
     over = colour[..., None, None] if colour.ndim == 2 else colour
-    return torch.lerp(picture, over.expand_as(picture), share.unsqueeze(1))
+    return picture.lerp_(over.expand_as(picture), share.unsqueeze(1))
+
+
+def doubled(picture: Float[Tensor, "B C S S"]) -> Float[Tensor, "B C T T"]:
+    """Pictures of twice the side, interpolated linearly.
+
+    Example:
+        >>> doubled(torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]]))[0, 0, 0]
+        tensor([0., 1., 3., 4.])
+    """
+    count, size = picture.shape[0] * picture.shape[1], picture.shape[-1]
+    tent = torch.tensor([0.25, 0.75, 0.75, 0.25], device=picture.device)
+    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate").view(1, count, size + 2, size + 2)
+    weights = torch.outer(tent, tent).expand(count, 1, 4, 4)
+    return F.conv_transpose2d(padded, weights, stride=2, padding=3, groups=count).view(*picture.shape[:2], 2 * size, 2 * size)
 
 
 def shapes(dice: Dice, size: float, low: float, high: float) -> Float[Tensor, "B 6"]:
@@ -41,15 +55,16 @@ def shapes(dice: Dice, size: float, low: float, high: float) -> Float[Tensor, "B
     return torch.cat([dice.uniform(-0.1, 1.1, 2) * size, axes, angle, box.to(axes)], 1)
 
 
-def shape_masks(shape: Float[Tensor, "B 6"], size: int) -> Float[Tensor, "B S S"]:
+def shape_masks(shape: Float[Tensor, "*B 6"], size: int) -> Float[Tensor, "*B S S"]:
     """One inside of :func:`shapes`, with a soft edge."""
     columns, rows = pixels(size, shape)
-    column, row, long, wide, angle, box = (value[ONE] for value in shape.T)
+    column, row, long, wide, angle, box = shape[..., None, None].unbind(-3)
     cos, sin = angle.cos(), angle.sin()
-    along = ((columns - column) * (cos / long) + (rows - row) * (sin / long)).square()
-    across = ((rows - row) * (cos / wide) - (columns - column) * (sin / wide)).square()
-    square = torch.where(box > 0, torch.maximum(along, across), along + across)
-    return soft((1 - square) * torch.minimum(long, wide) / 2, 1.0)
+    right, down = columns - column, rows - row
+    along = (right * (cos / long) + down * (sin / long)).square_()
+    across = (down * (cos / wide) - right * (sin / wide)).square_()
+    gone = (along + across).lerp_(torch.maximum(along, across), box)
+    return soft(1 - gone, 2 / torch.minimum(long, wide))
 
 
 def backdrop(dice: Dice, size: int) -> Float[Tensor, "B 3 S S"]:
@@ -64,13 +79,20 @@ def backdrop(dice: Dice, size: int) -> Float[Tensor, "B 3 S S"]:
     angle = dice.uniform(0.0, 2 * math.pi)[ONE]
     ramp = ((columns / size - 0.5) * angle.cos() + (rows / size - 0.5) * angle.sin() + 0.5).clamp(0, 1)
     picture = torch.lerp(first, second, ramp.unsqueeze(1))
+    stains = torch.zeros(dice.count, 3, 1, 1, device=dice.device)
     for cells, strength in ((3, 0.16), (8, 0.12), (20, 0.08)):
         stain = 0.75 * dice.normal(1.0, 1, cells, cells) + 0.25 * dice.normal(1.0, 3, cells, cells)
         amount = (dice.uniform(0.0, strength) * dice.chance(0.7))[..., None, None, None]
-        picture += F.interpolate(amount * stain, (size, size), mode="bilinear", align_corners=True)
-    for largest in (0.8, 0.5, 0.5, 0.3, 0.2):
-        mask = shape_masks(shapes(dice, size, 0.04, largest), size) * (dice.chance(0.5) * dice.uniform(0.4, 1.0))[ONE]
-        picture = cover(picture, tone(0.22), mask)
+        stains = F.interpolate(stains, (cells, cells), mode="bilinear", align_corners=True) + amount * stain
+    picture += F.interpolate(stains, (size, size), mode="bilinear", align_corners=True)
+    clutter = [
+        (shapes(dice, size, 0.04, largest), dice.chance(0.5) * dice.uniform(0.4, 1.0), tone(0.22))
+        for largest in (0.8, 0.5, 0.5, 0.3, 0.2)
+    ]
+    places, shares, colours = (torch.stack(parts, 1) for parts in zip(*clutter))
+    masks = shape_masks(places, size) * shares[..., None, None]
+    for mask, colour in zip(masks.unbind(1), colours.unbind(1)):
+        cover(picture, colour, mask)
     return picture.clamp_(0, 1)
 
 
@@ -85,7 +107,7 @@ def body(
     light: Float[Tensor, "B 3"],
     fibres: Float[Tensor, "B S S"],
 ) -> Float[Tensor, "B 3 S S"]:
-    """Paints hair behind the head, neck, shoulders and long hair over them, from the back to the front.
+    """Paints hair behind the head, neck, shoulders and long hair over them, from the back to the front, in place.
 
     Args:
         dice: for the clothes and the hair.
@@ -111,18 +133,18 @@ def body(
     # The hair that hangs behind the neck; its top is round.
     rise = ((-down - top).clamp(min=0) / 88).square()
     behind = soft(1 - rise - (wide / (bulk + 0.05 * down)).square(), 0.08) * soft(end - 95 - down + edge, 8.0) * look.long[ONE]
-    picture = cover(picture, 0.55 * strands, behind)
+    cover(picture, 0.55 * strands, behind)
     # Neck and shoulders.
     throat = half[ONE] * (1 + 0.25 * soft(down - 60, 80.0))
     turned = (across / throat).clamp(-1, 1)
     round_ = (1 - turned.square()).sqrt() * light[:, 2][ONE] + turned * light[:, 0][ONE]
     glow = (0.30 + 0.45 * round_.clamp(min=0)) * (0.65 + 0.5 * soft(down - 45, 80.0))
-    picture = cover(picture, look.skin[..., None, None] * glow.unsqueeze(1), soft(throat - wide, 4.0) * soft(down + 45, 20.0))
+    cover(picture, look.skin[..., None, None] * glow.unsqueeze(1), soft(throat - wide, 4.0) * soft(down + 45, 20.0))
     collar = dice.uniform(36.0, 64.0)[ONE] + dice.uniform(-0.5, 0.1)[ONE] * wide.clamp(max=60)
     shoulder = 28 + 0.0035 * (wide - 40).clamp(min=0).square() + 0.22 * wide
     cloth = torch.maximum(soft(down - collar, 3.0), soft(wide - throat, 3.0)) * soft(down - shoulder, 3.0)
     drape = (0.72 + 0.05 * fibres + 0.22 * turned * light[:, 0][ONE]).clamp(0.2, 1.2)
-    picture = cover(picture, look.cloth[..., None, None] * drape.unsqueeze(1), cloth)
+    cover(picture, look.cloth[..., None, None] * drape.unsqueeze(1), cloth)
     # Locks in front of the shoulders.
     inner = dice.uniform(0.6, 1.0)[ONE] * (bulk - 20)
     lock = soft(bulk - 3 + 0.05 * down - wide + edge, 4.0) * soft(wide - inner + edge, 5.0)
@@ -167,8 +189,9 @@ class Light:
         halfway = F.normalize(self.direction + torch.tensor([0.0, 0.0, 1.0], device=colour.device), dim=1)
         towards = torch.stack([self.direction, halfway], 1) @ normal.flatten(2)
         cosine, bright = towards.view(-1, 2, *shade.shape).unbind(1)
-        bright = self.gloss[ONE] * bright.clamp(min=0).square().square().square().square()
-        direct = cosine.add(0.15).mul(1 / 1.15).clamp_(min=0) * (0.6 + 0.4 * shade)
-        around = shade * (0.9 - 0.15 * normal[:, 1])
-        lit = self.ambient[..., None, None] * around.unsqueeze(1) + self.colour[..., None, None] * direct.unsqueeze(1)
-        return torch.addcmul(self.colour[..., None, None] * bright.unsqueeze(1), colour, lit)
+        bright.clamp_(min=0).square_().square_().square_().square_().mul_(self.gloss[ONE])
+        direct = cosine.add_(0.15).clamp_(min=0).mul_((0.6 + 0.4 * shade) / 1.15)
+        around = torch.addcmul(0.9 * shade, normal[:, 1], shade, value=-0.15)
+        lit = self.ambient[..., None, None] * around.unsqueeze(1)
+        lit.addcmul_(self.colour[..., None, None], direct.unsqueeze(1)).mul_(colour)
+        return lit.addcmul_(self.colour[..., None, None], bright.unsqueeze(1))

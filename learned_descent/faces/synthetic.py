@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, final
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from .._check import DescentError
@@ -21,6 +23,8 @@ from .metrics import Normaliser
 from .schema import IBUG68
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_MOST_WORKERS = 8
+"""The threads that render, each a chunk: more would wait for the interpreter, and each needs about 60 MB."""
 
 
 @final
@@ -90,13 +94,18 @@ class SyntheticFaces(Landmarks):
     def _read(self, split: Split) -> Batch:
         held_out = min(round(self.val_fraction * self.count), self.count - 1)
         wanted = {"train": self.count - held_out, "val": held_out, "test": self.test_count}[split]
-        generator = _generator(self.crop, self.box_side, str(self.mean_shape.device))
-        stream = mix(self.seed, _SPLITS.index(split))
-        parts: list[dict[str, Tensor]] = []
-        with tqdm(total=wanted, desc=f"making {split} faces", unit="face", file=sys.stderr, disable=wanted == 0) as progress:
-            for chunk in range(max(1, -(-wanted // CHUNK))):
-                faces = generator(stream, chunk)
-                left = min(CHUNK, wanted - chunk * CHUNK)
+        stream, chunks = mix(self.seed, _SPLITS.index(split)), max(1, -(-wanted // CHUNK))
+        device = self.mean_shape.device
+        workers = min(torch.get_num_threads(), chunks, _MOST_WORKERS) if device.type == "cpu" else 1
+        parts: list[Batch] = []
+        with (
+            _one_thread(),
+            tqdm(total=wanted, desc=f"making {split} faces", unit="face", file=sys.stderr, disable=wanted == 0) as progress,
+            ThreadPoolExecutor(workers) as pool,
+        ):
+            generator = _generator(self.crop, self.box_side, str(device))
+            for faces in pool.map(functools.partial(generator, stream), range(chunks)):
+                left = min(CHUNK, wanted - CHUNK * len(parts))
                 parts.append({name: value[:left].cpu() for name, value in faces.items()})
                 progress.update(left)
         batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -105,6 +114,17 @@ class SyntheticFaces(Landmarks):
 
     def settings(self) -> dict[str, Any]:
         return {"count": self.count, "test_count": self.test_count, "seed": self.seed, **super().settings()}
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for each operation, here and in new threads: they are small, and their bits depend on the number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @functools.lru_cache(maxsize=2)

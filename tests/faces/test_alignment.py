@@ -135,6 +135,23 @@ def test_the_training_faces_come_with_their_mirror_images(make):
     torch.testing.assert_close(again, on_photo[:count], atol=1e-3, rtol=1e-5)
 
 
+def test_synthetic_faces_join_those_of_training(make):
+    alone, joined = make(val_fraction=0.25), make(val_fraction=0.25, synthetic=3, mirror=True)
+    real, both = alone.data("train"), joined.data("train")
+    assert len(both["points"]) == 2 * (len(real["points"]) + 3)
+    assert torch.equal(both["image"][: len(real["image"])], real["image"])
+    assert joined.data("train") is both
+    assert torch.equal(joined.data("val")["points"], alone.data("val")["points"])
+    start = make(val_fraction=0.25, mirror=True)
+    start.data("train")
+    assert torch.equal(joined.mean_shape, start.mean_shape)
+
+
+def test_a_number_of_synthetic_faces_that_makes_no_sense(make):
+    with pytest.raises(DescentError, match="synthetic: expected a number of faces, 0 or more, got -1"):
+        make(synthetic=-1)
+
+
 def test_with_mirror_images_the_mean_shape_is_symmetric(make):
     problem = make(mirror=True)
     problem.data("train")

@@ -13,6 +13,7 @@ from learned_descent import Cascade
 from learned_descent.checkpoint import save_model
 from learned_descent.cli import main
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.observations import Patches
 
 from .fake300w import neutral_face, write_fake_300w
@@ -70,6 +71,21 @@ def test_the_parts_can_be_chosen(evaluate: Run, weights: Path, root: Path):
     code, out, err = evaluate("--data", root, "--problem.train", "[other]", "--problem.test", "[afw, helen/testset]")
     assert code == 0, err
     assert "12 samples" in out
+
+
+def test_weights_of_synthetic_faces_are_measured_on_real_ones(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]):
+    problem = SyntheticFaces(count=4, test_count=1, crop=64, box_side=36.0)
+    problem.mean_shape.copy_(0.4 * neutral_face())
+    count = problem.schema.num_points
+    save_model(
+        Cascade(problem, Patches(problem.points, size=1), 3 * count, 2 * count, num_steps=1), tmp_path / "made.safetensors"
+    )
+    words = ["evaluate", str(tmp_path / "made.safetensors"), "--data", str(root)]
+    assert main(words) == 2  # synthetic faces are read from no folder
+    assert main([*words, "--problem-file", "faces"]) == 0
+    assert "6 samples" in capsys.readouterr().out
+    assert main([*words[:2], "--problem-file", "analytic"]) == 2
+    assert "made for the problem synthetic-faces, got analytic" in capsys.readouterr().err
 
 
 def _remove(folder: str) -> Callable[[Path], object]:
