@@ -25,7 +25,7 @@ class Sides(Observation):
     """How much of a scan lies in front of and behind every point of the model, ``(B, 2 M)``.
 
     The two features of a model point are the sums over the points of the scan on either side of its tangent plane, weighted
-    by a Gaussian of their distance to it; all features of a scan sum to one, unless all of it is far away.
+    by a Gaussian of their distance to it. All features of a scan sum to ``M``, unless all of it is far away.
 
     Args:
         problem: gives the model and moves the scan.
@@ -64,7 +64,7 @@ class Sides(Observation):
             ahead = torch.where(place @ normals.T > planes, weights, 0).sum(1)
             features.append(torch.cat([ahead, weights.sum(1) - ahead], 1))
         sums = torch.cat(features)
-        return sums / sums.sum(1, keepdim=True).clamp(min=1.0)
+        return sums * (len(points) / sums.sum(1, keepdim=True).clamp(min=1.0))
 
     def settings(self) -> dict[str, Any]:
         return {"width": self.width}

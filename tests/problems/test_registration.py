@@ -102,7 +102,7 @@ def test_features_are_those_of_the_paper(problem, batch):
     ahead = (between * problem.normals).sum(3) > 0
     sums = torch.cat([(weights * ahead).sum(1), (weights * ~ahead).sum(1)], 1)
     eyes = Sides(problem, width=width)
-    torch.testing.assert_close(eyes(x, eyes.prepare(two)), sums / sums.sum(1, keepdim=True), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(eyes(x, eyes.prepare(two)), 64 * sums / sums.sum(1, keepdim=True), atol=1e-3, rtol=1e-3)
 
 
 def test_padding_and_points_that_are_not_finite_are_not_seen(problem, batch):
