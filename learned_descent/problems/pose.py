@@ -23,16 +23,17 @@ from ..training import BackpropThroughTime, SequentialRidge
 Structure: TypeAlias = Literal["fixed", "varying"]
 
 LEVELS = (0.25, 0.5, 1.0, 1.5)
-"""How far the test samples start from the truth, in equal parts: multiples of a turn by 90 degrees, a shift by 0.75 object
-sizes and, where the focal length is unknown, a zoom by a factor of ``exp(0.3)``."""
+"""How far the test samples start from the truth, in equal parts: multiples of a turn by 90 degrees, a shift by 0.15
+distances and, where the focal length is unknown, a zoom by a factor of ``exp(0.3)``."""
 
-_TURN, _SHIFT, _ZOOM = math.pi / 2, 0.75, 0.3
-_DISTANCE, _NEAR = 5.0, 0.1  # of the start, and the smallest that is divided by; in object sizes
-_UNIT = (1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.2)  # of an update
+_REACH = 1.75  # the largest level of training
+_TURN, _SHIFT, _ZOOM = math.pi / 2, 0.15, 0.3
+_UNIT = (1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.2)  # of an update: rad, distances, log focal length
+_NEAR = 0.1  # the smallest depth that is divided by, in object sizes
 _JITTER = 0.1  # of the starts of training, in units of an update
 _FIELD = 1.0  # the side of the square in which outliers lie, in focal lengths
 _COLLINEAR = 1e-5
-_KERNELS = 0.03, 0.15  # of the eyes, in focal lengths
+_KERNELS = 0.02, 0.08, 0.3  # of the eyes, in focal lengths
 _SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
 
 
@@ -43,11 +44,11 @@ class Pose(LeastSquares):
     A batch holds the ``projections (B, N, 2)``, relative to the principal point and in units of the focal length (where that
     is unknown: of a nominal one), and the true ``pose (B, p)``. ``x (B, 12)`` is the rotation matrix ``R``, row by row, and
     the translation ``t``: a point ``X`` of the object lies at ``R X + t`` before a camera that looks along z. Where the focal
-    length is unknown, ``x (B, 13)`` ends with its logarithm. The start is the same for all: no rotation, five object sizes
-    away (the size is the root mean square of the points).
+    length is unknown, ``x (B, 13)`` ends with its logarithm. The start is the same for all: no rotation, and ``distance``
+    object sizes away (the size is the root mean square of the points).
 
     An update turns the object about its own origin along the axes of the camera by a rotation vector in rad (the exponential
-    map), and moves it, in half object sizes. A change of the log focal length, in units of 0.2, moves it too, so that its
+    map), and moves it, in tenths of the distance. A change of the log focal length, in units of 0.2, moves it too, so that its
     image keeps its size (a dolly zoom). The error is the angle of the rotation that is left, in degrees.
 
     Points behind the camera are taken for very near ones. A sample with fewer than three points in front, with collinear
@@ -58,6 +59,7 @@ class Pose(LeastSquares):
             size 1.
         points: the known object ``(N, 3)`` in any unit, around its origin; ``None`` draws one in a cube.
         num_points: the number of points where they are drawn.
+        distance: from the camera to the object at the start, in object sizes.
         focal: whether the focal length is unknown.
         outliers: the share of the projections that are anywhere in the image.
         noise: the standard deviation of the others, in units of the focal length.
@@ -92,6 +94,7 @@ class Pose(LeastSquares):
         *,
         points: Sequence[Sequence[float]] | None = None,
         num_points: int = 40,
+        distance: float = 5.0,
         focal: bool = False,
         outliers: float = 0.5,
         noise: float = 0.002,
@@ -105,22 +108,23 @@ class Pose(LeastSquares):
             raise DescentError(f"structure: expected one of {', '.join(get_args(Structure))}, got {structure!r}")
         if structure == "varying" and points is not None:
             raise DescentError('points: expected none where they vary: put them into the batch, or take structure="fixed"')
-        if not (0 <= outliers < 1 and 0 <= noise < math.inf and 0 <= robust < math.inf and min(num_train, num_test) >= 1):
-            raise DescentError(
-                "expected 0 <= outliers < 1, noise >= 0, robust >= 0, num_train >= 1 and num_test >= 1, got "
-                f"outliers={outliers}, noise={noise}, robust={robust}, num_train={num_train}, num_test={num_test}"
-            )
-        known = _cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points)
+        numbers = {"distance": distance, "outliers": outliers, "noise": noise, "robust": robust}
+        if not (distance > 0 and outliers < 1 and all(0 <= value < math.inf for value in numbers.values())):
+            raise DescentError(f"expected a distance > 0, 0 <= outliers < 1, noise >= 0 and robust >= 0, got {numbers}")
+        if min(num_train, num_test) < 1:
+            raise DescentError(f"expected num_train >= 1 and num_test >= 1, got {num_train} and {num_test}")
+        known = _cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points).float()
         check_shape(known, "N 3", name="points")
         if len(known) < 4 or _collinear(known.unsqueeze(0)).item():
-            raise DescentError(f"points: expected four or more that are not collinear, got {len(known)}: {known.tolist()}")
+            raise DescentError(f"points: expected four or more that are not collinear, got {len(known)}")
         self.size = float(known.square().sum(1).mean().sqrt()) if structure == "fixed" else 1.0
         unit = torch.tensor(_UNIT[: 6 + focal])
-        unit[3:6] *= self.size
+        unit[3:6] *= distance * self.size
         self.register_buffer("object", known, persistent=False)
         self.register_buffer("unit", unit, persistent=False)
-        self.structure, self.given, self.focal, self.outliers, self.noise = structure, points, focal, outliers, noise
-        self.num_points, self.num_train, self.num_test, self.robust, self.seed = len(known), num_train, num_test, robust, seed
+        self.structure, self.given, self.distance, self.focal, self.outliers = structure, points, distance, focal, outliers
+        self.noise, self.robust, self.seed = noise, robust, seed
+        self.num_points, self.num_train, self.num_test = len(known), num_train, num_test
         self.kernel: Kernel = Cauchy(robust, block=2) if robust else Squares()
         varying = {"points": "B N 3", "projections": "B N 2"}
         self.shapes = varying if structure == "varying" else {"projections": f"B {len(known)} 2"}
@@ -137,16 +141,17 @@ class Pose(LeastSquares):
         Args:
             count: the number of samples.
             generator: draws all that is random, on its device.
-            levels: how far each starts from the truth, see :data:`LEVELS`; by default anything up to the largest.
+            levels: how far each starts from the truth, see :data:`LEVELS`; by default random, up to a little beyond the largest.
         """
         device = generator.device
         uniform = torch.rand(count, 2 + self.num_points, 3, generator=generator, device=device)
         normal = torch.randn(count, 2 + self.num_points, 3, generator=generator, device=device)
-        level = (LEVELS[-1] * uniform[:, 0, 0] if levels is None else levels.to(device)).unsqueeze(1)
+        level = _REACH * uniform[:, 0, 0] if levels is None else levels.to(device)
+        axis, direction = (normalize(normal[:, row], dim=1) for row in range(2))
         sides = (uniform[:, 0, 1:2] < 0.5).float() * 2 - 1
-        offset = [_TURN * normalize(normal[:, 0], dim=1), _SHIFT * self.size * normalize(normal[:, 1], dim=1), _ZOOM * sides]
-        delta = level * torch.cat(offset, 1)[:, : len(self.unit)] / self.unit.to(level)
-        batch = {"pose": self.retract(self._start(count, level), delta)}
+        offset = torch.cat([_TURN * axis, _SHIFT * direction, _ZOOM * sides], 1)[:, : len(self.unit)]
+        x = self._start(count, axis)
+        batch = {"pose": self.retract(x, level.unsqueeze(1) * offset / offset.new_tensor(_UNIT[: len(self.unit)]))}
         if self.structure == "varying":
             batch["points"] = _cube(count, self.num_points, generator)
         found = self.project(batch["pose"], batch) + self.noise * normal[:, 2:, :2]
@@ -166,14 +171,14 @@ class Pose(LeastSquares):
         return self.retract(x, _JITTER * torch.randn(size, generator=generator, dtype=x.dtype, device=x.device))
 
     def _start(self, count: int, like: Tensor) -> Float[Tensor, "B p"]:
-        row = [1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, _DISTANCE * self.size] + [0.0] * self.focal
+        row = [1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, self.distance * self.size] + [0.0] * self.focal
         return like.new_tensor(row).repeat(count, 1)
 
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["pose"]
 
     def observation(self) -> GaussNewtonSteps:
-        """Gauss-Newton steps under a narrow and a wide Cauchy kernel, whatever the structure."""
+        """Gauss-Newton steps under narrow and wide Cauchy kernels, whatever the structure."""
         return GaussNewtonSteps(self, kernels=[Cauchy(scale, block=2) for scale in _KERNELS])
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
@@ -253,20 +258,17 @@ class Pose(LeastSquares):
         return {"rotation": self.error(x, batch), **relative}
 
     def settings(self) -> dict[str, Any]:
-        names = ("structure", "num_points", "focal", "outliers", "noise", "robust", "seed")
+        names = ("structure", "num_points", "distance", "focal", "outliers", "noise", "robust", "seed")
         return {"points": self.given, **{name: getattr(self, name) for name in names}}
 
 
 class _View(NamedTuple):
     """What the camera makes of the points."""
 
-    turned: Float[Tensor, "B 3 N"]
-    """About the origin of the object, along the axes of the camera."""
-    across: Float[Tensor, "B 1 N"]
-    """The derivative of what is seen along x and y."""
+    turned: Float[Tensor, "B 3 N"]  # about the origin of the object, along the axes of the camera
+    across: Float[Tensor, "B 1 N"]  # the derivative of what is seen along x and y
     seen: Float[Tensor, "B 2 N"]
-    depth: Float[Tensor, "B 1 N"]
-    """That which was divided by."""
+    depth: Float[Tensor, "B 1 N"]  # that which was divided by
     front: Bool[Tensor, "B 1 N"]
 
 
@@ -287,10 +289,10 @@ def _collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
     return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
 
 
-_BPTT = BackpropThroughTime(iterations=3000, batch_size=256, lr=2e-3, ema=0.99)
+_BPTT = BackpropThroughTime(iterations=1500, batch_size=128, lr=2e-3, ema=0.99, detach="observation")
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(batch_size=256)),
-    "mdm": Recipe(MnemonicDescent, {"num_steps": 8, "hidden": 256}, bptt=_BPTT),
+    "sdm": Recipe(Cascade, {"num_steps": 6}, ridge=SequentialRidge(batch_size=256)),
+    "mdm": Recipe(MnemonicDescent, {"num_steps": 6, "hidden": 128}, bptt=_BPTT),
 }
 """The families on poses."""

@@ -203,10 +203,11 @@ def test_families_and_name():
         ({"points": [[0.0, 0, 0], [1, 1, 1], [2, 2, 2], [4, 4, 4]]}, "expected four or more that are not collinear, got 4"),
         ({"num_points": 3}, "expected four or more that are not collinear, got 3"),
         ({"points": [[0.0, 0]] * 4}, r"points: expected shape \(N, 3\), got \(4, 2\)"),
-        ({"outliers": 1.0}, "expected 0 <= outliers < 1, .* got outliers=1.0"),
-        ({"noise": -1.0}, "noise >= 0, .* noise=-1.0"),
-        ({"robust": -1.0}, "robust >= 0, .* robust=-1.0"),
-        ({"num_test": 0}, "num_test >= 1, got .* num_test=0"),
+        ({"outliers": 1.0}, "expected a distance > 0, 0 <= outliers < 1, .* got .*'outliers': 1.0"),
+        ({"noise": -1.0}, "noise >= 0 .*'noise': -1.0"),
+        ({"robust": -1.0}, "robust >= 0, .*'robust': -1.0"),
+        ({"distance": 0.0}, "distance > 0, .*'distance': 0.0"),
+        ({"num_test": 0}, "expected num_train >= 1 and num_test >= 1, got 8192 and 0"),
     ],
 )
 def test_wrong_settings(settings, message):
