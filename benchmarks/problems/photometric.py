@@ -1,8 +1,8 @@
 """Photometric alignment: learned descent against Lucas-Kanade, pyramids and OpenCV's ECC.
 
 ``python -m benchmarks.problems.photometric --data ../shared/nlls``: the benchmark of Baker and Matthews (IJCV 2004) on its four
-images, affine and homography, with its offsets of the control points times 1 to 10 px; solved within 1 px. Without the data, and
-after it, skimage photos: a fixed template, the same under an occluder, and templates that were never seen.
+images, affine and homography, with its offsets of the control points times 1 to 10 px; solved within 1 px. Without the data,
+and after it, skimage photos: a fixed template, the same under an occluder, and templates that were never seen.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Pose(LeastSquares):
         Args:
             count: the number of samples.
             generator: draws all that is random, on its device.
-            levels: how far each starts from the truth, see :data:`LEVELS`; by default random, up to a little beyond the largest.
+            levels: how far each starts from the truth, see :data:`LEVELS`; by default random, to a little beyond the largest.
         """
         device = generator.device
         uniform = torch.rand(count, 2 + self.num_points, 3, generator=generator, device=device)
@@ -235,7 +235,8 @@ class Pose(LeastSquares):
         if self.focal:
             zoom = view.seen + view.across * x[:, 9:11, None] + along * x[:, 11:12, None]
             u, v = [*u, zoom[:, 0]], [*v, zoom[:, 1]]
-        return torch.stack([*u, *v], 2).unflatten(2, (2, -1)).flatten(1, 2) * self.unit.to(x)
+        found: Tensor = torch.stack([*u, *v], 2).unflatten(2, (2, -1)).flatten(1, 2) * self.unit.to(x)
+        return found
 
     def _cost(self, view: _View, residual: Tensor, batch: Batch) -> Float[Tensor, " B"]:
         """Infinite unless three points or more are in front of the camera, and not all on one line."""
@@ -273,7 +274,8 @@ class _View(NamedTuple):
 
 
 def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:
-    return x[:, :9].unflatten(1, (3, 3))
+    found: Tensor = x[:, :9].unflatten(1, (3, 3))
+    return found
 
 
 def _cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:

@@ -141,8 +141,8 @@ class ScipyLeastSquares(_Outside):
         options = {"method": method, "loss": loss, "f_scale": scale, "max_nfev": max_evaluations}
         options |= dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
         super().__init__(problem, _Scipy(with_cost(problem), options), num_steps=1)
-        self.own = {"method": method, "loss": loss, "scale": scale}
-        self.own |= {"max_evaluations": max_evaluations, "tolerance": tolerance}
+        own = {"method": method, "loss": loss, "scale": scale}
+        self.own: dict[str, Any] = {**own, "max_evaluations": max_evaluations, "tolerance": tolerance}
 
     def settings(self) -> dict[str, Any]:
         return dict(self.own)

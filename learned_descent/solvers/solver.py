@@ -150,7 +150,8 @@ def shorter(x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"], tolerance: flo
     """Whether every parameter changes by less than ``tolerance``, relative to it and a little to the largest one."""
     size = x.abs()
     size = size + unit_of(x) ** 0.5 * size.amax(1, keepdim=True)
-    return ((trial - x).abs() <= tolerance * size).all(1)
+    found: Tensor = ((trial - x).abs() <= tolerance * size).all(1)
+    return found
 
 
 def unit_of(value: Tensor) -> float:
