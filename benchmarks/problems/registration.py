@@ -73,10 +73,11 @@ def main(arguments: Namespace) -> None:
     problem = Registration(str(bunny) if bunny.exists() else None)
     plain = Registration(problem.model_file, metric="point", robust=0.0, reach=WIDE)
     methods: dict[str, DescentModel] = trained(problem, ["sdm", "mdm"], seed=arguments.seed)
-    polish, icp = LevenbergMarquardt(problem, num_steps=FEW), GaussNewton(problem, num_steps=STEPS)
+    polish, icp = GaussNewton(problem, num_steps=FEW), GaussNewton(problem, num_steps=STEPS)
     methods |= {f"{name}+icp{FEW}": Polished(methods[name], polish) for name in ("sdm", "mdm")}
     methods |= {
         f"icp{STEPS}": icp,
+        f"lm{STEPS}": LevenbergMarquardt(problem, num_steps=STEPS),
         "icp, 10 starts": restarted(icp, 10, turned(problem)),
         "plain icp": GaussNewton(plain, num_steps=STEPS),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias, final, get_args
 
 import roma
@@ -16,7 +17,8 @@ from .._check import DescentError
 from ..kernels import Kernel, Squares, Tukey
 from ..models import Cascade, MnemonicDescent
 from ..problem import Batch, LeastSquares, Split
-from ..recipe import SOLVERS, Family, Polish, Recipe
+from ..recipe import Classical, Family, Polish, Recipe
+from ..solvers import GaussNewton
 from ..training import BackpropThroughTime, SequentialRidge
 from .sides import Sides, pieces
 from .surfaces import blob, read_surface
@@ -263,13 +265,20 @@ def _parts(x: Float[Tensor, "B 12"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tens
 
 
 _SDM = Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-2, 1e-1, 1.0), repeats=2, batch_size=128))
+_MDM = Recipe(
+    MnemonicDescent, {"num_steps": 8, "hidden": 256},
+    bptt=BackpropThroughTime(iterations=600, batch_size=64, lr=2e-3, ema=0.99, detach="observation"),
+)  # fmt: skip
+_ICP = Classical(GaussNewton, {"num_steps": 20})
 
 RECIPES: Mapping[str, Family] = {
     "sdm": _SDM,
-    "sdm+lm": Polish(_SDM, SOLVERS["lm"].brief()),
-    "mdm": Recipe(
-        MnemonicDescent, {"num_steps": 8, "hidden": 256},
-        bptt=BackpropThroughTime(iterations=500, batch_size=64, lr=2e-3, ema=0.99, detach="observation"),
-    ),
-}  # fmt: skip
-"""The families on point clouds; ``sdm`` is discriminative optimization."""
+    "sdm+gn": Polish(_SDM, _ICP),
+    "mdm": _MDM,
+    "mdm+gn": Polish(_MDM, _ICP),
+    "gn": replace(_ICP, options={"num_steps": 40}),
+}
+"""The families on point clouds; ``sdm`` is discriminative optimization, and ``gn`` is ICP.
+
+Gauss-Newton finds more than Levenberg-Marquardt: a step that raises the cost is right where it brings other points together.
+"""

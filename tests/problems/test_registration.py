@@ -160,12 +160,12 @@ def test_learned_models_stay_finite_on_degenerate_scans(problem, batch):
 
 
 def test_the_closed_form_beats_its_start():
-    problem = Registration(**{**SMALL, "num_train": 64})
+    problem = Registration(**{**SMALL, "num_train": 256})
     model, train = Cascade.for_problem(problem, num_steps=2), problem.data("train")
-    SequentialRidge(ridge=0.3, repeats=4, accelerator="cpu").fit(model, train)
+    SequentialRidge(ridge=1.0, repeats=4, accelerator="cpu").fit(model, train)
     with torch.no_grad():
         x = model(train, generator=Generator().manual_seed(1)).xs
-    assert problem.loss(x[-1], train).mean() < 0.6 * problem.loss(x[0], train).mean()
+    assert problem.loss(x[-1], train).mean() < 0.85 * problem.loss(x[0], train).mean()
 
 
 def test_a_model_from_a_file(tmp_path):
@@ -210,5 +210,5 @@ def test_wrong_width(problem):
 
 def test_by_name(problem):
     assert resolve_problem("registration") is Registration
-    assert recipe_for(Registration, "sdm+lm") is RECIPES["sdm+lm"]
+    assert recipe_for(Registration, "mdm+gn") is RECIPES["mdm+gn"]
     assert Registration(**problem.settings()).settings() == problem.settings()
