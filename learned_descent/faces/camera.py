@@ -51,7 +51,8 @@ def blocky(picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]) -> Floa
     blocks = picture.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)
     coarse = step.view(-1, 1, 1) * (1 + (k + k.unsqueeze(1)) / 3).flatten()
     frequency = (blocks.reshape(len(picture), -1, 64) @ waves.mT).div_(coarse).round_().mul_(coarse)
-    return (frequency @ waves).view_as(blocks).transpose(3, 4).reshape(picture.shape)
+    found: Tensor = (frequency @ waves).view_as(blocks).transpose(3, 4).reshape(picture.shape)
+    return found
 
 
 def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "B 3 S S"]:
