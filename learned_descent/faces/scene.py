@@ -24,7 +24,7 @@ def pixels(size: int, like: Tensor) -> tuple[Float[Tensor, "1 1 S"], Float[Tenso
     return line.view(1, 1, -1), line.view(1, -1, 1)
 
 
-def cover(picture: Float[Tensor, "B 3 S S"], colour: Float[Tensor, "B 3"] | Tensor, share: Float[Tensor, "B S S"]) -> Tensor:
+def cover(picture: Float[Tensor, "B 3 H W"], colour: Float[Tensor, "B 3"] | Tensor, share: Float[Tensor, "B H W"]) -> Tensor:
     """``share`` of a colour, of one for each picture or of one for each pixel, over a picture, in place."""
     over = colour[..., None, None] if colour.ndim == 2 else colour
     return picture.lerp_(over.expand_as(picture), share.unsqueeze(1))
