@@ -31,7 +31,7 @@ from .pose import FEW, STEPS, of_opencv
 WRONG, REPEATS = 0.3, 10
 """The share of the corners that are put anywhere, and how often this is done to every view."""
 
-JOINT = 10
+JOINT = 20
 """Steps of Levenberg-Marquardt on all views at once."""
 
 BOARD: Mapping[str, Any] = {"distance": 7.5, "noise": 0.0005, "robust": 0.005}
@@ -83,9 +83,9 @@ class Joint(LeastSquares):
         return {"projections": self.projections.unsqueeze(0)}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Tensor:
-        views = self.start.clone()
-        views[:, 12] = views[:, 12].median()
-        return views.flatten().unsqueeze(0)
+        zoom = self.start[:, 12:].median() - self.start[:, 12:]
+        delta = torch.cat([self.start.new_zeros(len(zoom), 6), zoom / self.view.unit[6]], 1)
+        return self.view.retract(self.start, delta).flatten().unsqueeze(0)
 
     def target(self, batch: Batch) -> Tensor:
         raise NotImplementedError("nobody knows")
