@@ -40,7 +40,8 @@ class _Outside(Solver):
     def move(
         self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
     ) -> tuple[Float[Tensor, "B p"], State]:
-        return torch.where(cast(Tensor, state) == Status.INVALID, x, delta), state
+        answer = delta + (x - x.detach()) if x.requires_grad else delta  # a gradient goes straight through
+        return torch.where(cast(Tensor, state) == Status.INVALID, x, answer), state
 
 
 @final

@@ -19,7 +19,7 @@ from ..toys import Line, Turn
 from .toys import Formula, decay, decays
 
 SOLVERS: dict[str, Callable[[Problem], Solver]] = {
-    "gn": GaussNewton,
+    "gn": functools.partial(GaussNewton, num_steps=30),
     "lm": LevenbergMarquardt,
     "lm-double": functools.partial(LevenbergMarquardt, double=True),
     "scipy-trf": ScipyLeastSquares,
@@ -37,7 +37,7 @@ def make(request) -> Callable[[Problem], Solver]:
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_it_solves_and_says_so(make, name, device):
     problem = PROBLEMS[name]()
-    batch = {key: value.to(device) for key, value in problem.data("test").items()}
+    batch = {key: value[:8].to(device) for key, value in problem.data("test").items()}
     solver = make(problem).to(device)
     trajectory = solver(batch, keep_states=True)
     assert problem.error(trajectory.final, batch).max() < 1e-5
@@ -45,17 +45,15 @@ def test_it_solves_and_says_so(make, name, device):
     assert solver.status(trajectory).tolist() == [Status.CONVERGED] * len(batch["x"])
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_it_keeps_the_contract_of_models(make, name, device):
-    assert not check_model(make(PROBLEMS[name]()), device=device).failures
+def test_it_keeps_the_contract_of_models(make, device):
+    assert not check_model(make(Line(count=6)), device=device).failures
 
 
 @pytest.mark.parametrize(("name", "tensor"), [("line", "y"), ("turn", "compass"), ("exp", "y")])
 def test_nan_in_one_sample_leaves_the_others_alone(make, name, tensor):
     problem = PROBLEMS[name]()
-    solver, batch = make(problem), problem.data("test")
+    solver, batch = make(problem), {key: value[:5].clone() for key, value in problem.data("test").items()}
     whole = solver(batch).final
-    batch[tensor] = batch[tensor].clone()
     batch[tensor][2, 0] = torch.nan
     trajectory = solver(batch, keep_states=True)
     kept = torch.arange(len(whole)) != 2
@@ -67,7 +65,7 @@ def test_nan_in_one_sample_leaves_the_others_alone(make, name, tensor):
 
 def test_a_start_that_is_no_number_is_invalid(make):
     problem = Turn()
-    solver, batch = make(problem), problem.data("test")
+    solver, batch = make(problem), {key: value[:4] for key, value in problem.data("test").items()}
     start = problem.initial(batch)
     start[1] = torch.nan
     status = solver.status(solver(batch, start, keep_states=True))
@@ -154,11 +152,13 @@ def test_double_helps_where_float32_ends():
 
 
 def test_no_gradient_passes(make):
-    problem, batch = Turn(), Turn().data("test")
-    final = make(problem)(batch, problem.initial(batch).requires_grad_()).final
-    assert final.isfinite().all()
-    assert not make(problem).observation.differentiable
-    assert not make(problem)(batch).final.requires_grad
+    problem, batch = Turn(), {key: value[:2] for key, value in Turn().data("test").items()}
+    solver = make(problem)
+    assert not solver.observation.differentiable
+    assert not solver(batch).final.requires_grad
+    start = problem.initial(batch).requires_grad_()
+    straight = torch.autograd.grad(solver(batch, start).final.sum(), start)[0]
+    assert straight.isfinite().all(), "it goes straight through"
 
 
 def test_normal_equations_are_seen():
