@@ -1,4 +1,4 @@
-"""Random variants of a batch of faces, made where the batch is: one affine warp, then colour and noise."""
+"""Random variants of a batch of faces, made where the batch is: one warp, then colour and noise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Generator, Tensor
 
 from ..problem import Batch
 from .crops import apply_affine, invert_affine
+from .render import angles, rotation
+from .turning import Turning
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Augmentation:
         colour: log of the factor of each channel.
         noise: largest standard deviation of Gaussian noise of the brightness of each pixel, in grey values of 255.
         occlusion: the share of faces that lose one random rectangle to its mean colour.
+        turn: degrees by which the head itself turns to a side, and by half of which it nods: see
+            :class:`~learned_descent.faces.turning.Turning`.
 
     Example:
         >>> Augmentation(rotation=20.0).scale
@@ -42,6 +46,7 @@ class Augmentation:
     colour: float = 0.2
     noise: float = 10.0
     occlusion: float = 0.4
+    turn: float = 0.0
 
 
 def mirrored(batch: Batch, mirror: Tensor) -> Batch:
@@ -73,7 +78,7 @@ def _mirrored_truth(batch: Batch, mirror: Tensor) -> dict[str, Tensor]:
     return truth
 
 
-def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generator) -> Batch:
+def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generator, turning: Turning | None = None) -> Batch:
     """A random variant of each face: image, points and box move together.
 
     Args:
@@ -81,16 +86,21 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         how: the amounts.
         mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
         generator: on the device of the batch.
+        turning: what turns the heads, if they are to turn.
 
     Returns:
         The batch with the images as floating point in 0..255, and all that is tied to pixels moved along.
     """
-    image, points, box = batch["image"], batch["points"], batch["box"]
-    count, side = len(image), image.shape[-1]
+    count, side = len(batch["image"]), batch["image"].shape[-1]
 
     def draw(amount: float, *shape: int) -> Tensor:
-        return (torch.rand(count, *shape, generator=generator, device=image.device) * 2 - 1) * amount
+        return (torch.rand(count, *shape, generator=generator, device=batch["image"].device) * 2 - 1) * amount
 
+    field = None
+    if turning is not None:
+        amount = math.radians(how.turn)
+        batch, field = _turned(batch, turning, torch.cat([draw(amount, 1), draw(amount / 2, 1)], 1))
+    image, points, box = batch["image"], batch["points"], batch["box"]
     flipped = torch.rand(count, generator=generator, device=image.device) < how.mirror
     sign = 1.0 - 2.0 * flipped.to(points.dtype)
     angle, factor = draw(math.radians(how.rotation)), draw(how.scale).exp()
@@ -108,6 +118,8 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
     # align_corners: -1 and 1 are the centres of the first and the last pixel.
     unit = torch.cat([back[..., :2], ((back[..., :2] * centre).sum(2) + back[..., 2] - centre).unsqueeze(2) / centre], 2)
     grid = F.affine_grid(unit.to(torch.float32), list(image.shape), align_corners=True)
+    if field is not None:
+        grid = grid + F.grid_sample(field, grid, align_corners=True).movedim(1, 3)
     warped = F.grid_sample(image.to(torch.float32), grid, align_corners=True)
 
     mean = warped.mean((1, 2, 3), keepdim=True)
@@ -130,6 +142,16 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         "box": torch.cat([centres - half, centres + half], 1),
         "to_photo": torch.cat([to_photo[..., :2] @ back[..., :2], apply_affine(to_photo, back[..., 2].unsqueeze(1)).mT], 2),
     }
+
+
+def _turned(batch: Batch, turning: Turning, turn: Tensor) -> tuple[Batch, Tensor]:
+    """The landmarks, boxes and poses of heads that turn, and the warp that their pictures still want."""
+    moved, field, turn = turning(batch["points"], turn, batch["image"].shape[-1])
+    old, new = (torch.cat([points.amin(1), points.amax(1)], 1) for points in (batch["points"], moved))
+    truth = {"points": moved, "box": batch["box"] + new - old}
+    if "pose" in batch:
+        truth["pose"] = angles(rotation(batch["pose"]) @ rotation(F.pad(turn, (0, 1))))
+    return {**batch, **truth}, field
 
 
 def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:

@@ -126,7 +126,7 @@ class Head(nn.Module):
     def __init__(self, side: int = 128) -> None:
         super().__init__()
         template, places = _template()
-        self.side, self.num_landmarks, self.num_controls = side, IBUG68.num_points, len(template)
+        self.side, self.num_landmarks, self.num_jaw, self.num_controls = side, IBUG68.num_points, _JAW, len(template)
         self.jaw_corners = (4, IBUG68.mirror[4])
         columns, rows = (
             span * (pinch * torch.linspace(-1.0, end, side, dtype=torch.float64)).sinh() / math.sinh(pinch)

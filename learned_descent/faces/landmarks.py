@@ -18,6 +18,7 @@ from .augment import Augmentation, augment, mirrored
 from .metrics import Normaliser, landmark_errors
 from .schema import schema as find_schema
 from .shapes import apply_similarity, fit_similarity
+from .turning import Turning
 
 
 class Landmarks(Problem):
@@ -69,6 +70,7 @@ class Landmarks(Problem):
         self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
         self.register_buffer("start_factor", torch.zeros(4, 4))
         self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
+        self._turning = Turning(self.schema) if augmentation.turn else None
 
     mean_shape: Tensor
     start_factor: Tensor
@@ -137,7 +139,7 @@ class Landmarks(Problem):
         return batch["points"].flatten(1)
 
     def augment(self, batch: Batch, generator: Generator) -> Batch:
-        return augment(batch, self.augmentation, self.mirror_points, generator)
+        return augment(batch, self.augmentation, self.mirror_points, generator, self._turning)
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
         """``x + box_side * delta``: an update is in units of the box's side."""

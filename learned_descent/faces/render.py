@@ -44,6 +44,17 @@ def rotation(pose: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 3"]:
     return tilt @ nod @ turn
 
 
+def angles(turn: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 3"]:
+    """Yaw, pitch and roll in rad of rotations, for a pitch below a right angle: undoes :func:`rotation`.
+
+    Example:
+        >>> angles(rotation(torch.tensor([[0.5, -0.2, 0.1]])))
+        tensor([[ 0.5000, -0.2000,  0.1000]])
+    """
+    yaw = torch.atan2(-turn[:, 2, 0], turn[:, 2, 2])
+    return torch.stack([yaw, turn[:, 2, 1].clamp(-1, 1).asin(), torch.atan2(-turn[:, 0, 1], turn[:, 1, 1])], 1)
+
+
 def project(points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]) -> Float[Tensor, "B 3 *N"]:
     """Points as a camera sees them, in mm: x and y in the plane of depth 0, and the depth, which grows to the camera.
 
