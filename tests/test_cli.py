@@ -245,7 +245,8 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert stored["problem"] == {"name": "custom:Dot", "settings": {"width": 2.0, "count": 40}}
     assert families["joint"]["settings"]["ridge"]["ridge"] == 0.1
     assert families["joint"]["settings"]["bptt"]["iterations"] == 4
-    assert families["mdm"]["settings"]["model"] == {"name": "mnemonic", "num_steps": 4, "hidden": 6, "cell": "tanh"}
+    expected = {"name": "mnemonic", "num_steps": 4, "hidden": 6, "cell": "tanh", "memory": True}
+    assert families["mdm"]["settings"]["model"] == expected
     page = Path("all/report.html").read_text()
     assert page.count("data:image/png;base64,") == 4  # twelve starts have no basin
     assert stored["basin"] is None

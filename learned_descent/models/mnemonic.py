@@ -28,6 +28,8 @@ class MnemonicDescent(DescentModel):
         num_steps: the number ``T`` of steps; any other may be asked for in the call.
         hidden: the size ``H`` of the memory.
         cell: ``"tanh"`` as in the paper, or ``"gru"``.
+        memory: whether the state lives on from step to step; without it every step starts from zero, which shows what the
+            memory is worth.
 
     References:
         G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
@@ -52,11 +54,13 @@ class MnemonicDescent(DescentModel):
         num_steps: int = 4,
         hidden: int = 512,
         cell: Literal["tanh", "gru"] = "tanh",
+        memory: bool = True,
     ) -> None:
         super().__init__(problem, observation, num_steps)
         self.num_features = num_features
         self.num_updates = num_updates
         self.hidden = hidden
+        self.memory = memory
         self.cell_name: Literal["tanh", "gru"] = cell
         self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
         # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H features tanh would saturate.
@@ -73,6 +77,7 @@ class MnemonicDescent(DescentModel):
         num_steps: int = 4,
         hidden: int = 512,
         cell: Literal["tanh", "gru"] = "tanh",
+        memory: bool = True,
         observation: Observation | None = None,
     ) -> MnemonicDescent:
         """An untrained model of the right sizes, found by one training sample of the problem.
@@ -82,19 +87,21 @@ class MnemonicDescent(DescentModel):
             num_steps: the number ``T`` of steps.
             hidden: the size ``H`` of the memory.
             cell: ``"tanh"`` or ``"gru"``.
+            memory: whether the state lives on from step to step.
             observation: the eyes; ``None`` takes the problem's own.
         """
         observation = problem.observation() if observation is None else observation
         num_features, num_updates = probe(problem, observation)
-        return cls(problem, observation, num_features, num_updates, num_steps=num_steps, hidden=hidden, cell=cell)
+        options: dict[str, Any] = {"num_steps": num_steps, "hidden": hidden, "cell": cell, "memory": memory}
+        return cls(problem, observation, num_features, num_updates, **options)
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return x.new_zeros(len(x), self.hidden)
 
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         check_shape(features, "B F", {"F": self.num_features}, name=f"features of step {k}")
-        state = self.cell(features, state)
+        state = self.cell(features, state if self.memory else None)
         return self.update(state), state
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"hidden": self.hidden, "cell": self.cell_name}
+        return super().settings() | {"hidden": self.hidden, "cell": self.cell_name, "memory": self.memory}

@@ -47,9 +47,21 @@ def test_memory_starts_at_zero_and_has_the_dtype_of_x():
     assert torch.equal(state, torch.zeros(3, 6, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("cell", ["tanh", "gru"])
+def test_without_memory_a_step_depends_on_its_features_alone(cell):
+    torch.manual_seed(0)
+    plain, forgetful = (MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell, memory=memory) for memory in (True, False))
+    features, state = torch.ones(3, 2), torch.ones(3, 6)
+    for model, same in ((plain, False), (forgetful, True)):
+        _, remembered = model.step(0, features, state)
+        _, fresh = model.step(0, features, model.init_state(torch.ones(3, 2)))
+        assert torch.equal(remembered, fresh) == same
+
+
 def test_settings():
     assert MnemonicDescent.for_problem(Turn(), num_steps=2, hidden=6, cell="gru").settings() == {
         "num_steps": 2,
         "hidden": 6,
         "cell": "gru",
+        "memory": True,
     }

@@ -1,0 +1,89 @@
+"""What the experiments share: trainings that are kept and resumed, and one measurement, table and figure for all."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from learned_descent import Evaluation, evaluate, load_model, save_model, table
+from learned_descent._files import write_json
+from learned_descent._runs import logged, main_metrics, provenance, save_figure
+from learned_descent.data import fingerprint
+from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.model import DescentModel
+from learned_descent.plots import plot_ced, plot_steps
+from learned_descent.problem import Batch
+from learned_descent.recipe import Recipe, held_out_of
+
+
+def options(text: str | None, name: str) -> argparse.Namespace:
+    """The options of an experiment.
+
+    Args:
+        text: what it does.
+        name: of its folder in ``runs/paper``.
+    """
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="a folder in the layout of 300-W")
+    parser.add_argument("--train", nargs="+", default=["afw", "helen/trainset"], help="its parts for training")
+    parser.add_argument("--test", nargs="+", default=["helen/testset"], help="its parts for testing")
+    parser.add_argument("--schema", default="ibug68", help="the markup: ibug68, ibug51 or ibug49")
+    parser.add_argument("--iterations", type=int, help="iterations of every training by gradients; by default the recipes'")
+    parser.add_argument("--out", type=Path, default=Path("runs/paper") / name, help="the folder of weights, figures and JSON")
+    parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
+    return parser.parse_args()
+
+
+def problem_of(arguments: argparse.Namespace) -> FaceAlignment:
+    """The faces that the options name."""
+    return FaceAlignment(arguments.data, train=arguments.train, test=arguments.test, schema=arguments.schema)
+
+
+def trained(
+    problem: FaceAlignment, recipes: Mapping[str, Recipe], arguments: argparse.Namespace, train: Batch | None = None
+) -> dict[str, DescentModel]:
+    """The models of several recipes by name: from the folder if they are there, and else trained and written into it.
+
+    A training that was cut off goes on from its checkpoint.
+
+    Args:
+        problem: the faces.
+        recipes: the recipes by name.
+        arguments: see :func:`options`.
+        train: the faces to train on; by default all of the problem's.
+    """
+    models = {}
+    for name, recipe in recipes.items():
+        path = arguments.out / f"{name}.safetensors"
+        if not path.exists():
+            print(f"training {name}", flush=True)
+            if arguments.iterations is not None and recipe.bptt is not None:
+                recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
+            recipe = logged(recipe, arguments.out / name, resume=True)
+            model = recipe.build(problem, seed=arguments.seed)
+            samples = problem.data("train") if train is None else train
+            histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
+            seconds = sum(history.seconds for history in histories.values())
+            known = {"seed": arguments.seed, "seconds": seconds, "data": fingerprint(samples), "faces": len(samples["image"])}
+            save_model(model, path, training=known)
+        models[name] = load_model(path, problem=problem)
+    return models
+
+
+def report(problem: FaceAlignment, evaluations: Mapping[str, Evaluation], arguments: argparse.Namespace, title: str) -> None:
+    """Prints the table, and writes ``TITLE.json``, ``TITLE-ced.png`` and ``TITLE-steps.png``."""
+    print(f"\n{table(evaluations, metrics=main_metrics(next(iter(evaluations.values()))))}\n")
+    settings = {name: value for name, value in vars(arguments).items() if name != "out"}
+    results = {name: result.to_json() for name, result in evaluations.items()}
+    data = {split: fingerprint(problem.data(split)) for split in ("train", "test")}
+    write_json(arguments.out / f"{title}.json", {**provenance(arguments.seed, settings), "data": data, "results": results})
+    for kind, plot in (("ced", plot_ced), ("steps", plot_steps)):
+        save_figure(arguments.out / f"{title}-{kind}.png", plot(evaluations))
+    print(f"written to {arguments.out}")
+
+
+def measured(models: Mapping[str, DescentModel], problem: FaceAlignment) -> dict[str, Evaluation]:
+    """The evaluation of each model on the test faces."""
+    return {name: evaluate(model, problem.data("test")) for name, model in models.items()}

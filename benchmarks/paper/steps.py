@@ -1,0 +1,67 @@
+"""Figure 5 (bottom): the error against the number of steps: ``python -m benchmarks.paper.steps``.
+
+The recurrent model is trained for each ``T`` of 1 to 8; and the one that was trained for four steps is run for other numbers
+than that. Writes ``steps.json`` and ``steps.png``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from learned_descent import evaluate
+from learned_descent._files import write_json
+from learned_descent._runs import provenance, save_figure
+from learned_descent._text import lay_out
+from learned_descent.data import fingerprint
+from learned_descent.faces.recipes import RECIPES
+from learned_descent.plots.frames import PALETTE, frame
+
+from ._common import options, problem_of, trained
+
+MOST, USUAL = 8, 4
+
+
+def main() -> None:
+    """Trains what is missing, measures, prints and draws."""
+    arguments = options(__doc__, "steps")
+    problem, mdm = problem_of(arguments), RECIPES["mdm"]
+    counts = range(1, MOST + 1)
+    recipes = {f"T{count}": replace(mdm, options={**mdm.options, "num_steps": count}) for count in counts}
+    models = trained(problem, recipes, arguments)
+    test = problem.data("test")
+    own = {count: evaluate(models[f"T{count}"], test) for count in counts}
+    one = models[f"T{USUAL}"]
+    one.num_steps = MOST
+    longest = evaluate(one, test)
+    lines = {
+        "trained for T steps": [own[count].mean() for count in counts],
+        f"trained for {USUAL}, run for T": [longest.mean(step=count) for count in counts],
+    }
+    print(
+        lay_out(
+            [[["T", *map(str, counts)]], *([[name, *(f"{value:.4f}" for value in line)]] for name, line in lines.items())],
+            [""] * 3,
+        )
+    )
+    write_json(
+        arguments.out / "steps.json",
+        {
+            **provenance(arguments.seed, {"iterations": arguments.iterations}),
+            "data": {split: fingerprint(problem.data(split)) for split in ("train", "test")},
+            "metric": longest.metrics[0],
+            "steps": list(counts),
+            "mean": lines,
+            "failures": [own[count].failure_rate() for count in counts],
+        },
+    )
+    figure, axes = frame(5.2, 3.6)
+    for (name, line), color in zip(lines.items(), PALETTE):
+        axes.plot(counts, line, marker="o", markersize=4, color=color, label=name)
+    axes.set(xlabel="steps T", ylabel=f"mean error ({longest.metrics[0]})")
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(arguments.out / "steps.png", figure)
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
