@@ -19,6 +19,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from torch import Generator, Tensor
 from tqdm import tqdm
 
@@ -37,6 +38,9 @@ from learned_descent.weights import find_weights
 
 MARGIN = 1.7
 """How much larger the faces are cropped first, so that a moved box still finds pixels of the photo."""
+
+TICKS = (0.03, 0.05, 0.1, 0.2, 0.4)
+"""The errors that the axis names."""
 
 YAWS = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
 SYNTHETIC = 4096
@@ -214,7 +218,11 @@ def drawn(studies: Mapping[str, tuple[list[float], list[dict[str, dict[str, floa
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.tick_params(labelsize=8)
-        column[1].set_xlabel(label, fontsize=8)
+        column[1].set_xlabel(label.replace(" (", "\n("), fontsize=8)
+    grid[0, 0].set_yscale("log")  # for all, as they share the axis
+    grid[0, 0].set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    grid[0, 0].yaxis.set_minor_locator(NullLocator())
+    grid[0, 0].tick_params(which="both", labelsize=8)
     grid[0, 0].set_ylabel("mean error", fontsize=8)
     grid[1, 0].set_ylabel("failures (%)", fontsize=8)
     handles, labels = grid[0, 0].get_legend_handles_labels()
