@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
@@ -19,7 +20,7 @@ from .modes import EXPRESSION, IDENTITY
 from .paint import Paint
 from .props import Picture, View, put_glasses, put_hand, put_things
 from .render import LARGEST_GRID, ZBuffer, normals, project, rotation
-from .scene import ONE, Light, backdrop, body, doubled
+from .scene import ONE, Light, backdrop, body
 from .schema import IBUG68
 
 CHUNK = 16
@@ -133,7 +134,8 @@ class FaceGenerator(nn.Module):
             fibres=self.fibres.index_select(0, look.patterns[:, 0]),
         )
         lit = seen.look_up(light.shine(colour, normal, self.paint.shade))
-        picture = Picture(torch.lerp(doubled(around), lit, seen.covered.to(lit).unsqueeze(1)))
+        around = F.interpolate(around, scale_factor=2, mode="bilinear")
+        picture = Picture(torch.lerp(around, lit, seen.covered.to(lit).unsqueeze(1)))
         put_glasses(dice, picture, seen, controls, View(turn, eyes, marks[:, :, 2], scale), GLASSES)
         put_hand(dice, picture, look, self.box_side, HANDS)
         put_things(dice, picture, THINGS)

@@ -145,7 +145,7 @@ class Head(nn.Module):
         self.register_buffer("control_places", places, persistent=False)
         self.register_buffer("still", template, persistent=False)
         self.register_buffer("inside", inside.view(side, side), persistent=False)
-        self.register_buffer("weights", weights.mT.contiguous(), persistent=False)
+        self._halve(weights.view(side, side, -1), template)
         self.register_buffer("line_weights", spline_weights(lines.flatten(0, 1), places), persistent=False)
         self.register_buffer("template", template + closing(template), persistent=False)
         self.register_buffer("modes", modes(template), persistent=False)
@@ -158,12 +158,26 @@ class Head(nn.Module):
     control_places: Tensor
     still: Tensor
     inside: Tensor
+    pairs: Tensor
     weights: Tensor
     jaw_normals: Tensor
     line_weights: Tensor
     template: Tensor
     modes: Tensor
     wander: Tensor
+
+    def _halve(self, weights: Float[Tensor, "G G K"], template: Float[Tensor, "K 3"]) -> None:
+        """Keeps the weights of the left half of the grid, for what both controls of a pair share and for what sets them apart.
+
+        The right half has the same weights for the mirrored controls, so that half of the products are enough.
+        """
+        mirror = torch.cdist(template, template * torch.tensor([-1.0, 1.0, 1.0])).argmin(1)
+        first = (torch.arange(len(mirror)) <= mirror).nonzero().flatten()
+        second = mirror[first]
+        left = weights[:, : (self.side + 1) // 2].flatten(0, 1).mT
+        even = (left[first] + left[second]) / torch.where(first == second, 4, 2).unsqueeze(1)
+        self.register_buffer("pairs", torch.stack([first, second]), persistent=False)
+        self.register_buffer("weights", torch.stack([even, (left[first] - left[second]) / 2]), persistent=False)
 
     def controls(self, coefficients: Float[Tensor, "B M"], wander: Float[Tensor, "B K 3"]) -> Float[Tensor, "B K 3"]:
         """The control points in mm, the landmarks first; lids and lips meet and never cross.
@@ -180,8 +194,10 @@ class Head(nn.Module):
 
     def surface(self, controls: Float[Tensor, "B K 3"]) -> Float[Tensor, "B 3 G G"]:
         """The grid on the surface through the controls, in mm."""
-        grid = controls.mT.flatten(0, 1) @ self.weights
-        return grid.view(len(controls), 3, self.side, self.side)
+        first, second = controls[:, self.pairs].mT.unbind(1)
+        halves = torch.stack([first + second, first - second]).flatten(1, 2) @ self.weights
+        even, odd = halves.view(2, len(controls), 3, self.side, -1).unbind()
+        return torch.cat([even + odd, (even - odd)[..., : self.side // 2].flip(-1)], -1)
 
     def contours(self, controls: Float[Tensor, "B K 3"]) -> Float[Tensor, "B 3 N"]:
         """From every landmark of the jaw a line over the cheek, in mm: where its contour slides as the head turns."""

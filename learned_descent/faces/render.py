@@ -120,9 +120,9 @@ class ZBuffer:
         self.keys = _close(_fill(buffer[:, :-1].view(count, size, size)), 2)
         self.covered = self.keys < _EMPTY
         nearest = self.keys & (_POINTS - 1)
-        known = torch.cat([grid[:, :2], *slopes(grid[:, :2])], 1).flatten(2)
-        seen = known.gather(2, nearest.long().view(count, 1, -1).expand(-1, known.shape[1], -1))
-        x, y, xu, yu, xv, yv = seen.view(count, -1, size, size).unbind(1)
+        place = nearest.long().view(count, 1, -1).expand(-1, 2, -1)
+        known = (part.flatten(2).gather(2, place) for part in (grid[:, :2], *slopes(grid[:, :2])))
+        (x, y), (xu, yu), (xv, yv) = (part.view(count, 2, size, size).unbind(1) for part in known)
         line = torch.arange(size, device=device, dtype=grid.dtype)
         gap = line - x, line.unsqueeze(1) - y
         places = torch.empty(count, 2, size, size, device=device)

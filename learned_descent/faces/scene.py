@@ -30,20 +30,6 @@ def cover(picture: Float[Tensor, "B 3 H W"], colour: Float[Tensor, "B 3"] | Tens
     return picture.lerp_(over.expand_as(picture), share.unsqueeze(1))
 
 
-def doubled(picture: Float[Tensor, "B C S S"]) -> Float[Tensor, "B C T T"]:
-    """Pictures of twice the side, interpolated linearly.
-
-    Example:
-        >>> doubled(torch.tensor([[[[0.0, 4.0], [0.0, 4.0]]]]))[0, 0, 0]
-        tensor([0., 1., 3., 4.])
-    """
-    count, size = picture.shape[0] * picture.shape[1], picture.shape[-1]
-    tent = torch.tensor([0.25, 0.75, 0.75, 0.25], device=picture.device)
-    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate").view(1, count, size + 2, size + 2)
-    weights = torch.outer(tent, tent).expand(count, 1, 4, 4)
-    return F.conv_transpose2d(padded, weights, stride=2, padding=3, groups=count).view(*picture.shape[:2], 2 * size, 2 * size)
-
-
 def shapes(dice: Dice, size: float, low: float, high: float) -> Float[Tensor, "B 6"]:
     """Ellipses, boxes and bars anywhere in a picture; half of their axes are ``low`` to ``high`` of its side.
 
