@@ -18,7 +18,7 @@ from .._check import DescentError
 from ..checkpoint import load_model, problem_class, read_description
 from ..model import DescentModel
 from ..weights import find_weights
-from .agreement import agree, fit_often
+from .agreement import VIEWS, agree, fit_often
 from .calibration import Calibration
 from .crops import SMALLEST_BOX, apply_affine, crop_face, read_photo
 from .detect import Box, Detector, DetectorWarning, FaceWarning, default_detector
@@ -64,15 +64,15 @@ class Face:
 class FaceAligner:
     """Trained weights, ready for photos: ``aligner(photo)`` gives the faces in it.
 
-    A face is fitted from several starts, in its crop and in the mirrored one; its landmarks are the medians of the fits, and
-    their agreement tells the confidence.
+    A face is fitted from several starts: in its crop, in turned and enlarged copies of it, and in their mirror images. Its
+    landmarks are the medians of the fits, and their agreement tells the confidence.
 
     Args:
         model: a model of faces, trained or loaded.
         calibration: how the detector's boxes lie on those of the training faces, and what the agreement of the fits means.
         detector: what finds the faces where no boxes are given; by default
             :func:`~learned_descent.faces.detect.default_detector`, when it is first needed.
-        starts: the number of starts per face.
+        views: the number of copies of each crop, from 1 to 4; their mirror images come on top.
         device: where the model runs.
 
     Raises:
@@ -95,7 +95,7 @@ class FaceAligner:
         *,
         calibration: Calibration | None = None,
         detector: Detector | None = None,
-        starts: int = 4,
+        views: int = 4,
         device: torch.device | str = "cpu",
     ) -> None:
         problem = model.problem
@@ -103,13 +103,13 @@ class FaceAligner:
             raise DescentError(f"model: expected one of faces, got one of the problem {type(problem).__name__}")
         if not problem.mean_shape.isfinite().all():
             raise DescentError("model: its mean shape is not known; train it, or load trained weights")
-        if starts < 1:
-            raise DescentError(f"starts: expected 1 or more, got {starts}")
+        if not 1 <= views <= len(VIEWS):
+            raise DescentError(f"views: expected 1 to {len(VIEWS)}, got {views}")
         self.model = model.to(device, torch.float32).eval()
         self.problem = problem
         self.calibration = calibration or Calibration()
         self.detector = detector
-        self.starts = starts
+        self.views = views
         self.device = torch.device(device)
 
     @classmethod
@@ -118,7 +118,7 @@ class FaceAligner:
         name_or_path: str | Path = "mdm",
         *,
         detector: Detector | None = None,
-        starts: int = 4,
+        views: int = 4,
         device: torch.device | str = "cpu",
     ) -> FaceAligner:
         """The weights that come with the package under a name, or those of a file. No code is run on the word of the file.
@@ -126,7 +126,7 @@ class FaceAligner:
         Args:
             name_or_path: the name, such as ``"mdm"``, or the path.
             detector: as for the class.
-            starts: as for the class.
+            views: as for the class.
             device: as for the class.
 
         Raises:
@@ -145,7 +145,7 @@ class FaceAligner:
             calibration = Calibration.from_json(description.get("calibration"))
         except DescentError as error:
             raise DescentError(f"{path}: {error}") from error
-        return cls(load_model(path), calibration=calibration, detector=detector, starts=starts, device=device)
+        return cls(load_model(path), calibration=calibration, detector=detector, views=views, device=device)
 
     def __call__(
         self, photo: str | Path | Image.Image | np.ndarray, boxes: Sequence[Sequence[float]] | None = None
@@ -171,7 +171,7 @@ class FaceAligner:
         if not cut:
             return []
         crops, ways = (torch.stack(parts) for parts in zip(*cut))
-        points, spread = agree(fit_often(self.model, crops.to(self.device), starts=self.starts))
+        points, spread = agree(fit_often(self.model, crops.to(self.device), views=self.views))
         points, spread = points.cpu(), spread.cpu() / self.problem.box_side
         sure = self.calibration.confidence
         confidence, each = sure(spread) if sure else (spread.mean(1) * torch.nan, spread * torch.nan)

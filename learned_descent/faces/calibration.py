@@ -136,7 +136,7 @@ class Calibration:
 
 
 def calibrate(
-    model: DescentModel, detectors: Sequence[Detector], *, faces: int = 600, starts: int = 4, seed: int = 0
+    model: DescentModel, detectors: Sequence[Detector], *, faces: int = 600, views: int = 4, seed: int = 0
 ) -> Calibration:
     """Fits the offset of each detector's boxes on training faces, and the confidence on held-out ones.
 
@@ -144,7 +144,7 @@ def calibrate(
         model: a trained model of faces, whose problem has the data.
         detectors: the detectors.
         faces: at most so many training faces are shown to each.
-        starts: the number of starts of the fits.
+        views: the number of views of each face that are fitted.
         seed: the seed of the choice of faces and of the variants.
 
     Raises:
@@ -157,7 +157,7 @@ def calibrate(
         raise DescentError("calibrate: expected held-out faces to fit the confidence on, got none; raise val_fraction above 0")
     chosen = index(train, torch.randperm(len(train["image"]), generator=generator)[:faces])
     boxes = {detector.name: fit_offset(detector, chosen) for detector in detectors}
-    return Calibration(boxes, fit_confidence(model, held_out, starts=starts, generator=generator))
+    return Calibration(boxes, fit_confidence(model, held_out, views=views, generator=generator))
 
 
 def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
@@ -195,7 +195,7 @@ def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
     )
 
 
-def fit_confidence(model: DescentModel, held_out: Batch, *, starts: int, generator: Generator) -> Confidence:
+def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generator: Generator) -> Confidence:
     """The confidence, fitted by maximum likelihood on random variants of held-out faces.
 
     The variants are turned, scaled, shifted and recoloured as in training, and some lose a rectangle: so there are failures
@@ -204,7 +204,7 @@ def fit_confidence(model: DescentModel, held_out: Batch, *, starts: int, generat
     Args:
         model: a trained model of faces.
         held_out: faces that training never saw.
-        starts: the number of starts of the fits.
+        views: the number of views of each face that are fitted.
         generator: draws the variants.
     """
     problem = cast(Landmarks, model.problem)
@@ -212,7 +212,7 @@ def fit_confidence(model: DescentModel, held_out: Batch, *, starts: int, generat
     spreads, errors = [], []
     for _ in tqdm(range(VARIANTS), "confidence", unit="variant"):
         batch = augment(held_out, how, problem.mirror_points, generator)
-        points, spread = agree(fit_often(model, batch["image"], starts=starts))
+        points, spread = agree(fit_often(model, batch["image"], views=views))
         distance = normalising_distance(batch["points"], problem.schema, "inter_ocular")
         spreads.append(spread / problem.box_side)
         errors.append(torch.linalg.vector_norm(points - batch["points"], dim=-1) / distance.unsqueeze(1))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learned_descent.faces.agreement import agree, fit_often
+from learned_descent.faces.agreement import VIEWS, _view, fit_often
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.crops import apply_affine
 
 from .aligners import small_model
 
@@ -19,31 +20,45 @@ def test_the_first_fit_is_the_one_of_testing(images: torch.Tensor):
     torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
     box = torch.tensor([[9.5, 9.5, 37.5, 37.5]]).expand(3, 4)
     wanted = model.problem.points(model({"image": images, "box": box}).final)
-    for starts in (1, 3):
-        fits = fit_often(model, images, starts=starts)
-        assert fits.shape == (3, 2 * starts, model.problem.schema.num_points, 2)
+    for views in (1, 3):
+        fits = fit_often(model, images, views=views)
+        assert fits.shape == (3, 2 * views, model.problem.schema.num_points, 2)
         torch.testing.assert_close(fits[:, 0], wanted)
 
 
 def test_the_mirrored_crop_gives_the_mirrored_fit(images: torch.Tensor):
     model = small_model()
     torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
-    fits, mirrored = (fit_often(model, faces, starts=2) for faces in (images, images.flip(-1)))
+    fits, mirrored = (fit_often(model, faces, views=1) for faces in (images, images.flip(-1)))
     back = mirrored[:, :, model.problem.mirror_points]
-    torch.testing.assert_close(fits[:, 2:, :, 0], 47 - back[:, :2, :, 0])
-    torch.testing.assert_close(fits[:, 2:, :, 1], back[:, :2, :, 1])
+    torch.testing.assert_close(fits[:, 1:, :, 0], 47 - back[:, :1, :, 0])
+    torch.testing.assert_close(fits[:, 1:, :, 1], back[:, :1, :, 1])
+
+
+@pytest.mark.parametrize(("degrees", "factor"), VIEWS[1:])
+def test_a_view_shows_the_crop_turned_and_enlarged_about_its_middle(degrees: float, factor: float):
+    pixels = torch.arange(48.0)
+    place = torch.tensor([30.0, 14.0])
+    dot = torch.exp(-((pixels - place[0]).square() + (pixels[:, None] - place[1]).square()) / 8).expand(1, 3, 48, 48)
+    seen, back = _view(255 * dot, degrees, factor)
+    mass = seen[0, 0] / seen[0, 0].sum()
+    found = torch.stack([(mass.sum(0) * pixels).sum(), (mass.sum(1) * pixels).sum()])
+    torch.testing.assert_close(apply_affine(back[0], found[None])[0], place, atol=0.02, rtol=0)
+    assert (found - 23.5).norm() / (place - 23.5).norm() == pytest.approx(factor, rel=2e-3)
 
 
 def test_a_face_does_not_depend_on_the_others_nor_on_the_time_of_day(images: torch.Tensor):
     model = small_model()
     torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
-    together = fit_often(model, images, starts=3, batch_size=2)
-    torch.testing.assert_close(together[1:2], fit_often(model, images[1:2], starts=3))
+    together = fit_often(model, images, views=3, batch_size=2)
+    torch.testing.assert_close(together[1:2], fit_often(model, images[1:2], views=3))
 
 
-def test_without_statistics_all_starts_are_alike(images: torch.Tensor):
+def test_a_model_that_does_not_move_starts_elsewhere_in_every_view(images: torch.Tensor):
     model = small_model()
     assert isinstance(model.problem, FaceAlignment)
-    model.problem.start_factor.zero_()
-    _, spread = agree(fit_often(model, images, starts=3)[:, :3])
-    assert spread.max() < 1e-4
+    fits = fit_often(model, images, views=len(VIEWS))
+    start = fits[:, 0]
+    torch.testing.assert_close(fits[:, 3] - 23.5, (start - 23.5) / 1.08)
+    apart = torch.cdist(fits[0].flatten(1), fits[0].flatten(1))
+    assert apart[:4, :4].add(100 * torch.eye(4)).min() > 1.0
