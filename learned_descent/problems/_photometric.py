@@ -109,6 +109,10 @@ class Photometric(LeastSquares, ABC):
         """What a batch shows of the templates; nothing where they are all one."""
         return {}
 
+    def surrounded(self, image: Tensor, truth: Float[Tensor, "N 3 3"], generator: Generator, split: Split) -> Tensor:
+        """The images with what is to be around the templates; by default what is there."""
+        return image
+
     @final
     def data(self, split: Split) -> dict[str, Tensor]:
         """The samples of ``split``, simulated afresh; the same in every call."""
@@ -122,7 +126,8 @@ class Photometric(LeastSquares, ABC):
         start = self.centred.expand(len(moves), 3, 3)
         truth = start @ self.warps.through(self.warps.controls.to(moves) + moves)
         scenes = self.scenes(split, len(moves), generator)
-        image = self._occluded(scenes.render(truth, self.image_size), truth, generator)
+        image = self.surrounded(scenes.render(truth, self.image_size), truth, generator, split)
+        image = self._occluded(image, truth, generator)
         gain, bias = (self.lighting * (2 * torch.rand(len(moves), 1, 1, 1, generator=generator) - 1) for _ in range(2))
         image = 127 + (1 + gain) * (image - 127) + 127 * bias + self.noise * torch.randn(image.shape, generator=generator)
         known = {"start": start, "truth": truth / truth[:, 2:, 2:]}

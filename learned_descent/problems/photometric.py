@@ -19,7 +19,7 @@ from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 from ._photometric import Photometric, Template
 from ._photos import Scenes, photo_of, placed, random_scenes
-from .warps import Kind
+from .warps import Kind, project
 
 
 @final
@@ -68,6 +68,8 @@ class FixedTemplate(Photometric):
         lighting: gain and bias vary by this share.
         noise: the standard deviation of the noise, in grey levels.
         occluder: the share of the template that a box with something else hides.
+        elsewhere: the share of the images in which the template lies in another photo, so that a model learns the template
+            and not what is around it.
         num_train: simulated images for training.
         num_test: simulated images for testing, and as many for validation.
         seed: the seed of all that is simulated.
@@ -95,6 +97,7 @@ class FixedTemplate(Photometric):
         lighting: float = 0.2,
         noise: float = 2.0,
         occluder: float = 0.0,
+        elsewhere: float = 0.5,
         num_train: int = 2048,
         num_test: int = 512,
         seed: int = 0,
@@ -105,11 +108,13 @@ class FixedTemplate(Photometric):
         left, top, right, bottom = box
         if not (0 <= left < right < width and 0 <= top < bottom < height):
             raise DescentError(f"box: expected a part of the photo, whose last pixel is ({width - 1}, {height - 1}), got {box}")
+        if not 0 <= elsewhere <= 1:
+            raise DescentError(f"elsewhere: expected a share of the images, 0 to 1, got {elsewhere}")
         super().__init__(
             (right - left + 1, bottom - top + 1), warp=warp, grid=grid, spread=spread, margin=margin, lighting=lighting,
             noise=noise, occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse,
         )  # fmt: skip
-        self.photo, self.box, self.photo_pixels = photo, tuple(box), image
+        self.photo, self.box, self.photo_pixels, self.elsewhere = photo, tuple(box), image, elsewhere
         values, steepest, hessian = self.learnt_by_heart(self.pooled(image[None, None, top : bottom + 1, left : right + 1]))
         if not values.isfinite().all():
             raise DescentError(f"box: expected a part of {photo} with contrast, got one of a single grey level")
@@ -128,6 +133,17 @@ class FixedTemplate(Photometric):
         left, top, right, bottom = self.box
         warp = placed(self.size, torch.tensor([[(left + right) / 2, (top + bottom) / 2]]))
         return Scenes([self.photo_pixels], torch.zeros(count, dtype=torch.long), warp.expand(count, 3, 3))
+
+    def surrounded(self, image: Tensor, truth: Float[Tensor, "N 3 3"], generator: Generator, split: Split) -> Tensor:
+        """The images, a share of them with another photo around the template."""
+        moved = (torch.rand(len(image), generator=generator) < self.elsewhere).nonzero()[:, 0]
+        photos = [photo_of(name) for name in AnyTemplate.photos[split]]
+        other = random_scenes(photos, max(self.image_size), len(moved), generator)
+        whole = placed((max(self.image_size),) * 2, (torch.tensor([self.image_size]) - 1) / 2).expand(len(moved), 3, 3)
+        pixels = torch.cartesian_prod(*(torch.arange(float(side)) for side in reversed(self.image_size))).flip(1)
+        within = project(torch.linalg.inv(truth[moved]), pixels).abs().amax(2).view(-1, 1, *image.shape[2:]) <= 1
+        image[moved] = torch.where(within, image[moved], other.render(whole, self.image_size))
+        return image
 
     def observation(self) -> Observation:
         return Appearance(self)
