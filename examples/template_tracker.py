@@ -12,7 +12,7 @@ from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Polished
 
 def motion(problem, num_frames):
     """Smooth moves of the four corners, in half sides: a swing, a turn and a tilt, each with a period of its own."""
-    phase = torch.arange(num_frames)[:, None, None] * torch.tensor([0.37, 0.29])
+    phase = torch.arange(num_frames)[:, None, None] * torch.tensor([0.6, 0.48])
     corners = problem.warps.controls.float()
     return 0.45 * phase.sin() + 0.25 * phase.flip(2).sin() * corners.flip(1) + 0.1 * phase.cos() * corners.prod(1, keepdim=True)
 
@@ -29,7 +29,7 @@ def track(model, images):
 
 def main(num_frames=60, num_train=768):
     """Trains, tracks, and returns the error in every frame in px by the name of the tracker."""
-    problem = FixedTemplate("astronaut", (175, 70, 270, 165), spread=0.25, num_train=num_train)
+    problem = FixedTemplate("astronaut", (175, 70, 270, 165), spread=0.25, num_train=num_train, inverse=True)
     frames = problem.simulate(motion(problem, num_frames), torch.Generator().manual_seed(0))
     learned = Cascade.for_problem(problem, num_steps=4)
     SequentialRidge(repeats=4, ridge=0.1, batch_size=256).fit(learned, problem.data("train"))

@@ -249,8 +249,10 @@ class Photometric(LeastSquares, ABC):
         values, half = sample(image, places), self.home[0].diagonal()[:2].to(image)
         rise = [sample(along, places) for along in torch.gradient(image, dim=(3, 2))]
         slope = torch.stack(rise, 2) * half / self.pool
+        unit = standardised(values)
         steepest = standardised_slope(values, torch.einsum("bnk,nkd->bnd", slope, self.fields.to(image)))
-        return standardised(values), steepest, steepest.mT @ steepest
+        steepest = steepest.where(unit.isfinite().unsqueeze(2), 0)  # without contrast no step
+        return unit, steepest, steepest.mT @ steepest
 
 
 def standardised(values: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:

@@ -224,9 +224,10 @@ class AnyTemplate(Photometric):
         return {"template": scenes.render(self.home.expand(len(scenes.which), 3, 3), self.size).round().byte()}
 
     def observation(self) -> Observation:
-        """The steps of Lucas and Kanade on grids of all, half and a quarter of the points."""
-        levels = (AnyTemplate(**{**self.settings(), "grid": self.grid // factor}) for factor in (1, 2, 4))
-        return Concat(*(GaussNewtonSteps(level) for level in levels))
+        """The inverse compositional steps on grids of all, half and a quarter of the points, but no less than 4 along a side."""
+        grids = (max(4, self.grid // factor) for factor in (1, 2, 4))
+        own = {**self.settings(), "inverse": True}
+        return Concat(*(GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid})) for grid in grids))
 
     def settings(self) -> dict[str, Any]:
         return {"side": self.size[0], **self.own}
