@@ -224,7 +224,7 @@ class AnyTemplate(Photometric):
         return {"template": scenes.render(self.home.expand(len(scenes.which), 3, 3), self.size).round().byte()}
 
     def observation(self) -> Observation:
-        """The inverse compositional steps on grids of all, half and a quarter of the points, but no less than 4 along a side."""
+        """The inverse compositional steps on grids of all, half and a quarter of the points, 4 or more along a side."""
         grids = (max(4, self.grid // factor) for factor in (1, 2, 4))
         own = {**self.settings(), "inverse": True}
         return Concat(*(GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid})) for grid in grids))
