@@ -25,6 +25,8 @@ PROBLEMS: Mapping[str, str] = {
     "sinusoid": "learned_descent.problems.curves:Sinusoid",
     "exponentials": "learned_descent.problems.curves:TwoExponentials",
     "registration": "learned_descent.problems.registration:Registration",
+    "fixed-template": "learned_descent.problems.photometric:FixedTemplate",
+    "any-template": "learned_descent.problems.photometric:AnyTemplate",
 }
 """The built-in problems: the only ones that a weights file may name by itself."""
 
@@ -48,6 +50,7 @@ _RECIPES: Mapping[str, str] = {
     **dict.fromkeys(("sinusoid", "exponentials"), "learned_descent.problems.curves:RECIPES"),
     "registration": "learned_descent.problems.registration:RECIPES",
     "pose": "learned_descent.problems.pose:RECIPES",
+    **dict.fromkeys(("fixed-template", "any-template"), "learned_descent.problems.photometric:RECIPES"),
 }
 
 ENTRY_POINTS = "learned_descent.problems"

@@ -15,6 +15,7 @@ from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
 from learned_descent.problems import Analytic
 from learned_descent.problems.curves import Sinusoid, TwoExponentials
+from learned_descent.problems.photometric import AnyTemplate, FixedTemplate
 from learned_descent.problems.registration import Registration
 from learned_descent.testing import check_model, check_observation, check_problem
 
@@ -25,6 +26,8 @@ SIMULATED: dict[str, Callable[[], Problem]] = {
     "sinusoid": lambda: Sinusoid(num_train=16, num_test=8),
     "exponentials": lambda: TwoExponentials(num_train=16, num_test=8),
     "registration": lambda: Registration(num_model=32, num_scan=40, num_train=16, num_test=8),
+    "fixed-template": lambda: FixedTemplate(grid=8, num_train=16, num_test=8),
+    "any-template": lambda: AnyTemplate(side=32, grid=16, num_train=16, num_test=8),
 }
 
 PROBLEMS = ["sin", "cube", "erf", "exp", "sin_erf", "blobs", "faces", "line", "turn", *SIMULATED]

@@ -1,0 +1,243 @@
+"""Photometric alignment: the warp under which an image looks like a template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from .._check import DescentError
+from ..models import Cascade, MnemonicDescent
+from ..observation import Concat, Observation
+from ..observations import GaussNewtonSteps
+from ..problem import Batch, Split
+from ..recipe import Recipe
+from ..training import BackpropThroughTime, SequentialRidge
+from ._photometric import Photometric, Template
+from ._photos import Scenes, photo_of, placed, random_scenes
+from .warps import Kind, project
+
+
+@final
+class Appearance(Observation):
+    """What the grid of the template sees of the image at ``x``: edges and grey values, ``(B, 4 (m - 1)^2 + m^2)``.
+
+    ``m`` is half the number of points along a side: features are means of 2 x 2 points. Edges are rising and falling slopes
+    along both axes, each for itself, the strong ones compressed: far from the answer a linear map makes much more of them than
+    of grey values, which are what tells it where to stop.
+
+    Args:
+        problem: the alignment.
+
+    References:
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013 (SIFT, for the
+        same reason).
+    """
+
+    def __init__(self, problem: Photometric) -> None:
+        super().__init__()
+        self._problem = [problem]  # in a list: the buffers of the problem are stored once, with the model
+
+    def prepare(self, batch: Batch) -> Batch:
+        return self._problem[0].prepare(batch)
+
+    def forward(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B F"]:
+        problem = self._problem[0]
+        seen = problem.seen(x, batch).nan_to_num().unflatten(1, (1, problem.grid, problem.grid))
+        slopes = torch.cat([seen[..., 1:-1, 2:] - seen[..., 1:-1, :-2], seen[..., 2:, 1:-1] - seen[..., :-2, 1:-1]], 1) / 2
+        slopes = slopes * (slopes.square().sum(1, keepdim=True) + 0.01) ** -0.25
+        edges = torch.cat([slopes.relu(), (-slopes).relu()], 1)
+        return torch.cat([F.avg_pool2d(edges, 2).flatten(1), (F.avg_pool2d(seen, 2) / 2).tanh().flatten(1)], 1)
+
+
+@final
+class FixedTemplate(Photometric):
+    """The alignment of images to one template, which is known in training: a model learns it by heart.
+
+    Args:
+        photo: a photo of scikit-image (coins, astronaut, ...), or the path of an image.
+        box: the template in the photo: first column, first row, last column, last row.
+        warp: ``"affine"`` or ``"homography"``.
+        grid: points along a side.
+        spread: how far the control points are moved at most, in sides.
+        margin: what an image shows around the template, in sides.
+        lighting: gain and bias vary by this share.
+        noise: the standard deviation of the noise, in grey levels.
+        occluder: the share of the template that a box with something else hides.
+        elsewhere: the share of the images in which the template lies in another photo, so that a model learns the template
+            and not what is around it.
+        num_train: simulated images for training.
+        num_test: simulated images for testing, and as many for validation.
+        seed: the seed of all that is simulated.
+        inverse: whether solvers take the steps of the inverse compositional algorithm, with the derivative of the template.
+
+    Raises:
+        DescentError: if a number is out of its range, there is no such photo, the box leaves it, or has no contrast.
+
+    Example:
+        >>> problem = FixedTemplate(num_test=4)
+        >>> batch = problem.data("test")
+        >>> problem.error(problem.initial(batch), batch).round()
+        tensor([10., 19., 29., 38.])
+    """
+
+    def __init__(
+        self,
+        photo: str = "coins",
+        box: Sequence[int] = (140, 100, 235, 195),
+        *,
+        warp: Kind = "homography",
+        grid: int = 24,
+        spread: float = 0.4,
+        margin: float = 0.6,
+        lighting: float = 0.2,
+        noise: float = 2.0,
+        occluder: float = 0.0,
+        elsewhere: float = 0.5,
+        num_train: int = 2048,
+        num_test: int = 512,
+        seed: int = 0,
+        inverse: bool = False,
+    ) -> None:
+        image = photo_of(photo)
+        height, width = image.shape
+        left, top, right, bottom = box
+        if not (0 <= left < right < width and 0 <= top < bottom < height):
+            raise DescentError(f"box: expected a part of the photo, whose last pixel is ({width - 1}, {height - 1}), got {box}")
+        if not 0 <= elsewhere <= 1:
+            raise DescentError(f"elsewhere: expected a share of the images, 0 to 1, got {elsewhere}")
+        super().__init__(
+            (right - left + 1, bottom - top + 1), warp=warp, grid=grid, spread=spread, margin=margin, lighting=lighting,
+            noise=noise, occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse,
+        )  # fmt: skip
+        self.photo, self.box, self.photo_pixels, self.elsewhere = photo, tuple(box), image, elsewhere
+        values, steepest, hessian = self.learnt_by_heart(self.pooled(image[None, None, top : bottom + 1, left : right + 1]))
+        if not values.isfinite().all():
+            raise DescentError(f"box: expected a part of {photo} with contrast, got one of a single grey level")
+        self.register_buffer("values", values, persistent=False)
+        self.register_buffer("steepest", steepest, persistent=False)
+        self.register_buffer("hessian", hessian, persistent=False)
+
+    values: Tensor
+    steepest: Tensor
+    hessian: Tensor
+
+    def template(self, batch: Batch) -> Template:
+        return self.values, self.steepest, self.hessian
+
+    def scenes(self, split: Split, count: int, generator: Generator) -> Scenes:
+        left, top, right, bottom = self.box
+        warp = placed(self.size, torch.tensor([[(left + right) / 2, (top + bottom) / 2]]))
+        return Scenes([self.photo_pixels], torch.zeros(count, dtype=torch.long), warp.expand(count, 3, 3))
+
+    def surrounded(self, image: Tensor, truth: Float[Tensor, "N 3 3"], generator: Generator, split: Split) -> Tensor:
+        """The images, a share of them with another photo around the template."""
+        moved = (torch.rand(len(image), generator=generator) < self.elsewhere).nonzero()[:, 0]
+        photos = [photo_of(name) for name in AnyTemplate.photos[split]]
+        other = random_scenes(photos, max(self.image_size), len(moved), generator)
+        whole = placed((max(self.image_size),) * 2, (torch.tensor([self.image_size]) - 1) / 2).expand(len(moved), 3, 3)
+        pixels = torch.cartesian_prod(*(torch.arange(float(side)) for side in reversed(self.image_size))).flip(1)
+        within = project(torch.linalg.inv(truth[moved]), pixels).abs().amax(2).view(-1, 1, *image.shape[2:]) <= 1
+        image[moved] = torch.where(within, image[moved], other.render(whole, self.image_size))
+        return image
+
+    def observation(self) -> Observation:
+        return Appearance(self)
+
+    def settings(self) -> dict[str, Any]:
+        return {"photo": self.photo, "box": list(self.box), **self.own}
+
+
+@final
+class AnyTemplate(Photometric):
+    """The alignment of images to a template that comes with each of them: a model learns to align.
+
+    The photos of training, validation and test are different ones.
+
+    Args:
+        side: the side of the templates, in px.
+        warp: ``"affine"`` or ``"homography"``.
+        grid: points along a side.
+        spread: how far the control points are moved at most, in sides.
+        margin: what an image shows around the template, in sides.
+        lighting: gain and bias vary by this share.
+        noise: the standard deviation of the noise, in grey levels.
+        occluder: the share of the template that a box with something else hides.
+        num_train: simulated images for training.
+        num_test: simulated images for testing, and as many for validation.
+        seed: the seed of all that is simulated.
+        inverse: whether solvers take the steps of the inverse compositional algorithm, with the derivative of the template.
+
+    Raises:
+        DescentError: if a number is out of its range.
+
+    Example:
+        >>> problem = AnyTemplate(num_test=4)
+        >>> problem.data("test")["template"].shape
+        torch.Size([4, 1, 64, 64])
+    """
+
+    photos: Mapping[Split, Sequence[str]] = {
+        "train": ("astronaut", "brick", "coins", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "text"),
+        "val": ("moon", "retina"),
+        "test": ("camera", "chelsea", "coffee", "page", "rocket"),
+    }
+
+    def __init__(
+        self,
+        *,
+        side: int = 64,
+        warp: Kind = "homography",
+        grid: int = 32,
+        spread: float = 0.4,
+        margin: float = 0.6,
+        lighting: float = 0.2,
+        noise: float = 2.0,
+        occluder: float = 0.0,
+        num_train: int = 4096,
+        num_test: int = 512,
+        seed: int = 0,
+        inverse: bool = False,
+    ) -> None:
+        super().__init__(
+            (side, side), warp=warp, grid=grid, spread=spread, margin=margin, lighting=lighting, noise=noise,
+            occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse,
+        )  # fmt: skip
+        self.shapes = {**self.shapes, "template": f"B 1 {side} {side}"}
+
+    def template(self, batch: Batch) -> Template:
+        return batch["values"], batch["steepest"], batch["hessian"]
+
+    def prepare(self, batch: Batch) -> dict[str, Tensor]:
+        found = super().prepare(batch)
+        names = ("values", "steepest", "hessian")
+        return found | dict(zip(names, self.learnt_by_heart(self.pooled(batch["template"]).to(found["image"]))))
+
+    def scenes(self, split: Split, count: int, generator: Generator) -> Scenes:
+        return random_scenes([photo_of(name) for name in self.photos[split]], self.size[0], count, generator)
+
+    def shown(self, scenes: Scenes) -> dict[str, Tensor]:
+        return {"template": scenes.render(self.home.expand(len(scenes.which), 3, 3), self.size).round().byte()}
+
+    def observation(self) -> Observation:
+        """The inverse compositional steps on grids of all, half and a quarter of the points, 4 or more along a side."""
+        grids = (max(4, self.grid // factor) for factor in (1, 2, 4))
+        own = {**self.settings(), "inverse": True}
+        return Concat(*(GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid})) for grid in grids))
+
+    def settings(self) -> dict[str, Any]:
+        return {"side": self.size[0], **self.own}
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": Recipe(Cascade, {"num_steps": 6}, ridge=SequentialRidge(repeats=8, batch_size=256)),
+    "mdm": Recipe(
+        MnemonicDescent, {"num_steps": 6, "hidden": 256},
+        bptt=BackpropThroughTime(iterations=1500, batch_size=128, lr=2e-3, ema=0.99, detach="observation"),
+    ),
+}  # fmt: skip
+"""The families on photometric alignment."""
