@@ -13,7 +13,7 @@ from examples.new_problem import Blobs
 from learned_descent import Cascade, Concat, DescentModel, Frozen, MnemonicDescent, Observation, Problem, ShapeError
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
-from learned_descent.problems import Analytic
+from learned_descent.problems import Analytic, Pose
 from learned_descent.problems.curves import Sinusoid, TwoExponentials
 from learned_descent.problems.registration import Registration
 from learned_descent.testing import check_model, check_observation, check_problem
@@ -24,6 +24,7 @@ from .toys import Line, Turn
 SIMULATED: dict[str, Callable[[], Problem]] = {
     "sinusoid": lambda: Sinusoid(num_train=16, num_test=8),
     "exponentials": lambda: TwoExponentials(num_train=16, num_test=8),
+    "pose": lambda: Pose(num_points=12, num_train=16, num_test=8),
     "registration": lambda: Registration(num_model=32, num_scan=40, num_train=16, num_test=8),
 }
 

@@ -19,7 +19,7 @@ from ..problem import Batch, LeastSquares, Split
 from ..recipe import SOLVERS, Family, Polish, Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 
-_SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
+_SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 302}  # modulo 3 they differ, so that no seed shares samples
 
 
 class Curve(LeastSquares, ABC):
