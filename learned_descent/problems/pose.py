@@ -294,7 +294,7 @@ def _collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
 _BPTT = BackpropThroughTime(iterations=1200, batch_size=96, lr=2e-3, ema=0.99, detach="observation")
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 6}, ridge=SequentialRidge(batch_size=256)),
+    "sdm": Recipe(Cascade, {"num_steps": 10}, ridge=SequentialRidge(batch_size=256)),
     "mdm": Recipe(MnemonicDescent, {"num_steps": 6, "hidden": 128, "cell": "gru"}, bptt=_BPTT),
 }
 """The families on poses."""
