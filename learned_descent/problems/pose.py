@@ -291,7 +291,7 @@ def _collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
     return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
 
 
-_BPTT = BackpropThroughTime(iterations=1200, batch_size=96, lr=2e-3, ema=0.99, detach="observation")
+_BPTT = BackpropThroughTime(iterations=600, batch_size=128, lr=3e-3, ema=0.99, detach="observation")
 
 RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, {"num_steps": 10}, ridge=SequentialRidge(batch_size=256)),
