@@ -190,9 +190,10 @@ def timed(
 
 
 def _too_slow(known: Mapping[int, float], size: int) -> bool:
-    """Whether a batch will take too long: known for methods that solve one problem after the other, and gain nothing."""
+    """Whether a batch will take too long, as far as the smaller ones tell: a method that still gains is given more time."""
     *smaller, last = [0.0, *known.values()]
-    return len(smaller) > 1 and last > smaller[-1] / 4 and last * 1e-6 * size > _SLOW
+    gains = len(smaller) > 1 and last < smaller[-1] / 4
+    return len(smaller) > 1 and last * 1e-6 * size > (3 * _SLOW if gains else _SLOW)
 
 
 def _text(value: float | None, form: str | None = None) -> str:
