@@ -13,7 +13,7 @@ from examples.new_problem import Blobs
 from learned_descent import Cascade, Concat, DescentModel, Frozen, MnemonicDescent, Observation, Problem, ShapeError
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
-from learned_descent.problems import Analytic
+from learned_descent.problems import Analytic, Pose
 from learned_descent.problems.curves import Sinusoid, TwoExponentials
 from learned_descent.problems.photometric import AnyTemplate, FixedTemplate
 from learned_descent.problems.registration import Registration
@@ -25,6 +25,7 @@ from .toys import Line, Turn
 SIMULATED: dict[str, Callable[[], Problem]] = {
     "sinusoid": lambda: Sinusoid(num_train=16, num_test=8),
     "exponentials": lambda: TwoExponentials(num_train=16, num_test=8),
+    "pose": lambda: Pose(num_points=12, num_train=16, num_test=8),
     "registration": lambda: Registration(num_model=32, num_scan=40, num_train=16, num_test=8),
     "fixed-template": lambda: FixedTemplate(grid=8, num_train=16, num_test=8),
     "any-template": lambda: AnyTemplate(side=32, grid=16, num_train=16, num_test=8),

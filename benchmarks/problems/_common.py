@@ -169,7 +169,7 @@ def timed(
         methods: the methods by name.
         samples: samples, which are repeated where a batch needs more of them.
         sizes: the batch sizes.
-        rounds: the number of rounds; what takes seconds is not repeated.
+        rounds: the number of rounds, after one that only warms up; what takes seconds runs once.
     """
     found: dict[str, dict[int, float]] = {name: {} for name in methods}
     for size in sorted(sizes):
@@ -178,21 +178,22 @@ def timed(
         seconds: dict[str, list[float]] = {name: [] for name in chosen}
         for turn in range(rounds + 1):
             for name in chosen:
-                if turn > 1 and seconds[name][-1] > _ENOUGH:
+                if turn > 0 and seconds[name][-1] > _ENOUGH:
                     continue
                 began = time.perf_counter()
                 with torch.inference_mode():
                     methods[name].eval()(batch)
                 seconds[name].append(time.perf_counter() - began)
-        for name, values in seconds.items():  # the first one only warmed up
-            found[name][size] = 1e6 * statistics.median(values[1:]) / size
+        for name, values in seconds.items():
+            found[name][size] = 1e6 * statistics.median(values[1:] or values) / size
     return found
 
 
 def _too_slow(known: Mapping[int, float], size: int) -> bool:
-    """Whether a batch will take too long: known for methods that solve one problem after the other, and gain nothing."""
+    """Whether a batch will take too long, as far as the smaller ones tell: a method that still gains is given more time."""
     *smaller, last = [0.0, *known.values()]
-    return len(smaller) > 1 and last > smaller[-1] / 4 and last * 1e-6 * size > _SLOW
+    gains = len(smaller) > 1 and last < smaller[-1] / 4
+    return len(smaller) > 1 and last * 1e-6 * size > (3 * _SLOW if gains else _SLOW)
 
 
 def _text(value: float | None, form: str | None = None) -> str:

@@ -27,6 +27,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "pose, unknown focal length": {"focal": True},
 }
 
+NUM_TEST = 512
+"""Poses to find."""
+
 STEPS, FEW = 40, 4
 """Steps of Levenberg-Marquardt alone, and after a learned descent."""
 
@@ -74,8 +77,8 @@ def of_opencv(problem: Pose) -> tuple[dict[str, DescentModel], dict[str, str]]:
 
 def compare(title: str, settings: Mapping[str, Any], arguments: Namespace) -> None:
     """Prints the table of one kind of problem."""
-    problem = Pose(**settings)
-    plain = Pose(**{**settings, "robust": 0.0})
+    problem = Pose(**settings, num_test=NUM_TEST)
+    plain = Pose(**settings, robust=0.0)
     methods = trained(problem, ["sdm", "mdm"], seed=arguments.seed)
     polish = LevenbergMarquardt(problem, num_steps=FEW)
     methods |= {f"{name}+lm{FEW}": Polished(methods[name], polish) for name in ("sdm", "mdm")}

@@ -21,7 +21,7 @@ from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, P
 from ._common import options, run, trained
 from ._restarts import restarted
 
-STEPS, FEW = 40, 20
+STEPS, FEW = 30, 20
 """Steps of the iterative closest point alone, and of its polish."""
 
 WIDE = 10.0

@@ -163,7 +163,8 @@ class Photometric(LeastSquares, ABC):
         level = torch.rand(len(batch["truth"]), generator=generator, device=generator.device)
         away = self.warps.through(self.warps.controls.to(level) + self._moves(level, generator)).to(batch["truth"])
         start = batch["truth"].unflatten(1, (3, 3)) @ torch.linalg.inv(away)
-        return (start / start[:, 2:, 2:]).flatten(1)
+        scaled: Tensor = (start / start[:, 2:, 2:]).flatten(1)
+        return scaled
 
     @final
     def target(self, batch: Batch) -> Float[Tensor, "B 9"]:
@@ -172,7 +173,8 @@ class Photometric(LeastSquares, ABC):
     @final
     def retract(self, x: Float[Tensor, "B 9"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B 9"]:
         moved = x.unflatten(1, (3, 3)) @ self.warps.exponential(delta)
-        return (moved / moved[:, 2:, 2:]).flatten(1)
+        scaled: Tensor = (moved / moved[:, 2:, 2:]).flatten(1)
+        return scaled
 
     @final
     def local(self, x: Float[Tensor, "B 9"], y: Float[Tensor, "B 9"]) -> Float[Tensor, "B d"]:

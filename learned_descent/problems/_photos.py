@@ -90,7 +90,7 @@ def random_scenes(photos: Sequence[Tensor], side: int, count: int, generator: Ge
 
 def sample(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N"]:
     """Values at ``points`` (column, row) px by bilinear interpolation; beyond the border those of the border."""
-    return cast(Tensor, _Sample.apply(images, points))
+    return cast(Tensor, _Sample.apply(images, points))  # type: ignore[no-untyped-call]
 
 
 def slopes(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N 2"]:

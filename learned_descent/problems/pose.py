@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, final, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, final, get_args
 
 import roma
 import torch
@@ -160,8 +160,7 @@ class Pose(LeastSquares):
 
     def augment(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
         """Other simulated samples, as many."""
-        drawn = self.simulate(len(batch["pose"]), generator)
-        return {name: value.to(batch[name]) for name, value in drawn.items()}
+        return {name: value.to(batch[name]) for name, value in self.simulate(len(batch["pose"]), generator).items()}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
         x = self._start(len(batch["projections"]), batch["projections"])
@@ -177,6 +176,10 @@ class Pose(LeastSquares):
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["pose"]
 
+    def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
+        """The length of the update that is left, not its square: the worst samples must not outweigh the others."""
+        return super().error(x, batch)
+
     def observation(self) -> GaussNewtonSteps:
         """Gauss-Newton steps under narrow and wide Cauchy kernels, whatever the structure."""
         return GaussNewtonSteps(self, kernels=[Cauchy(scale, block=2) for scale in _KERNELS])
@@ -184,8 +187,7 @@ class Pose(LeastSquares):
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
         turn, shift, zoom = (delta * self.unit.to(x)).tensor_split([3, 6], 1)
         rotation = roma.rotvec_to_rotmat(turn) @ _rotation(x)
-        moved = x[:, 9:12] * zoom.sum(1, keepdim=True).exp() + shift
-        return torch.cat([rotation.flatten(1), moved, x[:, 12:] + zoom], 1)
+        return torch.cat([rotation.flatten(1), x[:, 9:12] * zoom.sum(1, keepdim=True).exp() + shift, x[:, 12:] + zoom], 1)
 
     def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
         zoom = y[:, 12:] - x[:, 12:]
@@ -235,8 +237,7 @@ class Pose(LeastSquares):
         if self.focal:
             zoom = view.seen + view.across * x[:, 9:11, None] + along * x[:, 11:12, None]
             u, v = [*u, zoom[:, 0]], [*v, zoom[:, 1]]
-        found: Tensor = torch.stack([*u, *v], 2).unflatten(2, (2, -1)).flatten(1, 2) * self.unit.to(x)
-        return found
+        return cast(Tensor, torch.stack([*u, *v], 2).unflatten(2, (2, -1)).flatten(1, 2) * self.unit.to(x))
 
     def _cost(self, view: _View, residual: Tensor, batch: Batch) -> Float[Tensor, " B"]:
         """Infinite unless three points or more are in front of the camera, and not all on one line."""
@@ -274,8 +275,7 @@ class _View(NamedTuple):
 
 
 def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:
-    found: Tensor = x[:, :9].unflatten(1, (3, 3))
-    return found
+    return cast(Tensor, x[:, :9].unflatten(1, (3, 3)))
 
 
 def _cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:
@@ -291,10 +291,10 @@ def _collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
     return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
 
 
-_BPTT = BackpropThroughTime(iterations=1500, batch_size=128, lr=2e-3, ema=0.99, detach="observation")
+_BPTT = BackpropThroughTime(iterations=600, batch_size=128, lr=3e-3, ema=0.99, detach="observation")
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 6}, ridge=SequentialRidge(batch_size=256)),
-    "mdm": Recipe(MnemonicDescent, {"num_steps": 6, "hidden": 128}, bptt=_BPTT),
+    "sdm": Recipe(Cascade, {"num_steps": 10}, ridge=SequentialRidge(batch_size=256)),
+    "mdm": Recipe(MnemonicDescent, {"num_steps": 6, "hidden": 128, "cell": "gru"}, bptt=_BPTT),
 }
 """The families on poses."""

@@ -29,9 +29,10 @@ Metric: TypeAlias = Literal["plane", "point"]
 LEVELS = (30.0, 60.0, 90.0, 120.0)
 """The angles between start and truth of the test samples, in equal parts, in degrees."""
 
+_TOP = 135.0  # the largest angle of training, in degrees: beyond that of the test, so that no end of a range lies there
 _SHIFT = 0.3  # the largest translation of a scan along each axis, in half sides
 _UNIT = (1.0, 1.0, 1.0, 0.25, 0.25, 0.25)  # of an update
-_SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
+_SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 302}  # modulo 3 they differ, so that no seed shares samples
 
 
 @final
@@ -41,7 +42,7 @@ class Registration(LeastSquares):
     ``x (B, 12)`` is a rotation matrix, row by row, and a translation: a point ``s`` of the scan lies at ``R s + t`` on the
     model, which is centred and scaled to fit into the cube of -1..1. A batch holds the ``scan (B, S, 3)``, which of its
     points are ``valid (B, S)`` (the others pad it), and its ``motion (B, 12)``. The start is the identity. Random starts are
-    turned by 0 to 120 degrees from the truth.
+    turned by 0 to 135 degrees from the truth.
 
     An update turns and moves the scan in the frame of the model: a rotation vector in rad about its centre (the exponential
     map), then a translation in units of 0.25. The error is the angle that is left, in degrees. The cost is that of
@@ -89,7 +90,7 @@ class Registration(LeastSquares):
         self,
         model_file: str | None = None,
         *,
-        num_model: int = 160,
+        num_model: int = 320,
         num_scan: int = 200,
         noise: float = 0.02,
         outliers: float = 0.2,
@@ -97,7 +98,7 @@ class Registration(LeastSquares):
         metric: Metric = "plane",
         robust: float = 0.25,
         reach: float = 0.5,
-        num_train: int = 2048,
+        num_train: int = 4096,
         num_test: int = 512,
         seed: int = 0,
     ) -> None:
@@ -155,10 +156,14 @@ class Registration(LeastSquares):
             return self._identity(batch["scan"])
         target = self.target(batch)
         unit = torch.rand(len(target), generator=generator, dtype=target.dtype, device=target.device)
-        return self._apart(target, math.radians(LEVELS[-1]) * unit, generator)
+        return self._apart(target, math.radians(_TOP) * unit, generator)
 
     def target(self, batch: Batch) -> Float[Tensor, "B 12"]:
         return batch["motion"]
+
+    def loss(self, x: Float[Tensor, "B 12"], batch: Batch) -> Float[Tensor, " B"]:
+        """The length of the update that is left, not its square: scans that are beyond help must not outweigh the others."""
+        return super().error(x, batch)
 
     def observation(self) -> Sides:
         return Sides(self)
@@ -264,10 +269,10 @@ def _parts(x: Float[Tensor, "B 12"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tens
     return x[:, :9].unflatten(1, (3, 3)), x[:, None, 9:]
 
 
-_SDM = Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-2, 1e-1, 1.0), repeats=2, batch_size=128))
+_SDM = Recipe(Cascade, {"num_steps": 12}, ridge=SequentialRidge(ridge=(0.03, 0.3, 3.0), repeats=2, batch_size=128))
 _MDM = Recipe(
-    MnemonicDescent, {"num_steps": 8, "hidden": 256},
-    bptt=BackpropThroughTime(iterations=600, batch_size=64, lr=2e-3, ema=0.99, detach="observation"),
+    MnemonicDescent, {"num_steps": 8, "hidden": 256, "cell": "gru"},
+    bptt=BackpropThroughTime(iterations=1500, batch_size=64, lr=3e-3, ema=0.99, detach="observation"),
 )  # fmt: skip
 _ICP = Classical(GaussNewton, {"num_steps": 20})
 

@@ -106,7 +106,8 @@ def project(matrix: Float[Tensor, "B 3 3"], points: Float[Tensor, "N 2"]) -> Flo
     """Where warps take ``points``; points at or beyond the horizon stay before it."""
     homogeneous = torch.cat([points, torch.ones_like(points[:, :1])], 1).to(matrix)
     moved = (matrix.flatten(0, 1) @ homogeneous.T).unflatten(0, (-1, 3))  # one product for all, not a small one for each
-    return (moved[:, :2] / moved[:, 2:].clamp(min=_NEAR)).mT
+    places: Tensor = (moved[:, :2] / moved[:, 2:].clamp(min=_NEAR)).mT
+    return places
 
 
 def velocities(generator: Float[Tensor, "B 3 3"], points: Float[Tensor, "N 2"]) -> Float[Tensor, "B N 2"]:
@@ -128,7 +129,8 @@ def _inverse(matrix: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 3 3"]:
     first, second, third = matrix.unbind(1)
     column = torch.linalg.cross(second, third)
     columns = torch.stack([column, torch.linalg.cross(third, first), torch.linalg.cross(first, second)], 2)
-    return columns / (first * column).sum(1)[:, None, None]
+    inverse: Tensor = columns / (first * column).sum(1)[:, None, None]
+    return inverse
 
 
 def _frame(points: Float[Tensor, "B C 2"]) -> Float[Tensor, "B 3 3"]:
@@ -137,4 +139,5 @@ def _frame(points: Float[Tensor, "B C 2"]) -> Float[Tensor, "B 3 3"]:
     if points.shape[1] == 3:
         return columns
     weights = torch.linalg.solve_ex(columns[:, :, :3], columns[:, :, 3:])[0]
-    return columns[:, :, :3] * weights.mT
+    frame: Tensor = columns[:, :, :3] * weights.mT
+    return frame

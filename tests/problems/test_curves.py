@@ -53,12 +53,13 @@ def test_splits_differ_and_come_back(problem):
     assert not torch.equal(other.data("test")["x"], test["x"])
 
 
-def test_training_batches_are_under_fresh_noise_of_the_stated_size(problem):
+def test_training_batches_are_new_curves_under_noise_of_the_stated_size(problem):
     batch = problem.data("train")
-    fresh = problem.augment(batch, Generator().manual_seed(0))
-    noise = fresh["y"] - problem.curve(batch["x"])
+    fresh = problem.augment(batch, Generator().manual_seed(9))
+    assert {name: value.shape for name, value in fresh.items()} == {name: value.shape for name, value in batch.items()}
+    assert (fresh["x"] != batch["x"]).all()
+    noise = fresh["y"] - problem.curve(fresh["x"])
     assert noise.std().item() == pytest.approx(problem.noise, rel=0.1)
-    assert not torch.equal(fresh["y"], batch["y"])
 
 
 def test_starts_know_nothing_of_the_curve(problem):

@@ -78,6 +78,13 @@ def test_splits_and_seeds_differ():
     assert not torch.equal(make().object, make(seed=1).object)
 
 
+def test_the_loss_is_a_length():
+    problem = make()
+    batch = problem.data("test")
+    x = problem.initial(batch)
+    torch.testing.assert_close(problem.loss(x, batch), problem.local(x, batch["pose"]).norm(dim=1))
+
+
 def test_a_dolly_zoom_keeps_the_size_in_the_image():
     problem = make("focal")
     batch = problem.data("test")
