@@ -12,7 +12,6 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import scipy.io
 import torch
@@ -27,6 +26,11 @@ from learned_descent.problems.warps import Kind
 from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished
 
 from ._common import options, run, trained
+
+try:
+    import cv2
+except ImportError:  # ECC is left out
+    cv2 = None
 
 IMAGES = {"takeo": "takeo.pgm", "simon": "simon.jpg", "denso": "denso.png", "knee": "knee.jpg"}
 OFFSETS: Mapping[Kind, str] = {"affine": "affine_pt_offset.mat", "homography": "homo_pt_offset.mat"}
@@ -61,8 +65,9 @@ def baker_matthews(folder: Path, arguments: Namespace) -> None:
                 "lk15": GaussNewton(problem, num_steps=15),
                 "lk15 on all": GaussNewton(every, num_steps=15),
                 "pyramid lk15": External(problem, pyramid(problem, 15)),
-                "ECC 15": External(problem, ecc(problem, 15)),
             }
+            if cv2 is not None:
+                methods["ECC 15"] = External(problem, ecc(problem, 15))
             half = (torch.tensor(problem.size) - 1) / 2
             moves = level[:, None, None] * offsets[: len(level)] / half
             title = f"lk20 {image} {warp}"
@@ -104,12 +109,14 @@ def baker_matthews(folder: Path, arguments: Namespace) -> None:
 
 def classical(problem: Photometric, steps: int) -> dict[str, DescentModel]:
     """The classical methods by name."""
-    return {
+    methods: dict[str, DescentModel] = {
         f"lk{steps}": GaussNewton(problem, num_steps=steps),
         f"lm{steps}": LevenbergMarquardt(problem, num_steps=steps),
         f"pyramid lk{steps}": External(problem, pyramid(problem, steps)),
-        f"ECC {steps}": External(problem, ecc(problem, steps)),
     }
+    if cv2 is not None:
+        methods[f"ECC {steps}"] = External(problem, ecc(problem, steps))
+    return methods
 
 
 def pyramid(problem: Photometric, steps: int) -> Callable[[Tensor, Batch], Tensor]:
@@ -185,6 +192,8 @@ def photos(arguments: Namespace) -> None:
 
 def main(arguments: Namespace) -> None:
     """Prints a table per problem."""
+    if cv2 is None:
+        print("left out: ECC: pip install opencv-python-headless")
     folder = arguments.data / "lk20"
     if folder.is_dir():
         baker_matthews(folder, arguments)
