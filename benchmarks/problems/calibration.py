@@ -98,6 +98,10 @@ class Joint(LeastSquares):
         steps = delta[:, :-1].view(len(views), 6)
         return self.view.retract(views, torch.cat([steps, delta[:, -1:].expand(len(views), 1)], 1)).view_as(x)
 
+    def local(self, x: Tensor, y: Tensor) -> Tensor:
+        steps, zoom = self.view.local(self._views(x), self._views(y)).split([6, 1], 1)
+        return torch.cat([steps.flatten(), zoom.mean(0)]).unsqueeze(0)
+
     def residual(self, x: Tensor, batch: Batch) -> Tensor:
         return self.view.residual(self._views(x), {"projections": batch["projections"][0]}).flatten().unsqueeze(0)
 
