@@ -159,7 +159,8 @@ def unknown_focal(board: Tensor, cameras: dict[str, Camera], arguments: Namespac
         projections, unit = camera.pixels / camera.width, camera.focal / camera.width
         pose = torch.cat([camera.poses, torch.full((len(camera.poses), 1), math.log(unit))], 1)
         batch = {"projections": projections, "pose": pose}
-        views = {f"sdm+lm{STEPS}": Polished(sdm, solver)(batch).final, f"lm{STEPS}": solver(batch).final}
+        methods = {f"sdm+lm{STEPS}": Polished(sdm, solver), f"lm{STEPS}": solver}
+        views = {method: model(batch).final.detach() for method, model in methods.items()}
         rows = {f"{method}, each view": _described(problem, x, batch, camera) for method, x in views.items()}
         for method, x in views.items():
             joint = Joint(problem, projections.double(), x.double(), unit)
