@@ -5,6 +5,7 @@ from torch import Generator
 
 from learned_descent import Cascade, SequentialRidge
 from learned_descent.faces.head import Head
+from learned_descent.faces.render import angles as yaw_pitch_roll
 from learned_descent.faces.render import rotation
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.problems import Pose
@@ -50,9 +51,7 @@ def measured(problem, faces, seed=0):
 
 def angles(x):
     """Yaw, pitch and roll of the head in degrees, (B, 3)."""
-    turn = FLIP.unsqueeze(1) * x[:, :9].unflatten(1, (3, 3)) * FLIP
-    yaw, roll = torch.atan2(-turn[:, 2, 0], turn[:, 2, 2]), torch.atan2(-turn[:, 0, 1], turn[:, 1, 1])
-    return torch.stack([yaw, turn[:, 2, 1].clamp(-1, 1).asin(), roll], 1).rad2deg()
+    return yaw_pitch_roll(FLIP.unsqueeze(1) * x[:, :9].unflatten(1, (3, 3)) * FLIP).rad2deg()
 
 
 def main(count=256, num_train=4096):

@@ -11,6 +11,7 @@ It writes ``robustness.png`` and ``robustness.json``. Every family sees the same
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,8 @@ from learned_descent._runs import provenance, save_figure
 from learned_descent._text import lay_out
 from learned_descent.data import fingerprint, index
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.crops import apply_affine, invert_affine
+from learned_descent.faces.camera import blurred
+from learned_descent.faces.crops import apply_affine, invert_affine, sampling_grid
 from learned_descent.faces.landmarks import Landmarks
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.plots.frames import canvas, styles
@@ -59,9 +61,7 @@ def recropped(batch: Batch, side: int, shift: Tensor, factor: Tensor) -> Batch:
     linear = factor[:, None, None] * torch.eye(2)
     offset = (wide - 1) / 2 + shift - factor.unsqueeze(1) * (side - 1) / 2
     back = torch.cat([linear, offset.unsqueeze(2)], 2)  # from the new crop to the wide one, in px
-    middle, half = (side - 1) / 2, (wide - 1) / 2
-    unit = torch.cat([linear * middle / half, ((offset + factor.unsqueeze(1) * middle - half) / half).unsqueeze(2)], 2)
-    grid = F.affine_grid(unit, [len(shift), 3, side, side], align_corners=True)
+    grid = sampling_grid(back, side, wide)
     image = F.grid_sample(batch["image"].float(), grid, align_corners=True)
     # The box is where the model believes it: in the middle, of the size that it always has.
     box = batch["box"] - (wide - side) / 2
@@ -75,17 +75,6 @@ def _directions(count: int, generator: Generator) -> Tensor:
 
 def _signs(count: int, generator: Generator) -> Tensor:
     return (torch.rand(count, generator=generator) < 0.5).float() * 2 - 1
-
-
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Pictures under a Gaussian of ``sigma`` px."""
-    if sigma == 0:
-        return image
-    reach = int(3 * sigma + 0.5)
-    weights = torch.exp(-(torch.arange(-reach, reach + 1.0) / sigma).square() / 2)
-    weights = (weights / weights.sum()).view(1, 1, -1, 1).repeat(3, 1, 1, 1)
-    padded = F.pad(image, (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, weights, groups=3), weights.mT, groups=3)
 
 
 def covered(image: Tensor, share: float, box_side: float, generator: Generator) -> Tensor:
@@ -126,13 +115,16 @@ def changes(problem: Landmarks) -> dict[str, tuple[Sequence[float], Change]]:
     def noisy(image: Tensor, amount: float, generator: Generator) -> Tensor:
         return image + amount * torch.randn(image.shape, generator=generator)
 
+    def softer(image: Tensor, amount: float, _: Generator) -> Tensor:
+        return blurred(image, torch.full((len(image),), amount), reach=math.ceil(3 * amount)) if amount else image
+
     def brighter(image: Tensor, amount: float, generator: Generator) -> Tensor:
         return image + amount * _signs(len(image), generator)[:, None, None, None]
 
     return {
         "shift of the box (% of its side)": ((0, 5, 10, 15, 20, 25, 30), shifted),
         "scale of the box, up or down (%)": ((0, 5, 10, 15, 20, 25, 30), scaled),
-        "blur (sigma, px of the crop)": ((0, 1, 2, 3, 4, 5), pixels(lambda image, amount, _: blurred(image, amount))),
+        "blur (sigma, px of the crop)": ((0, 1, 2, 3, 4, 5), pixels(softer)),
         "noise (standard deviation, of 255)": ((0, 10, 20, 30, 40, 60), pixels(noisy)),
         "brightness, up or down (of 255)": ((0, 30, 60, 90, 120), pixels(brighter)),
         "occluding square (% of the box's side)": (

@@ -168,18 +168,18 @@ def _pixels(problem: Photometric, batch: Batch, row: int) -> np.ndarray:
 
 def photos(arguments: Namespace) -> None:
     """Skimage photos: a fixed template, an occluder, unseen templates; by the share of the side that the corners moved."""
-    problems: dict[str, tuple[Photometric, list[str], int]] = {
-        "fixed template": (FixedTemplate(inverse=True), ["sdm"], 50),
-        "occluder": (FixedTemplate("astronaut", (175, 70, 270, 165), warp="affine", occluder=0.35, inverse=True), ["sdm"], 50),
-        "any template": (AnyTemplate(inverse=True, num_train=2048), ["sdm"], 50),
+    problems: dict[str, Photometric] = {
+        "fixed template": FixedTemplate(inverse=True),
+        "occluder": FixedTemplate("astronaut", (175, 70, 270, 165), warp="affine", occluder=0.35, inverse=True),
+        "any template": AnyTemplate(inverse=True, num_train=2048),
     }
-    for title, (problem, families, steps) in problems.items():
+    for title, problem in problems.items():
         samples = problem.data("test")
-        methods = trained(problem, families, seed=arguments.seed)
-        methods |= {f"{name}+lm10": Polished(methods[name], LevenbergMarquardt(problem, num_steps=10)) for name in families}
+        methods = trained(problem, ["sdm"], seed=arguments.seed)
+        methods["sdm+lm10"] = Polished(methods["sdm"], LevenbergMarquardt(problem, num_steps=10))
         run(
             problem,
-            {**methods, **classical(problem, steps)},
+            {**methods, **classical(problem, 50)},
             title=title,
             out=arguments.out,
             levels=problem.spread * (torch.arange(len(samples["start"])) % 4 + 1) / 4,

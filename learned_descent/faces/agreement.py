@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..model import DescentModel
-from .crops import apply_affine
+from .crops import apply_affine, sampling_grid
 from .landmarks import Landmarks
 
 VIEWS = ((0.0, 1.0), (12.0, 1.08), (-12.0, 1.08), (0.0, 1.08))
@@ -63,8 +63,8 @@ def _view(images: Shaped[Tensor, "B 3 S S"], degrees: float, factor: float) -> t
     back = torch.cat([turn, middle * (1 - turn.sum(1, keepdim=True))], 1).expand(len(images), 2, 3)
     if (degrees, factor) == VIEWS[0]:
         return images, back
-    grid = F.affine_grid(F.pad(turn, (0, 1)).expand(len(images), 2, 3), list(images.shape), align_corners=True)
-    return F.grid_sample(images.float(), grid, align_corners=True), back
+    side = images.shape[-1]
+    return F.grid_sample(images.float(), sampling_grid(back, side, side), align_corners=True), back
 
 
 def agree(fits: Float[Tensor, "B K L 2"]) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..problem import Batch
-from .crops import apply_affine, invert_affine
+from .crops import apply_affine, invert_affine, sampling_grid
 from .render import angles, rotation
 from .turning import Turning
 
@@ -115,9 +115,7 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
     moved = torch.where(flipped[:, None, None], moved[:, mirror], moved)
     centres = apply_affine(move, box.unflatten(1, (2, 2)).mean(1, keepdim=True)).squeeze(1)
     half = (box[:, 2:] - box[:, :2]) * factor.unsqueeze(1) / 2
-    # align_corners: -1 and 1 are the centres of the first and the last pixel.
-    unit = torch.cat([back[..., :2], ((back[..., :2] * centre).sum(2) + back[..., 2] - centre).unsqueeze(2) / centre], 2)
-    grid = F.affine_grid(unit.to(torch.float32), list(image.shape), align_corners=True)
+    grid = sampling_grid(back, side, side)
     if field is not None:
         grid = grid + F.grid_sample(field, grid, align_corners=True).movedim(1, 3)
     warped = F.grid_sample(image.to(torch.float32), grid, align_corners=True)

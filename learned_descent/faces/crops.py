@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -177,6 +178,28 @@ def apply_affine(affine: Float[Tensor, "*B 2 3"], points: Float[Tensor, "*B L 2"
         tensor([[7., 8.]])
     """
     return points @ affine[..., :2].mT + affine[..., 2].unsqueeze(-2)
+
+
+def sampling_grid(back: Float[Tensor, "B 2 3"], side: int, source: int) -> Float[Tensor, "B S S 2"]:
+    """Where the pixels of new crops lie in the old ones, for ``grid_sample`` with ``align_corners=True``.
+
+    Args:
+        back: the affine maps that take ``(column, row)`` in a new crop to ``(column, row)`` in the old one.
+        side: the side ``S`` of the new crops, in px.
+        source: the side of the old ones, in px.
+
+    Example:
+        >>> still = torch.eye(2, 3).unsqueeze(0)
+        >>> sampling_grid(still, side=3, source=5)[0, 0]
+        tensor([[-1.0000, -1.0000],
+                [-0.5000, -1.0000],
+                [ 0.0000, -1.0000]])
+    """
+    # -1 and 1 are the centres of the first and the last pixel.
+    new, old = (side - 1) / 2, (source - 1) / 2
+    shift = ((back[..., :2] * new).sum(2) + back[..., 2] - old).unsqueeze(2) / old
+    unit = torch.cat([back[..., :2] * (new / old), shift], 2).to(torch.float32)
+    return F.affine_grid(unit, [len(back), 1, side, side], align_corners=True)
 
 
 def invert_affine(affine: Float[Tensor, "*B 2 3"]) -> Float[Tensor, "*B 2 3"]:

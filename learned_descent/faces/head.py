@@ -78,6 +78,12 @@ def to_map(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
     return places
 
 
+def spline_kernel(first: Float[Tensor, "*B N 2"], second: Float[Tensor, "*B K 2"]) -> Float[Tensor, "*B N K"]:
+    """What each point of the plane bends at each other one, in a thin-plate spline."""
+    square = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return square * square.clamp(min=1e-12).log()
+
+
 def spline_weights(at: Float[Tensor, "V 2"], controls: Float[Tensor, "K 2"]) -> Float[Tensor, "V K"]:
     """The weights with which values at the controls make a thin-plate spline's values at other places of the plane.
 
@@ -90,17 +96,15 @@ def spline_weights(at: Float[Tensor, "V 2"], controls: Float[Tensor, "K 2"]) -> 
         tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
 
-    def kernel(first: Tensor, second: Tensor) -> Tensor:
-        square = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").square()
-        return square * square.clamp(min=1e-12).log()
-
     def linear(points: Tensor) -> Tensor:
         return torch.cat([torch.ones_like(points[:, :1]), points], 1)
 
     at, controls, dtype = at.double(), controls.double(), at.dtype
     count, affine = len(controls), linear(controls)
-    system = torch.cat([torch.cat([kernel(controls, controls), affine], 1), torch.cat([affine.mT, affine.new_zeros(3, 3)], 1)])
-    right = torch.cat([kernel(at, controls), linear(at)], 1)
+    system = torch.cat(
+        [torch.cat([spline_kernel(controls, controls), affine], 1), torch.cat([affine.mT, affine.new_zeros(3, 3)], 1)]
+    )
+    right = torch.cat([spline_kernel(at, controls), linear(at)], 1)
     weights: Tensor = torch.linalg.solve(system, right.mT)[:count].mT.to(dtype)
     return weights
 

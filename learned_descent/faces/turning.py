@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .head import Head
+from .head import Head, spline_kernel
 from .render import angles, rotation
 from .schema import IBUG68, LandmarkSchema
 
@@ -125,18 +125,13 @@ def _spline(
     at: Float[Tensor, "B K 2"], values: Float[Tensor, "B K 2"], wanted: Float[Tensor, "*B N 2"]
 ) -> Float[Tensor, "B N 2"]:
     """The smoothing thin-plate spline through values at some places of the plane, at other places."""
-
-    def kernel(first: Tensor, second: Tensor) -> Tensor:
-        square = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").square()
-        return square * square.clamp(min=1e-12).log()
-
     count = at.shape[1]
     affine = F.pad(at, (1, 0), value=1.0)
-    bending = kernel(at, at) + _SMOOTHING * torch.eye(count, device=at.device)
+    bending = spline_kernel(at, at) + _SMOOTHING * torch.eye(count, device=at.device)
     system = torch.cat([torch.cat([bending, affine], 2), F.pad(affine.mT, (0, 3))], 1)
     weights = torch.linalg.solve(system, F.pad(values, (0, 0, 0, 3)))
     wanted = wanted.expand(len(at), -1, -1)
-    return torch.baddbmm(F.pad(wanted, (1, 0), value=1.0) @ weights[:, count:], kernel(wanted, at), weights[:, :count])
+    return torch.baddbmm(F.pad(wanted, (1, 0), value=1.0) @ weights[:, count:], spline_kernel(wanted, at), weights[:, :count])
 
 
 def _cell_areas(places: Float[Tensor, "B 2 G G"]) -> Float[Tensor, "B G-1 G-1"]:
