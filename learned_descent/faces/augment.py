@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from .._check import DescentError
 from ..problem import Batch
+from .camera import blurred
 from .crops import apply_affine, invert_affine, sampling_grid
 from .render import angles, rotation
 from .turning import Turning
@@ -29,8 +32,12 @@ class Augmentation:
         colour: log of the factor of each channel.
         noise: largest standard deviation of Gaussian noise of the brightness of each pixel, in grey values of 255.
         occlusion: the share of faces that lose one random rectangle to its mean colour.
+        blur: largest standard deviation of a Gaussian blur, in px of the crop; every second face stays sharp.
         turn: degrees by which the head itself turns to a side, and by half of which it nods: see
             :class:`~learned_descent.faces.turning.Turning`.
+
+    Raises:
+        DescentError: if an amount is negative or not finite, a share is above 1, or heads are to turn by more than 45 degrees.
 
     Example:
         >>> Augmentation(rotation=20.0).scale
@@ -46,7 +53,15 @@ class Augmentation:
     colour: float = 0.2
     noise: float = 10.0
     occlusion: float = 0.4
+    blur: float = 0.0
     turn: float = 0.0
+
+    def __post_init__(self) -> None:
+        most = {"mirror": 1.0, "occlusion": 1.0, "turn": 45.0}
+        for name, amount in asdict(self).items():
+            if not 0 <= amount <= most.get(name, sys.float_info.max):
+                limit = f"from 0 to {most[name]:g}" if name in most else "0 or more"
+                raise DescentError(f"augmentation: expected {name} {limit}, got {amount}")
 
 
 def mirrored(batch: Batch, mirror: Tensor) -> Batch:
@@ -119,6 +134,8 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
     if field is not None:
         grid = grid + F.grid_sample(field, grid, align_corners=True).movedim(1, 3)
     warped = F.grid_sample(image.to(torch.float32), grid, align_corners=True)
+    if how.blur > 0:
+        warped = blurred(warped, draw(how.blur).clamp(min=0.1), reach=math.ceil(3 * how.blur))
 
     mean = warped.mean((1, 2, 3), keepdim=True)
     gain = draw(how.contrast, 1, 1, 1).exp() * draw(how.colour, image.shape[1], 1, 1).exp()
