@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
@@ -20,7 +19,7 @@ from .modes import EXPRESSION, IDENTITY
 from .paint import Paint
 from .props import Picture, View, put_glasses, put_hand, put_things
 from .render import LARGEST_GRID, ZBuffer, normals, project, rotation
-from .scene import ONE, Light, backdrop, body
+from .scene import ONE, Light, backdrop, body, cover, enlarged
 from .schema import IBUG68
 
 CHUNK = 16
@@ -105,7 +104,8 @@ class FaceGenerator(nn.Module):
         shift = (self.crop - 1) / 2 - scale.unsqueeze(1) * (box[:, :2] + box[:, 2:]) / 2
 
         def placed(points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
-            return torch.cat([torch.addcmul(shift.unsqueeze(2), points[:, :2], scale[ONE]), points[:, 2:]], 1)
+            torch.addcmul(shift.unsqueeze(2), points[:, :2], scale[ONE], out=points[:, :2])
+            return points
 
         surface = head.surface(controls)
         hair, inside = self.paint.hair(look)
@@ -134,8 +134,7 @@ class FaceGenerator(nn.Module):
             fibres=self.fibres.index_select(0, look.patterns[:, 0]),
         )
         lit = seen.look_up(light.shine(colour, normal, self.paint.shade))
-        around = F.interpolate(around, scale_factor=2, mode="bilinear")
-        picture = Picture(torch.lerp(around, lit, seen.covered.to(lit).unsqueeze(1)))
+        picture = Picture(cover(enlarged(around), lit, seen.covered.to(lit)))
         put_glasses(dice, picture, seen, controls, View(turn, eyes, marks[:, :, 2], scale), GLASSES)
         put_hand(dice, picture, look, self.box_side, HANDS)
         put_things(dice, picture, THINGS)
@@ -143,7 +142,7 @@ class FaceGenerator(nn.Module):
         where = points[:, :2].round().long().clamp(0, self.crop - 1)
         hidden = picture.hidden.flatten(1).gather(1, where[:, 1] * self.crop + where[:, 0])
         return {
-            "image": photograph(dice, picture.colour, self.noise).round_().short().to(torch.uint8),
+            "image": photograph(dice, picture.colour, self.noise),
             "points": points[:, :2].mT.contiguous(),
             "box": scale.unsqueeze(1) * box + shift.repeat(1, 2),
             "to_photo": torch.eye(2, 3, device=device).repeat(CHUNK, 1, 1),

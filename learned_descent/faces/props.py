@@ -99,7 +99,7 @@ def put_glasses(
     dx, dy = columns - place[:, 0][ONE], rows - place[:, 1][ONE]
     a, b = back[:, 0, 0] * dx + back[:, 0, 1] * dy, back[:, 1, 0] * dx + back[:, 1, 1] * dy
     depth = place[:, 2][ONE] + view.turn[:, 2, 0][ONE] * a + view.turn[:, 2, 1][ONE] * b
-    behind = seen.depth[wears]
+    behind = seen.depth(wears)
     before = soft(depth - behind + 10, 4.0)
     across, upright = (a.abs() - gap[ONE]).div(width[ONE]).square(), b.div(height[ONE]).square()
     oval, square = (across + upright).sqrt(), (across.square() + upright.square()).sqrt().sqrt()
@@ -137,18 +137,18 @@ def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: f
     fan, glow, tips = dice.normal(0.08), dice.uniform(0.7, 1.0, 1), dice.uniform(0.0, 0.12, 4) * box_side
     if not len(faces):
         return
-    angle, width = angle[faces][ONE], width[faces][ONE]
+    angle, width, fan = angle[faces][ONE], width[faces][ONE].unsqueeze(1), fan[faces][ONE].unsqueeze(1)
     columns, rows = pixels(picture.size, angle)
     dx, dy = columns - picture.size / 2, rows - picture.size / 2
     out, side = dx * angle.cos() + dy * angle.sin(), dy * angle.cos() - dx * angle.sin()
-    skin = (glow * look.skin)[faces][..., None, None]
-    for finger, offset in enumerate((-3.0, -1.0, 1.0, 3.0)):
-        along = out - (reach + tips[:, finger])[faces][ONE]
-        gone = (
-            along.clamp(max=0).square() + (side - offset * width * (1 + fan[faces][ONE] * along / 30)).square()
-        ).sqrt() / width
-        round_ = (1 - gone.square()).clamp(min=0).sqrt() - 0.25 * soft(4 - (along % (6 * width)), 4.0) * soft(along - 9, 2.0)
-        picture.put(skin * (0.5 + 0.55 * round_).unsqueeze(1), soft((1 - gone) * width, 1.0), faces)
+    along = out.unsqueeze(1) - (reach.unsqueeze(1) + tips)[faces][..., None, None]
+    offset = torch.tensor([-3.0, -1.0, 1.0, 3.0], device=angle.device).view(4, 1, 1)
+    aside = side.unsqueeze(1) - offset * width * (1 + fan * along / 30)
+    gone = (along.clamp(max=0).square() + aside.square()).sqrt() / width
+    round_ = (1 - gone.square()).clamp(min=0).sqrt() - 0.25 * soft(4 - (along % (6 * width)), 4.0) * soft(along - 9, 2.0)
+    skin = (glow * look.skin)[faces][:, None, :, None, None] * (0.5 + 0.55 * round_).unsqueeze(2)
+    for colour, finger in zip(skin.unbind(1), soft((1 - gone) * width, 1.0).unbind(1)):
+        picture.put(colour, finger, faces)
 
 
 def put_things(dice: Dice, picture: Picture, share: float) -> None:

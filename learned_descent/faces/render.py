@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 LARGEST_GRID = 181
@@ -63,7 +63,9 @@ def project(points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]) -> F
         distance: from the camera to the depth 0, in mm.
     """
     closer = 1 - points[:, 2:] / distance.view(-1, *(1,) * (points.ndim - 1))
-    return torch.cat([points[:, :2] / closer, points[:, 2:]], 1)
+    seen = points.clone()
+    seen[:, :2] /= closer
+    return seen
 
 
 def slopes(grid: Float[Tensor, "B C G G"]) -> tuple[Float[Tensor, "B C G G"], Float[Tensor, "B C G G"]]:
@@ -136,10 +138,9 @@ class ZBuffer:
         u += nearest.to(grid.dtype).sub_(level, alpha=side)
         self.places = places.mul_(2 / (side - 1)).sub_(1).permute(0, 2, 3, 1)
 
-    @property
-    def depth(self) -> Float[Tensor, "B S S"]:
-        """The depth of what the pixels see, in mm; far behind the head where they see none of it."""
-        return _depth(self.keys)
+    def depth(self, faces: Int64[Tensor, " N"]) -> Float[Tensor, "N S S"]:
+        """The depth of what the pixels of some faces see, in mm; far behind the head where they see none of it."""
+        return _depth(self.keys.index_select(0, faces))
 
     def look_up(self, picture: Float[Tensor, "B C G G"]) -> Float[Tensor, "B C S S"]:
         """A picture on the grid, as the pixels see it."""

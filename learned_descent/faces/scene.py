@@ -30,6 +30,12 @@ def cover(picture: Float[Tensor, "B 3 H W"], colour: Float[Tensor, "B 3"] | Tens
     return picture.lerp_(over.expand_as(picture), share.unsqueeze(1))
 
 
+def enlarged(picture: Float[Tensor, "B C S S"]) -> Float[Tensor, "B C 2*S 2*S"]:
+    """Pictures of twice the side. Each channel is a picture of its own: three at once are several times slower."""
+    channels: Tensor = F.interpolate(picture.flatten(0, 1).unsqueeze(1), scale_factor=2, mode="bilinear")
+    return channels.view(*picture.shape[:2], *channels.shape[2:])
+
+
 def shapes(dice: Dice, size: float, low: float, high: float) -> Float[Tensor, "B 6"]:
     """Ellipses, boxes and bars anywhere in a picture; half of their axes are ``low`` to ``high`` of its side.
 

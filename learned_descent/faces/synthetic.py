@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 import torch
+from torch import Generator
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .._check import DescentError
@@ -23,8 +26,8 @@ from .metrics import Normaliser
 from .schema import IBUG68
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
-_MOST_WORKERS = 8
-"""The threads that render, each a chunk: more would wait for the interpreter, and each needs about 60 MB."""
+_MOST_WORKERS, _CHUNKS_PER_WORKER = 8, 4
+"""The processes that render, each a chunk at a time: each needs about 60 MB, and a few chunks to be worth its start."""
 
 
 @final
@@ -96,17 +99,15 @@ class SyntheticFaces(Landmarks):
         wanted = {"train": self.count - held_out, "val": held_out, "test": self.test_count}[split]
         stream, chunks = mix(self.seed, _SPLITS.index(split)), max(1, -(-wanted // CHUNK))
         device = self.mean_shape.device
-        workers = min(torch.get_num_threads(), chunks, _MOST_WORKERS) if device.type == "cpu" else 1
         parts: list[Batch] = []
         with (
-            _one_thread(),
+            _one_thread() as threads,
             tqdm(total=wanted, desc=f"making {split} faces", unit="face", file=sys.stderr, disable=wanted == 0) as progress,
-            ThreadPoolExecutor(workers) as pool,
         ):
-            generator = _generator(self.crop, self.box_side, str(device))
-            for faces in pool.map(functools.partial(generator, stream), range(chunks)):
+            make = functools.partial(_generator(self.crop, self.box_side, str(device)), stream)
+            for faces in _Chunks(make, chunks).in_turn(threads if device.type == "cpu" else 1):
                 left = min(CHUNK, wanted - CHUNK * len(parts))
-                parts.append({name: value[:left].cpu() for name, value in faces.items()})
+                parts.append({name: value[:left].cpu().clone() for name, value in faces.items()})
                 progress.update(left)
         batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         kept = list(IBUG68.indices() if self.schema is IBUG68 else self.schema.within(IBUG68.num_points))
@@ -116,13 +117,41 @@ class SyntheticFaces(Landmarks):
         return {"count": self.count, "test_count": self.test_count, "seed": self.seed, **super().settings()}
 
 
+class _Chunks(Dataset[Batch]):
+    """The chunks of a stream, each made when it is asked for."""
+
+    def __init__(self, make: Callable[[int], Batch], count: int) -> None:
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, chunk: int) -> Batch:
+        return self.make(chunk)
+
+    def in_turn(self, workers: int) -> Iterator[Batch]:
+        """The chunks in their order, made by several processes where there is enough to do and processes can be forked."""
+        workers = min(workers, self.count // _CHUNKS_PER_WORKER, _MOST_WORKERS, os.cpu_count() or 1)
+        forked = workers > 1 and sys.platform == "linux"
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            num_workers=workers if forked else 0,
+            multiprocessing_context="fork" if forked else None,
+            generator=Generator(),  # leaves the global random numbers alone
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the workers start none
+            return iter(loader)
+
+
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for each operation, here and in new threads: they are small, and their bits depend on the number."""
+def _one_thread() -> Iterator[int]:
+    """One thread for each operation, and how many there were: they are small, and their bits depend on the number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield threads
     finally:
         torch.set_num_threads(threads)
 

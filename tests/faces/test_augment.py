@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from learned_descent import DescentError
 from learned_descent.faces.augment import Augmentation, augment, mirrored
 from learned_descent.faces.crops import apply_affine
 
@@ -206,6 +207,32 @@ def test_noise_is_grey(batch, generator):
     spread = change[:, 0].flatten(1).std(1)
     assert spread.max() < 10.5
     assert spread.std() > 1
+
+
+def test_every_second_face_is_blurred(batch, generator):
+    """A dot under a Gaussian keeps its mass and its place, and is lower and wider; the others stay as they are."""
+    many = {name: value.repeat(10, *[1] * (value.dim() - 1)) for name, value in batch.items()}
+    found = make(many, generator, blur=2.0)["image"]
+    torch.testing.assert_close(found.mean((2, 3)), many["image"].mean((2, 3)), atol=0.05, rtol=0)
+    torch.testing.assert_close(brightest(found), many["points"], atol=0.6, rtol=0)
+    lost = (many["image"] - found).amax((1, 2, 3))
+    assert 0.4 < (lost < 1e-2).float().mean() < 0.6
+    assert lost.max() > 100
+
+
+@pytest.mark.parametrize(
+    ("amounts", "message"),
+    [
+        ({"rotation": -1.0}, "expected rotation 0 or more, got -1.0"),
+        ({"noise": float("nan")}, "expected noise 0 or more, got nan"),
+        ({"scale": float("inf")}, "expected scale 0 or more, got inf"),
+        ({"occlusion": 1.5}, "expected occlusion from 0 to 1, got 1.5"),
+        ({"turn": 500.0}, "expected turn from 0 to 45, got 500.0"),
+    ],
+)
+def test_amounts_that_make_no_sense(amounts, message):
+    with pytest.raises(DescentError, match=message):
+        Augmentation(**amounts)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 1.0), (0.5, 0.5)])

@@ -10,6 +10,7 @@ import torch
 from learned_descent.faces.render import LARGEST_GRID, ZBuffer, normals, project, rotation
 
 SIDE, SIZE = 40, 32
+FIRST = torch.zeros(1, dtype=torch.long)
 
 
 def plane(depth: float = 0.0, tilt: float = 0.0) -> torch.Tensor:
@@ -80,7 +81,7 @@ def test_the_nearer_surface_is_seen():
     seen = ZBuffer(grid, solid(grid), SIZE)
     right = seen.covered[0, 4:-4, SIZE // 2 + 2 : -4]
     assert right.all()
-    assert (seen.depth[0, 4:-4, SIZE // 2 + 2 : -4] > 15).all()
+    assert (seen.depth(FIRST)[0, 4:-4, SIZE // 2 + 2 : -4] > 15).all()
 
 
 def test_what_is_hidden():
@@ -99,4 +100,4 @@ def test_the_largest_grid_fits_its_keys():
     grid = torch.stack([column, row, torch.full_like(row, -480.0)])[None]
     seen = ZBuffer(grid, solid(grid), SIZE)
     assert seen.covered.all()
-    torch.testing.assert_close(seen.depth, torch.full_like(seen.depth, -480.0))
+    torch.testing.assert_close(seen.depth(FIRST), torch.full((1, SIZE, SIZE), -480.0))

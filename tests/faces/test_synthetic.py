@@ -54,6 +54,23 @@ def test_what_a_batch_holds(device):
         }
 
 
+def test_several_processes_make_the_same_faces():
+    """And neither they nor one alone touch the global random numbers or the number of threads."""
+    threads, found = torch.get_num_threads(), {}
+    torch.manual_seed(0)
+    after = torch.random.get_rng_state()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found[count] = make(test_count=8 * CHUNK - 3, crop=32, box_side=19.0).data("test")
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found[2]["image"]) == 8 * CHUNK - 3
+    assert equal(found[1], found[2])
+    assert torch.equal(torch.random.get_rng_state(), after)
+
+
 def test_the_contract(device):
     assert not check_problem(make(), device=device).failures
 
