@@ -14,10 +14,10 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ._check import DescentError
 from ._runs import problem_of
-from .checkpoint import configured, problem_class, read_description
+from .checkpoint import problem_class, read_description
 from .problem import Problem
 from .recipe import Classical, Family, Polish, Recipe, learned_part, learned_parts
-from .registry import PROBLEMS, resolve_problem
+from .registry import PROBLEMS, configured, resolve_problem
 from .training import BackpropThroughTime, SequentialRidge
 
 _SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad", "=true")}

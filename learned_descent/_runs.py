@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 from . import __version__
 from ._check import DescentError
 from ._files import atomic_write
-from .checkpoint import configured, load_model, problem_class, read_description
+from .checkpoint import load_model, problem_class, read_description
 from .data import Samples, batches, num_samples
 from .evaluation import Evaluation
 from .model import DescentModel
 from .problem import Problem, Split
 from .recipe import Recipe
-from .registry import resolve_problem
+from .registry import configured, resolve_problem
 
 
 def prepare_folder(

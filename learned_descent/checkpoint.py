@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from .models import Cascade, MnemonicDescent
 from .observation import Concat, Frozen, ImageObservation, Observation
 from .problem import LeastSquares, Problem
 from .recipe import image_observation
-from .registry import MODELS, OBSERVATIONS, PROBLEMS, builtin_class, name_of
+from .registry import MODELS, OBSERVATIONS, PROBLEMS, builtin_class, configured, name_of
 
 FORMAT = 1
 """The version of the layout of a weights file."""
@@ -170,9 +169,10 @@ def load_weights(model: DescentModel, path: str | Path) -> None:
     """
     description, tensors = _read(Path(path))
     own = json.loads(json.dumps(describe(model)))
-    for part in ("model", "observation"):
-        if description.get(part) != own[part]:
-            raise DescentError(f"{path}: expected the {part} {own[part]}, the file holds {description.get(part)}")
+    for part, made in (("model", model), ("observation", model.observation)):
+        found = _completed(description.get(part), own[part], type(made))
+        if found != own[part]:
+            raise DescentError(f"{path}: expected the {part} {own[part]}, the file holds {found}")
     problem = {key: value for key, value in model.state_dict().items() if key.startswith("problem.")}
     weights = {key: value for key, value in tensors.items() if not key.startswith("problem.")}
     try:
@@ -210,22 +210,6 @@ def problem_class(description: Mapping[str, Any], *, path: str | Path = "weights
     return cls
 
 
-def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
-    """A problem made with ``settings``, where a mapping may stand for an argument whose default is a dataclass.
-
-    Raises:
-        DescentError: if the problem does not take these settings.
-    """
-    arguments = dict(settings)
-    try:
-        for name, parameter in inspect.signature(problem).parameters.items():
-            if is_dataclass(parameter.default) and isinstance(arguments.get(name), Mapping):
-                arguments[name] = replace(parameter.default, **arguments[name])  # type: ignore[type-var]
-        return problem(**arguments)
-    except TypeError as error:
-        raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
-
-
 def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise DescentError(f"{path}: expected a weights file, found {'a folder' if path.is_dir() else 'nothing'} there")
@@ -246,6 +230,16 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
     if version != FORMAT:
         raise DescentError(f"{path}: expected format {FORMAT}, got {version!r}: use the learned_descent that wrote it")
     return description, values
+
+
+def _completed(found: Any, own: Mapping[str, Any], cls: type) -> Any:
+    """What a file says of a part, with the defaults of the settings that came after it was written."""
+    if not isinstance(found, dict) or found.get("name") != own["name"]:
+        return found
+    settings = found.get("settings", {})
+    known = {name: argument.default for name, argument in inspect.signature(cls).parameters.items() if name in own["settings"]}
+    added = {name: value for name, value in known.items() if name not in settings and value is not inspect.Parameter.empty}
+    return {**found, "settings": {**settings, **json.loads(json.dumps(added))}}
 
 
 def _laid_out(value: Tensor, own: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -139,6 +140,22 @@ def recipe_for(problem: type[Problem], family: str) -> Family:
     if found is None:
         raise DescentError(f"family {family!r}: expected one of {known}")
     return found
+
+
+def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
+    """A problem made with ``settings``, where a mapping may stand for an argument whose default is a dataclass.
+
+    Raises:
+        DescentError: if the problem does not take these settings.
+    """
+    arguments = dict(settings)
+    try:
+        for name, parameter in inspect.signature(problem).parameters.items():
+            if is_dataclass(parameter.default) and isinstance(arguments.get(name), Mapping):
+                arguments[name] = replace(parameter.default, **arguments[name])  # type: ignore[type-var]
+        return problem(**arguments)
+    except TypeError as error:
+        raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
 
 
 def _solvers(recipes: Mapping[str, Family]) -> dict[str, Classical]:

@@ -233,6 +233,19 @@ def test_weights_move_into_a_model_of_the_same_kind_only(path: Path):
         load_weights(Cascade.for_problem(Line(), observation=Residual(lambda x: x @ Line().matrix.T, "y", "tanh")), path)
 
 
+def test_settings_that_came_later_have_their_defaults(path: Path):
+    stored = shaken(MnemonicDescent.for_problem(Line()))
+    save_model(stored, path)
+    earlier = read_description(path)["model"]
+    assert earlier["settings"].pop("memory") is True
+    annotate(path, "model", earlier)
+    model = MnemonicDescent.for_problem(Line())
+    load_weights(model, path)
+    assert torch.equal(model.cell.weight_hh, stored.cell.weight_hh)
+    with pytest.raises(DescentError, match=r"expected the model .*'memory': False.*, the file holds .*'memory': True"):
+        load_weights(MnemonicDescent.for_problem(Line(), memory=False), path)
+
+
 def test_an_annotation_changes_nothing_else(path: Path):
     model = Cascade.for_problem(Analytic("sin"))
     save_model(model, path, training={"seed": 1})

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from learned_descent import Cascade, DescentError
-from learned_descent.checkpoint import configured, load_model, save_model
+from learned_descent.checkpoint import load_model, save_model
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.augment import Augmentation, augment, mirrored
 from learned_descent.faces.crops import apply_affine
 from learned_descent.faces.metrics import landmark_errors
 from learned_descent.faces.shapes import fit_similarity
 from learned_descent.observations import Patches
+from learned_descent.registry import configured
 
 from .fake300w import write_fake_300w
 
