@@ -8,7 +8,7 @@ and after it, skimage photos: a fixed template, the same under an occluder, and 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,17 +112,17 @@ def classical(problem: Photometric, steps: int) -> dict[str, DescentModel]:
     methods: dict[str, DescentModel] = {
         f"lk{steps}": GaussNewton(problem, num_steps=steps),
         f"lm{steps}": LevenbergMarquardt(problem, num_steps=steps),
-        f"pyramid lk{steps}": External(problem, pyramid(problem, steps)),
+        f"pyramid lk{steps}": External(problem, pyramid(problem, steps, (2, 1))),  # more levels solve less
     }
     if cv2 is not None:
         methods[f"ECC {steps}"] = External(problem, ecc(problem, steps))
     return methods
 
 
-def pyramid(problem: Photometric, steps: int) -> Callable[[Tensor, Batch], Tensor]:
-    """Lucas and Kanade from coarse to fine: a third of the steps on a quarter, on half and on all of the grid."""
-    grids = (problem.grid // 4, problem.grid // 2, problem.grid)
-    levels = [GaussNewton(type(problem)(**{**problem.settings(), "grid": grid}), num_steps=steps // 3) for grid in grids]
+def pyramid(problem: Photometric, steps: int, factors: Sequence[int] = (4, 2, 1)) -> Callable[[Tensor, Batch], Tensor]:
+    """Lucas and Kanade from coarse to fine: equal shares of the steps on a quarter, on half and on all of the grid."""
+    grids, few = [problem.grid // factor for factor in factors], steps // len(factors)
+    levels = [GaussNewton(type(problem)(**{**problem.settings(), "grid": grid}), num_steps=few) for grid in grids]
 
     def solve(x: Tensor, batch: Batch) -> Tensor:
         for level in levels:
