@@ -171,15 +171,11 @@ class Photometric(LeastSquares, ABC):
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B 9"]:
         if generator is None:
             return batch["start"]
-        truth = batch["truth"].unflatten(1, (3, 3))
-        controls, level = self.warps.controls.to(truth), torch.rand(len(truth), generator=generator, device=generator.device)
-        moves = self._moves(level, generator).to(truth)
-        while True:  # where the corners of a warp are near, those of its inverse may be at the horizon
-            start = truth @ torch.linalg.inv(self.warps.through(controls + moves))
-            x: Tensor = (start / start[:, 2:, 2:]).flatten(1)
-            if not (far := self._square_distance(x, batch) > (2 * self.spread + _ROUND) ** 2).any():
-                return x
-            moves = torch.where(far[:, None, None], 0.9 * moves, moves)
+        level = torch.rand(len(batch["truth"]), generator=generator, device=generator.device)
+        away = self.warps.through(self.warps.controls.to(level) + self._moves(level, generator)).to(batch["truth"])
+        start = batch["truth"].unflatten(1, (3, 3)) @ torch.linalg.inv(away)
+        scaled: Tensor = (start / start[:, 2:, 2:]).flatten(1)
+        return scaled
 
     @final
     def target(self, batch: Batch) -> Float[Tensor, "B 9"]:
@@ -205,11 +201,8 @@ class Photometric(LeastSquares, ABC):
 
         It is not squared: the few samples that run away in training would be all that is learned from.
         """
-        return (self._square_distance(x, batch) + _ROUND**2).sqrt()
-
-    def _square_distance(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, " B"]:
         left = (self.corners(x) - self.corners(batch["truth"])) / self.centred[0].diagonal()[:2].to(x)
-        return left.square().sum(2).mean(1)
+        return (left.square().sum(2).mean(1) + _ROUND**2).sqrt()
 
     @final
     def error(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, " B"]:
