@@ -77,12 +77,13 @@ def run(
     levels: Tensor | None = None,
     level: str = "start error",
     within: float | None = None,
+    loose: float | None = None,
     batch_size: int = 64,
     sizes: Sequence[int] = (1, 64, 4096),
     rounds: int = 5,
     seed: int = 0,
     left_out: Mapping[str, str] | None = None,
-) -> dict[str, Evaluation]:
+) -> tuple[dict[str, Evaluation], dict[str, dict[int, float]]]:
     """Measures all methods alike, prints a table, and writes ``TITLE.json`` and ``TITLE.png`` into ``out``.
 
     Args:
@@ -94,6 +95,7 @@ def run(
         levels: the size of the start of each sample ``(N,)``, for the columns of the table; by default bins of the start error.
         level: what ``levels`` are, with their unit.
         within: the largest error that counts as solved; by default ``problem.failure_above``.
+        loose: a larger error, whose share is shown as well; ``None`` for none.
         batch_size: samples that are solved at once where success is measured.
         sizes: the batch sizes that are timed; one that would take too long is left out.
         rounds: how often each is timed, all methods in turn; the median counts.
@@ -101,7 +103,7 @@ def run(
         left_out: methods that could not run, and why.
 
     Returns:
-        The evaluations by the name of the method.
+        The evaluations, and the microseconds per problem at each batch size, by the name of the method.
     """
     torch.set_num_threads(1)
     chosen = problem.data("test") if samples is None else samples
@@ -112,12 +114,14 @@ def run(
         print(f"measuring {name}", flush=True)
         evaluations[name] = evaluate(method, chosen, batch_size=batch_size)
     microseconds = timed(methods, chosen, sizes, rounds)
-    found = basin(evaluations, levels, within=within)
     within = float(problem.failure_above) if within is None else within
+    bounds = [within] if loose is None else [within, loose]
+    basins = [basin(evaluations, levels, within=bound) for bound in bounds]
     solved = {name: result.error() <= within for name, result in evaluations.items()}
     figures = {
         name: {
             "solved": float(solved[name].double().mean()),
+            "loosely_solved": None if loose is None else float((result.error() <= loose).double().mean()),
             "median_error": result.median(),
             "median_error_of_solved": float(result.error()[solved[name]].median()) if solved[name].any() else None,
             "microseconds": {str(size): microseconds[name].get(size) for size in sizes},
@@ -130,10 +134,13 @@ def run(
         ["median error", *(f"{row['median_error']:.2e}" for row in figures.values())],
         ["of solved", *(_text(row["median_error_of_solved"], ".2e") for row in figures.values())],
     ]
+    if loose is not None:
+        rows.insert(1, [f"within {loose:g}", *(f"{100 * row['loosely_solved']:.1f}" for row in figures.values())])
     times = [[f"B={size}", *(_text(row["microseconds"][str(size)]) for row in figures.values())] for size in sizes]
     print(f"\n{lay_out([[[title, *methods]], rows, times], ['', '', 'microseconds per problem'])}\n")
-    if found is not None:
-        print(f"{found.table(level)}\n")
+    for found in basins:
+        if found is not None:
+            print(f"{found.table(level)}\n")
     for name, reason in (left_out or {}).items():
         print(f"left out: {name}: {reason}")
     metric = next(iter(evaluations.values())).metrics[0]
@@ -149,15 +156,16 @@ def run(
             "problem": {"name": type(problem).__name__, "settings": problem.settings()},
             "metric": metric,
             "within": within,
+            "loose": loose,
             "level": level,
-            "basin": None if found is None else found.to_json(),
+            "basins": [None if found is None else found.to_json() for found in basins],
             "methods": figures,
             "left_out": dict(left_out or {}),
         },
     )
     if (figure := plot_basin(evaluations, levels, within=within, label=level)) is not None:
         save_figure(out / f"{stem}.png", figure)
-    return evaluations
+    return evaluations, microseconds
 
 
 def timed(

@@ -58,7 +58,7 @@ def methods(problem: Curve, seed: int) -> dict[str, DescentModel]:
 def main(arguments: Namespace) -> None:
     """Prints a table per problem."""
     for title, problem in (("sinusoid", Sinusoid()), ("exponentials", TwoExponentials())):
-        evaluations = run(
+        evaluations, _ = run(
             problem,
             methods(problem, arguments.seed),
             title=title,

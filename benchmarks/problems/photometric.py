@@ -7,9 +7,8 @@ and after it, skimage photos: a fixed template, the same under an occluder, and 
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,9 @@ IMAGES = {"takeo": "takeo.pgm", "simon": "simon.jpg", "denso": "denso.png", "kne
 OFFSETS: Mapping[Kind, str] = {"affine": "affine_pt_offset.mat", "homography": "homo_pt_offset.mat"}
 PER_SIGMA = 50
 """Problems of each image, warp and sigma: 400 of each sigma over the four images and two warps."""
+
+STEPS, SIZES = 50, (1, 64, 1024)
+"""On photos: steps of the classical methods, and the batch sizes that are timed."""
 
 OURS, CLASSICAL = "sdm4+gn3", ("lk15", "lk15 on all")
 """The learned method, and the inverse compositional ones that it is held against: on its grid, and on every pixel."""
@@ -70,11 +72,10 @@ def baker_matthews(folder: Path, arguments: Namespace) -> None:
                 methods["ECC 15"] = External(problem, ecc(problem, 15))
             half = (torch.tensor(problem.size) - 1) / 2
             moves = level[:, None, None] * offsets[: len(level)] / half
-            title = f"lk20 {image} {warp}"
-            found = run(
+            found, timings = run(
                 problem,
                 methods,
-                title=title,
+                title=f"lk20 {image} {warp}",
                 out=arguments.out,
                 samples=shown.simulate(moves, Generator().manual_seed(arguments.seed)),
                 levels=level,
@@ -85,8 +86,7 @@ def baker_matthews(folder: Path, arguments: Namespace) -> None:
             )
             other = moved.simulate(moves, Generator().manual_seed(arguments.seed))
             found |= {f"{name}, moved": evaluate(methods[name], other, batch_size=64) for name in ("sdm4", OURS, "lk15")}
-            timings = json.loads((arguments.out / f"{title.replace(' ', '-')}.json").read_text())["methods"]
-            taken = {name: figures["microseconds"]["64"] for name, figures in timings.items()}
+            taken = {name: figures[64] for name, figures in timings.items()}
             solved = {name: (result.error() <= 1).double().view(10, -1).mean(1) for name, result in found.items()}
             for name, shares in solved.items():
                 cells = [f"{100 * share:.0f}" for share in shares.tolist()]
@@ -112,17 +112,17 @@ def classical(problem: Photometric, steps: int) -> dict[str, DescentModel]:
     methods: dict[str, DescentModel] = {
         f"lk{steps}": GaussNewton(problem, num_steps=steps),
         f"lm{steps}": LevenbergMarquardt(problem, num_steps=steps),
-        f"pyramid lk{steps}": External(problem, pyramid(problem, steps)),
+        f"pyramid lk{steps}": External(problem, pyramid(problem, steps, (2, 1))),  # more levels solve less
     }
     if cv2 is not None:
         methods[f"ECC {steps}"] = External(problem, ecc(problem, steps))
     return methods
 
 
-def pyramid(problem: Photometric, steps: int) -> Callable[[Tensor, Batch], Tensor]:
-    """Lucas and Kanade from coarse to fine: a third of the steps on a quarter, on half and on all of the grid."""
-    grids = (problem.grid // 4, problem.grid // 2, problem.grid)
-    levels = [GaussNewton(type(problem)(**{**problem.settings(), "grid": grid}), num_steps=steps // 3) for grid in grids]
+def pyramid(problem: Photometric, steps: int, factors: Sequence[int] = (4, 2, 1)) -> Callable[[Tensor, Batch], Tensor]:
+    """Lucas and Kanade from coarse to fine: equal shares of the steps on a quarter, on half and on all of the grid."""
+    grids, few = [problem.grid // factor for factor in factors], steps // len(factors)
+    levels = [GaussNewton(type(problem)(**{**problem.settings(), "grid": grid}), num_steps=few) for grid in grids]
 
     def solve(x: Tensor, batch: Batch) -> Tensor:
         for level in levels:
@@ -167,27 +167,36 @@ def _pixels(problem: Photometric, batch: Batch, row: int) -> np.ndarray:
 
 
 def photos(arguments: Namespace) -> None:
-    """Skimage photos: a fixed template, an occluder, unseen templates; by the share of the side that the corners moved."""
-    problems: dict[str, Photometric] = {
-        "fixed template": FixedTemplate(inverse=True),
-        "occluder": FixedTemplate("astronaut", (175, 70, 270, 165), warp="affine", occluder=0.35, inverse=True),
-        "any template": AnyTemplate(inverse=True, num_train=2048),
-    }
-    for title, problem in problems.items():
-        samples = problem.data("test")
-        methods = trained(problem, ["sdm"], seed=arguments.seed)
-        methods["sdm+lm10"] = Polished(methods["sdm"], LevenbergMarquardt(problem, num_steps=10))
-        run(
-            problem,
-            {**methods, **classical(problem, 50)},
-            title=title,
-            out=arguments.out,
-            levels=problem.spread * (torch.arange(len(samples["start"])) % 4 + 1) / 4,
-            level="moved (sides)",
-            sizes=(1, 64, 1024),
-            rounds=arguments.rounds,
-            seed=arguments.seed,
-        )
+    """Skimage photos: a fixed template, an occluder, unseen templates."""
+    face = (175, 70, 270, 165)
+    hidden = FixedTemplate("astronaut", face, warp="affine", blur=0.5, occluder=0.35, inverse=True, robust=1.0)
+    photo("fixed template", FixedTemplate(inverse=True), arguments)
+    photo("occluder", hidden, arguments)
+    photo("any template", AnyTemplate(inverse=True, num_train=2048), arguments)
+
+
+def photo(title: str, problem: Photometric, arguments: Namespace) -> None:
+    """The table of one problem, by the share of the side that the corners moved."""
+    samples = problem.data("test")
+    methods = trained(problem, ["sdm"], seed=arguments.seed)
+    methods["sdm+lm10"] = Polished(methods["sdm"], LevenbergMarquardt(problem, num_steps=10))
+    methods |= classical(problem, STEPS)
+    if problem.settings()["robust"]:
+        squares = type(problem)(**{**problem.settings(), "robust": 0.0})
+        methods[f"lk{STEPS}, squares"] = GaussNewton(squares, num_steps=STEPS)
+    run(
+        problem,
+        methods,
+        title=title,
+        out=arguments.out,
+        samples=samples,
+        levels=problem.spread * (torch.arange(len(samples["start"])) % 4 + 1) / 4,
+        level="moved (sides)",
+        loose=0.03 * min(problem.size),
+        sizes=SIZES,
+        rounds=arguments.rounds,
+        seed=arguments.seed,
+    )
 
 
 def main(arguments: Namespace) -> None:

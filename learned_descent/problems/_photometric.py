@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, TypeAlias, final
@@ -12,8 +13,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from .._check import DescentError
+from ..kernels import Kernel, Squares, Tukey
 from ..problem import Batch, LeastSquares, Split
-from ._photos import Scenes, placed, sample, slopes
+from ._grey import matched, standardised, standardised_slope
+from ._photos import Scenes, blurred, placed, sample, slopes
 from .warps import Kind, Warps, project, velocities
 
 Template: TypeAlias = tuple[Float[Tensor, "T N"], Float[Tensor, "T N d"], Float[Tensor, "T d d"]]
@@ -21,8 +24,8 @@ Template: TypeAlias = tuple[Float[Tensor, "T N"], Float[Tensor, "T N d"], Float[
 
 _SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
 
-_FLAT = 1.0
-"""Grey levels: with a smaller standard deviation there is nothing to align by."""
+_ROUND = 0.01
+"""Half sides: below it the loss is round, so that it has a derivative at the target."""
 
 
 class Photometric(LeastSquares, ABC):
@@ -31,8 +34,9 @@ class Photometric(LeastSquares, ABC):
     ``x (B, 9)`` is the homography, 1 in its last entry, from the template, the square -1..1, to pixels of the image. An update
     ``(B, d)`` moves the control points within the square, before the warp: ``x <- x exp(delta)``, in half sides. Residuals are
     differences of grey values on ``grid x grid`` points, with mean 0 and variance 1 in image and template alike: gain and bias
-    do not matter. The error is the root mean square distance of the control points (the four corners, or three points of an
-    affine warp) from where they belong, in px.
+    do not matter. With ``robust``, mean and variance are those of the points that agree, by the weights of Tukey's kernel, and
+    what an occluder hides costs the same wherever it is. The error is the root mean square distance of the control points (the
+    four corners, or three points of an affine warp) from where they belong, in px.
 
     A batch holds ``image`` (grey levels, ``(B, 1, H, W)``), ``start`` and ``truth`` ``(B, 9)``. Beyond its border an image
     goes on as it ends. Without contrast in image or template the residuals are NaN: to a solver the sample is invalid.
@@ -56,6 +60,7 @@ class Photometric(LeastSquares, ABC):
         *,
         warp: Kind,
         grid: int,
+        blur: float,
         spread: float,
         margin: float,
         lighting: float,
@@ -65,27 +70,33 @@ class Photometric(LeastSquares, ABC):
         num_test: int,
         seed: int,
         inverse: bool,
+        robust: float,
     ) -> None:
         super().__init__()
         for name, value, wanted, ok in (
             ("grid", grid, f"4 to {min(size)} points along a side", 4 <= grid <= min(size)),
+            ("blur", blur, "spacings of the grid, 0 to 4", 0 <= blur <= 4),
             ("spread", spread, "a share of the side, 0 to 0.5", 0 <= spread <= 0.5),
             ("margin", margin, "a share of the side, 0 to 4", 0 <= margin <= 4),
             ("lighting", lighting, "a share, 0 to 0.9", 0 <= lighting <= 0.9),
             ("noise", noise, "grey levels, 0 to 255", 0 <= noise <= 255),
             ("occluder", occluder, "a share of the template, 0 to 0.9", 0 <= occluder <= 0.9),
+            ("robust", robust, "standard deviations, or 0 for squares", 0 <= robust < math.inf),
             ("num_train", num_train, "1 or more images", num_train >= 1),
             ("num_test", num_test, "1 or more images", num_test >= 1),
         ):
             if not ok:
                 raise DescentError(f"{name}: expected {wanted}, got {value}")
-        self.own: dict[str, Any] = {"warp": warp, "grid": grid, "spread": spread, "inverse": inverse}
+        self.own: dict[str, Any] = {"warp": warp, "grid": grid, "blur": blur, "spread": spread}
+        self.own |= {"inverse": inverse, "robust": robust}
         self.size, self.grid, self.spread, self.lighting, self.noise = size, grid, spread, lighting, noise
         self.occluder, self.inverse = occluder, inverse
+        self.kernel: Kernel = Tukey(robust) if robust else Squares()
         self.counts: Mapping[Split, int] = {"train": num_train, "val": num_test, "test": num_test}
         self.seed = seed
         self.warps = Warps(warp)
         self.pool = max(1, min(size) // (2 * grid))
+        self.blur = blur * min(size) / (grid * self.pool)
         self.image_size = (round((1 + 2 * margin) * size[0]), round((1 + 2 * margin) * size[1]))
         ticks = (2 * torch.arange(grid, dtype=torch.float64) + 1) / grid - 1
         points = torch.cartesian_prod(ticks, ticks).flip(1)
@@ -186,9 +197,12 @@ class Photometric(LeastSquares, ABC):
 
     @final
     def loss(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, " B"]:
-        """The mean square distance of the control points from where they belong, in half sides."""
+        """The root mean square distance of the control points from where they belong, in half sides.
+
+        It is not squared: the few samples that run away in training would be all that is learned from.
+        """
         left = (self.corners(x) - self.corners(batch["truth"])) / self.centred[0].diagonal()[:2].to(x)
-        return left.square().sum(2).mean(1)
+        return (left.square().sum(2).mean(1) + _ROUND**2).sqrt()
 
     @final
     def error(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, " B"]:
@@ -203,8 +217,9 @@ class Photometric(LeastSquares, ABC):
         return {**batch, "image": self.pooled(batch["image"]).to(batch["start"])}
 
     def pooled(self, image: Tensor) -> Tensor:
-        """Images of about one pixel per half spacing of the grid."""
-        return F.avg_pool2d(image.float() if not image.is_floating_point() else image, self.pool)
+        """Blurred images of about one pixel per half spacing of the grid."""
+        image = F.avg_pool2d(image.float() if not image.is_floating_point() else image, self.pool)
+        return blurred(image, self.blur) if self.blur else image
 
     def _places(self, x: Tensor) -> Float[Tensor, "B N 2"]:
         """The points of the grid, in pixels of a prepared image."""
@@ -217,17 +232,21 @@ class Photometric(LeastSquares, ABC):
 
     @final
     def residual(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B N"]:
-        return self.seen(x, batch) - self.template(batch)[0]
+        return matched(self.seen(x, batch), self.template(batch)[0], self.kernel)[0]
 
     @final
     def jacobian(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B N d"]:
-        """The exact derivative, forwards and compositional: that of the image where it is now."""
+        """The derivative, forwards and compositional: that of the image where it is now.
+
+        It is exact without ``robust``; with it, the weights of the points are held.
+        """
         places, warp = self._places(x), x.unflatten(1, (3, 3))
         values, slope = sample(batch["image"], places), slopes(batch["image"], places) / self.pool
         depth = self.points.to(x) @ warp[:, 2, :2, None] + 1
         where = project(warp, self.points)
         along = (slope @ warp[:, :2, :2] - (slope * where).sum(2, keepdim=True) * warp[:, None, 2, :2]) / depth
-        return standardised_slope(values, torch.einsum("bnk,nkd->bnd", along, self.fields.to(x)))
+        slope = standardised_slope(values, torch.einsum("bnk,nkd->bnd", along, self.fields.to(x)))
+        return slope * matched(standardised(values), self.template(batch)[0], self.kernel)[1].unsqueeze(2)
 
     @final
     def normal_equations(
@@ -235,14 +254,18 @@ class Photometric(LeastSquares, ABC):
     ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
         """Those of the cost; with ``inverse``, those of the inverse compositional algorithm.
 
-        There the derivative and the Hessian are the template's, the same at every ``x``: they cost much less, and agree with
-        those of the cost where image and template do.
+        There the derivative and, without ``robust``, the Hessian are the template's, the same at every ``x``: they cost much
+        less, and agree with those of the cost where image and template do.
         """
         if not self.inverse:
             return super().normal_equations(x, batch)
         residual = self.residual(x, batch)
         _, steepest, hessian = self.template(batch)
-        gradient = residual @ steepest[0] if len(steepest) == 1 else (residual.unsqueeze(1) @ steepest).squeeze(1)
+        pull = residual
+        if not isinstance(self.kernel, Squares):
+            weights = self.weights(residual)
+            pull, hessian = weights * residual, (weights.unsqueeze(2) * steepest).mT @ steepest
+        gradient = pull @ steepest[0] if len(steepest) == 1 else (pull.unsqueeze(1) @ steepest).squeeze(1)
         return hessian.expand(len(x), -1, -1), gradient, self.kernel.cost(residual)
 
     def learnt_by_heart(self, image: Float[Tensor, "T 1 h w"]) -> Template:
@@ -255,17 +278,3 @@ class Photometric(LeastSquares, ABC):
         steepest = standardised_slope(values, torch.einsum("bnk,nkd->bnd", slope, self.fields.to(image)))
         steepest = steepest.where(unit.isfinite().unsqueeze(2), 0)  # without contrast no step
         return unit, steepest, steepest.mT @ steepest
-
-
-def standardised(values: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """Grey values with mean 0 and variance 1; NaN where there is no contrast."""
-    centred = values - values.mean(1, keepdim=True)
-    variance = centred.square().mean(1, keepdim=True)
-    return centred / variance.where(variance >= _FLAT**2, torch.nan).sqrt()
-
-
-def standardised_slope(values: Float[Tensor, "B N"], slope: Float[Tensor, "B N d"]) -> Float[Tensor, "B N d"]:
-    """The derivative of :func:`standardised` where that of the values is ``slope``."""
-    unit = standardised(values).unsqueeze(2)
-    slope = slope - slope.mean(1, keepdim=True) - unit * (unit * slope).mean(1, keepdim=True)
-    return slope / values.std(1, correction=0)[:, None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -91,6 +92,15 @@ def random_scenes(photos: Sequence[Tensor], side: int, count: int, generator: Ge
 def sample(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N"]:
     """Values at ``points`` (column, row) px by bilinear interpolation; beyond the border those of the border."""
     return cast(Tensor, _Sample.apply(images, points))  # type: ignore[no-untyped-call]
+
+
+def blurred(images: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
+    """Images under a Gaussian of ``sigma`` px; beyond the border go on the values of the border."""
+    ticks = torch.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1, dtype=images.dtype, device=images.device)
+    kernel = (-0.5 * (ticks / sigma).square()).softmax(0)
+    sides = (len(ticks) // 2,) * 2
+    images = F.conv2d(F.pad(images, (*sides, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+    return F.conv2d(F.pad(images, (0, 0, *sides), mode="replicate"), kernel.view(1, 1, -1, 1))
 
 
 def slopes(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N 2"]:

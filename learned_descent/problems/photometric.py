@@ -63,17 +63,20 @@ class FixedTemplate(Photometric):
         box: the template in the photo: first column, first row, last column, last row.
         warp: ``"affine"`` or ``"homography"``.
         grid: points along a side.
+        blur: the standard deviation of the Gaussian that images are seen under, in spacings of the grid.
         spread: how far the control points are moved at most, in sides.
         margin: what an image shows around the template, in sides.
         lighting: gain and bias vary by this share.
         noise: the standard deviation of the noise, in grey levels.
-        occluder: the share of the template that a box with something else hides.
+        occluder: the share of the area of the template that a box with something else hides.
         elsewhere: the share of the images in which the template lies in another photo, so that a model learns the template
             and not what is around it.
         num_train: simulated images for training.
         num_test: simulated images for testing, and as many for validation.
         seed: the seed of all that is simulated.
         inverse: whether solvers take the steps of the inverse compositional algorithm, with the derivative of the template.
+        robust: the residual, in standard deviations of the template, beyond which a point counts no more (Tukey's kernel); 0
+            for squares.
 
     Raises:
         DescentError: if a number is out of its range, there is no such photo, the box leaves it, or has no contrast.
@@ -92,6 +95,7 @@ class FixedTemplate(Photometric):
         *,
         warp: Kind = "homography",
         grid: int = 24,
+        blur: float = 0.0,
         spread: float = 0.4,
         margin: float = 0.6,
         lighting: float = 0.2,
@@ -102,6 +106,7 @@ class FixedTemplate(Photometric):
         num_test: int = 512,
         seed: int = 0,
         inverse: bool = False,
+        robust: float = 0.0,
     ) -> None:
         image = photo_of(photo)
         height, width = image.shape
@@ -111,8 +116,9 @@ class FixedTemplate(Photometric):
         if not 0 <= elsewhere <= 1:
             raise DescentError(f"elsewhere: expected a share of the images, 0 to 1, got {elsewhere}")
         super().__init__(
-            (right - left + 1, bottom - top + 1), warp=warp, grid=grid, spread=spread, margin=margin, lighting=lighting,
-            noise=noise, occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse,
+            (right - left + 1, bottom - top + 1), warp=warp, grid=grid, blur=blur, spread=spread, margin=margin,
+            lighting=lighting, noise=noise, occluder=occluder, num_train=num_train, num_test=num_test, seed=seed,
+            inverse=inverse, robust=robust,
         )  # fmt: skip
         self.photo, self.box, self.photo_pixels, self.elsewhere = photo, tuple(box), image, elsewhere
         values, steepest, hessian = self.learnt_by_heart(self.pooled(image[None, None, top : bottom + 1, left : right + 1]))
@@ -162,15 +168,18 @@ class AnyTemplate(Photometric):
         side: the side of the templates, in px.
         warp: ``"affine"`` or ``"homography"``.
         grid: points along a side.
+        blur: the standard deviation of the Gaussian that images are seen under, in spacings of the grid.
         spread: how far the control points are moved at most, in sides.
         margin: what an image shows around the template, in sides.
         lighting: gain and bias vary by this share.
         noise: the standard deviation of the noise, in grey levels.
-        occluder: the share of the template that a box with something else hides.
+        occluder: the share of the area of the template that a box with something else hides.
         num_train: simulated images for training.
         num_test: simulated images for testing, and as many for validation.
         seed: the seed of all that is simulated.
         inverse: whether solvers take the steps of the inverse compositional algorithm, with the derivative of the template.
+        robust: the residual, in standard deviations of the template, beyond which a point counts no more (Tukey's kernel); 0
+            for squares.
 
     Raises:
         DescentError: if a number is out of its range.
@@ -193,6 +202,7 @@ class AnyTemplate(Photometric):
         side: int = 64,
         warp: Kind = "homography",
         grid: int = 32,
+        blur: float = 0.5,
         spread: float = 0.4,
         margin: float = 0.6,
         lighting: float = 0.2,
@@ -202,10 +212,11 @@ class AnyTemplate(Photometric):
         num_test: int = 512,
         seed: int = 0,
         inverse: bool = False,
+        robust: float = 0.0,
     ) -> None:
         super().__init__(
-            (side, side), warp=warp, grid=grid, spread=spread, margin=margin, lighting=lighting, noise=noise,
-            occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse,
+            (side, side), warp=warp, grid=grid, blur=blur, spread=spread, margin=margin, lighting=lighting, noise=noise,
+            occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse, robust=robust,
         )  # fmt: skip
         self.shapes = {**self.shapes, "template": f"B 1 {side} {side}"}
 
@@ -234,7 +245,7 @@ class AnyTemplate(Photometric):
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 6}, ridge=SequentialRidge(repeats=8, batch_size=256)),
+    "sdm": Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-3, 1e-2, 0.1, 1.0), repeats=4, batch_size=256)),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 6, "hidden": 256},
         bptt=BackpropThroughTime(iterations=1500, batch_size=128, lr=2e-3, ema=0.99, detach="observation"),

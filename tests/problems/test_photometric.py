@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from learned_descent import Cascade, DescentError, LeastSquares, SequentialRidge, ShapeError
-from learned_descent.problems._photos import photo_of, sample, slopes
+from learned_descent.problems._photos import blurred, photo_of, sample, slopes
 from learned_descent.problems.photometric import AnyTemplate, FixedTemplate
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Polished, Status
 
@@ -81,6 +81,14 @@ def test_starts_are_as_far_away_as_they_should_be(warp):
     assert 0.03 < problem.error(random, repeated).mean() / 96 < 0.08
 
 
+def test_the_loss_is_the_error_in_half_sides():
+    problem = fixed()
+    batch = problem.data("test")
+    x = problem.initial(batch)
+    assert torch.allclose(problem.loss(x, batch), problem.error(x, batch) / 47.5, rtol=0.03)
+    assert (problem.loss(batch["truth"], batch) < 0.02).all()
+
+
 def test_a_model_learns_a_template_by_heart():
     problem = fixed()
     model = Cascade.for_problem(problem, num_steps=3)
@@ -93,6 +101,21 @@ def test_a_model_learns_a_template_by_heart():
     assert (problem.error(polished(batch).final, batch) < 1).all()
 
 
+def test_a_blur_is_as_wide_as_it_should_be():
+    point = torch.zeros(1, 1, 21, 21, dtype=torch.float64)
+    point[..., 10, 10] = 1
+    along = blurred(point, 1.5)[0, 0].sum(0)
+    ticks = torch.arange(21.0, dtype=torch.float64) - 10
+    assert along.sum().item() == pytest.approx(1)
+    assert (along * ticks**2).sum().sqrt().item() == pytest.approx(1.5, rel=0.02)
+    assert torch.allclose(blurred(torch.ones(1, 1, 4, 4), 2.0), torch.ones(1, 1, 4, 4)), "beyond the border it goes on"
+
+
+def test_a_blur_is_in_spacings_of_the_grid():
+    coarse, fine = (AnyTemplate(side=48, grid=grid, blur=0.5, num_test=1) for grid in (12, 24))
+    assert coarse.blur * coarse.pool == 2 * fine.blur * fine.pool == 2
+
+
 def test_photos_of_the_splits_differ():
     photos = AnyTemplate.photos
     assert not set(photos["train"]) & set(photos["val"]) | set(photos["train"] + photos["val"]) & set(photos["test"])
@@ -103,6 +126,36 @@ def test_an_occluder_hides_its_share():
     plain, hidden = (FixedTemplate(occluder=share, **settings).data("test")["image"] for share in (0.0, 0.35))
     changed = (plain != hidden).float().mean((1, 2, 3)) * (1 + 2 * SMALL["margin"]) ** 2
     assert changed.mean().item() == pytest.approx(0.35, abs=0.02)
+
+
+def occluded(robust: float, **settings) -> tuple[FixedTemplate, dict[str, torch.Tensor], torch.Tensor]:
+    """A template of which a third is hidden, its test samples, and starts 4 px or so away."""
+    problem = FixedTemplate(warp="affine", occluder=0.35, robust=robust, **{**SMALL, "grid": 24, "num_test": 32}, **settings)
+    batch = problem.data("test")
+    moves = 0.05 * torch.randn(len(batch["truth"]), 6, generator=torch.Generator().manual_seed(0))
+    return problem, batch, problem.retract(batch["truth"], moves)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_robust_steps_are_right_where_an_occluder_misleads_squares(inverse):
+    shares = []
+    for robust in (0.0, 1.0):
+        problem, batch, start = occluded(robust, inverse=inverse)
+        end = LevenbergMarquardt(problem, num_steps=10)(batch, start).final
+        shares.append((problem.error(end, batch) < 1).float().mean())
+    assert shares[1] > 0.6
+    assert shares[1] > shares[0] + 0.3
+
+
+def test_robust_equations_point_as_the_gradient_of_the_cost_does():
+    problem, batch, start = occluded(1.0)
+    prepared = problem.prepare(batch)
+    _, gradient, cost = problem.normal_equations(start, prepared)
+    delta = torch.zeros(len(start), 6, requires_grad=True)
+    reached = problem.cost(problem.retract(start, delta), prepared)
+    (exact,) = torch.autograd.grad(reached.sum(), delta)
+    assert torch.equal(cost, problem.cost(start, prepared))
+    assert torch.cosine_similarity(gradient, exact).median() > 0.9
 
 
 def test_around_a_template_that_lies_elsewhere_is_another_photo():
@@ -214,6 +267,8 @@ def test_a_photo_from_a_file(tmp_path):
         ({"lighting": 1}, "lighting: expected a share, 0 to 0.9, got 1"),
         ({"noise": -1}, "noise: expected grey levels, 0 to 255, got -1"),
         ({"occluder": 1}, "occluder: expected a share of the template, 0 to 0.9, got 1"),
+        ({"blur": -1}, "blur: expected spacings of the grid, 0 to 4, got -1"),
+        ({"robust": -1}, "robust: expected standard deviations, or 0 for squares, got -1"),
         ({"elsewhere": 2}, "elsewhere: expected a share of the images, 0 to 1, got 2"),
         ({"num_train": 0}, "num_train: expected 1 or more images, got 0"),
         ({"num_test": 0}, "num_test: expected 1 or more images, got 0"),
