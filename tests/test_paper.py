@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.paper import _common, detach, ert, faces, robustness, steps
 from learned_descent import DescentError
@@ -19,13 +20,15 @@ from .faces.fake300w import write_fake_300w
 
 Run = Callable[..., str]
 
+COMPETITION = ("300w/01_Indoor", "300w/02_Outdoor")
 EYES = {"cell": 8, "cells": 1}
 MAP = {"filters": (2,), "scales": 1, "sampled": 2, "size": 1, "embedding": 1}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_fake_300w(tmp_path_factory.mktemp("faces"), {"afw": 4, "helen/testset": 2}, size=96)
+    parts = {"afw": 4, "helen/testset": 2, **dict.fromkeys(COMPETITION, 1)}
+    return write_fake_300w(tmp_path_factory.mktemp("faces"), parts, size=96)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,9 +134,12 @@ def test_weights_of_different_crops_are_not_compared(run: Run, table_folder: Pat
 
 def test_without_dlib_the_table_says_what_is_missing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ert, "dlib", None)
-    text = run("table", tmp_path, "--families", "sdm")
+    text = run("table", tmp_path, "--families", "sdm", "--test", *COMPETITION)
     assert "left out: ERT: pip install dlib-bin" in text
-    assert list(read(tmp_path / "table.json")["results"]) == ["sdm"]
+    found = read(tmp_path / "table.json")
+    assert list(found["results"]) == ["sdm"]
+    assert found["results"]["sdm"]["num_samples"] == 2
+    assert found["settings"]["test"] == list(COMPETITION)
 
 
 @pytest.mark.skipif(ert.dlib is None, reason="needs dlib: pip install dlib-bin")
@@ -206,16 +212,18 @@ def test_robustness_measures_every_harm(
 def test_a_cut_saves_memory_from_the_second_step_on(run: Run, tmp_path: Path):
     text = run("detach", tmp_path, "--batch-size", 4, "--rounds", 1, data=False)
     assert all(mode in text for mode in detach.MODES)
-    one, three = read(tmp_path / "detach.json")["MiB/face of the loop, time"].values()
-    assert len({found["loop"] for found in one.values()}) == 1
-    assert 0 < one["none"]["loop"] < three["observation"]["loop"] <= three["state"]["loop"] < three["none"]["loop"]
+    stored = read(tmp_path / "detach.json")
+    eyes, (one, three) = stored["eyes"]["MiB"], stored["steps"].values()
+    assert len({found["MiB"] for found in one.values()}) == 1
+    memory = [one["none"]["MiB"], three["observation"]["MiB"], three["state"]["MiB"], three["none"]["MiB"]]
+    assert 0 < eyes < memory[0] < memory[1] <= memory[2] < memory[3]
     assert three["none"]["time"] == 1
     assert all(map(math.isfinite, numbers([one, three])))
     assert are_figures(tmp_path, "detach")
 
 
 def test_what_is_kept_is_counted_once():
-    weight = detach.torch.ones(100, requires_grad=True)
+    weight = torch.ones(100, requires_grad=True)
     assert detach.kept(lambda: weight * weight) == 4 * 100
     assert detach.kept(lambda: [weight * weight, (weight * 2).exp()]) == 2 * 4 * 100
     assert detach.kept(lambda: (weight * weight).sum().item()) == 0  # the graph is gone

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from learned_descent import DescentError, Evaluation, evaluate, load_model, save_model, table
 from learned_descent._files import write_json
@@ -19,7 +19,6 @@ from learned_descent.model import DescentModel
 from learned_descent.plots import plot_ced, plot_steps
 from learned_descent.problem import Batch, Split
 from learned_descent.recipe import Recipe, held_out_of
-from learned_descent.weights import find_weights
 
 
 def options(text: str | None, name: str) -> argparse.ArgumentParser:
@@ -95,30 +94,6 @@ def check_kept(path: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -
     others = [f"{key} {kept[key]}, not {value}" for key, value in wanted.items() if kept.get(key, value) != value]
     if others:
         raise DescentError(f"{path}: is kept from another training ({'; '.join(others)}); give another --out, or remove it")
-
-
-def weights_of(entries: Sequence[str]) -> dict[str, Path]:
-    """The weights files by the name of their family, from entries ``NAME``, ``FILE`` or ``FAMILY=FILE``."""
-    parts = [entry.rpartition("=") for entry in entries]
-    return {family or Path(path).stem: find_weights(path) for family, _, path in parts}
-
-
-def loaded(paths: Mapping[str, Path]) -> dict[str, DescentModel]:
-    """The models of weights files; they must see faces alike."""
-    models = {name: load_model(path) for name, path in paths.items()}
-    first = first_problem(models)
-    for name, model in models.items():
-        other = cast(Landmarks, model.problem)
-        if (other.schema, other.crop, other.box_side) != (first.schema, first.crop, first.box_side):
-            raise DescentError(
-                f"{name}: has another markup, crop or side of the box than the first weights: compare like with like"
-            )
-    return models
-
-
-def first_problem(models: Mapping[str, DescentModel]) -> Landmarks:
-    """The problem of the first of several models."""
-    return cast(Landmarks, next(iter(models.values())).problem)
 
 
 def report(

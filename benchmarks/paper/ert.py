@@ -1,7 +1,7 @@
 """The peer of the paper's Figure 4 that anyone can install: dlib's ensemble of regression trees (ERT).
 
-It is trained on the same faces, mirror images included, in the same boxes as the families, and sees the same crops in grey. dlib
-keeps landmarks and boxes as whole pixels, so that it works on crops of twice their size: what it rounds away is then half as much.
+It is trained on the same faces, mirror images included, in the same boxes as the families, and sees the same crops in grey.
+dlib keeps landmarks and boxes as whole pixels: it is given crops of twice their size, so that half as much is rounded away.
 
 References:
     V. Kazemi and J. Sullivan. One millisecond face alignment with an ensemble of regression trees. CVPR 2014.

@@ -36,7 +36,7 @@ from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.plots.frames import canvas, styles
 from learned_descent.problem import Batch
 
-from ._common import first_problem, loaded, weights_of
+from ._weights import first_problem, loaded, weights_of
 
 MARGIN = 1.7
 """How much larger the faces are cropped first, so that a moved box still finds pixels of the photo."""

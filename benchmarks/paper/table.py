@@ -24,7 +24,8 @@ from learned_descent.model import DescentModel
 from learned_descent.plots import plot_ced
 
 from . import ert
-from ._common import first_problem, loaded, options, problem_of, report, trained, training_of, weights_of
+from ._common import options, problem_of, report, trained, training_of
+from ._weights import first_problem, loaded, weights_of
 
 
 def arguments_of() -> argparse.Namespace:
