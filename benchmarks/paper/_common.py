@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from learned_descent import Evaluation, evaluate, load_model, save_model, table
+from learned_descent import DescentError, Evaluation, evaluate, load_model, save_model, table
 from learned_descent._files import write_json
 from learned_descent._runs import logged, main_metrics, provenance, save_figure
+from learned_descent.checkpoint import read_description
 from learned_descent.data import fingerprint
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.landmarks import Landmarks
 from learned_descent.model import DescentModel
 from learned_descent.plots import plot_ced, plot_steps
-from learned_descent.problem import Batch
+from learned_descent.problem import Batch, Split
 from learned_descent.recipe import Recipe, held_out_of
 
 
-def options(text: str | None, name: str) -> argparse.Namespace:
-    """The options of an experiment.
+def options(text: str | None, name: str) -> argparse.ArgumentParser:
+    """The options of an experiment, to which it may add its own.
 
     Args:
         text: what it does.
@@ -33,12 +36,13 @@ def options(text: str | None, name: str) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, help="iterations of every training by gradients; by default the recipes'")
     parser.add_argument("--out", type=Path, default=Path("runs/paper") / name, help="the folder of weights, figures and JSON")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
-    return parser.parse_args()
+    return parser
 
 
-def problem_of(arguments: argparse.Namespace) -> FaceAlignment:
-    """The faces that the options name."""
-    return FaceAlignment(arguments.data, train=arguments.train, test=arguments.test, schema=arguments.schema)
+def problem_of(arguments: argparse.Namespace, like: Landmarks | None = None) -> FaceAlignment:
+    """The faces that the options name, cropped by default, or like those of another problem."""
+    crop = {} if like is None else {"crop": like.crop, "box_side": like.box_side}
+    return FaceAlignment(arguments.data, train=arguments.train, test=arguments.test, schema=arguments.schema, **crop)
 
 
 def trained(
@@ -55,30 +59,75 @@ def trained(
         train: the faces to train on; by default all of the problem's.
     """
     models = {}
+    samples = problem.data("train") if train is None else train
+    wanted = {"seed": arguments.seed, "iterations": arguments.iterations, "data": fingerprint(samples)}
     for name, recipe in recipes.items():
         path = arguments.out / f"{name}.safetensors"
-        if not path.exists():
+        if path.exists():
+            check_kept(path, training_of(path), wanted)
+        else:
             print(f"training {name}", flush=True)
             if arguments.iterations is not None and recipe.bptt is not None:
                 recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
             recipe = logged(recipe, arguments.out / name, resume=True)
             model = recipe.build(problem, seed=arguments.seed)
-            samples = problem.data("train") if train is None else train
             histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
             seconds = sum(history.seconds for history in histories.values())
-            known = {"seed": arguments.seed, "seconds": seconds, "data": fingerprint(samples), "faces": len(samples["image"])}
-            save_model(model, path, training=known)
+            save_model(model, path, training={**wanted, "seconds": seconds, "faces": len(samples["image"])})
         models[name] = load_model(path, problem=problem)
     return models
 
 
-def report(problem: FaceAlignment, evaluations: Mapping[str, Evaluation], arguments: argparse.Namespace, title: str) -> None:
-    """Prints the table, and writes ``TITLE.json``, ``TITLE-ced.png`` and ``TITLE-steps.png``."""
-    print(f"\n{table(evaluations, metrics=main_metrics(next(iter(evaluations.values()))))}\n")
+def training_of(path: Path) -> dict[str, Any]:
+    """What a weights file says about its training."""
+    return read_description(path)["training"] or {}
+
+
+def check_kept(path: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuses to go on with what is left of another training: another seed, other faces, or a shortened one.
+
+    Args:
+        path: what is kept.
+        kept: what its training was; what it does not say is not held against it.
+        wanted: what it should be.
+    """
+    others = [f"{key} {kept[key]}, not {value}" for key, value in wanted.items() if kept.get(key, value) != value]
+    if others:
+        raise DescentError(f"{path}: is kept from another training ({'; '.join(others)}); give another --out, or remove it")
+
+
+def report(
+    problem: FaceAlignment,
+    evaluations: Mapping[str, Evaluation],
+    arguments: argparse.Namespace,
+    title: str,
+    *,
+    columns: Mapping[str, Mapping[str, float]] | None = None,
+    splits: Sequence[Split] = ("train", "test"),
+) -> None:
+    """Prints the table, and writes ``TITLE.json``, ``TITLE-ced.png`` and ``TITLE-steps.png``.
+
+    Args:
+        problem: the faces.
+        evaluations: the result of each family.
+        arguments: see :func:`options`.
+        title: what the files are called.
+        columns: further columns of the table: a number by the name of the family.
+        splits: the faces that took part.
+    """
+    columns = columns or {}
+    print(f"\n{table(evaluations, columns, metrics=main_metrics(next(iter(evaluations.values()))))}\n")
     settings = {name: value for name, value in vars(arguments).items() if name != "out"}
     results = {name: result.to_json() for name, result in evaluations.items()}
-    data = {split: fingerprint(problem.data(split)) for split in ("train", "test")}
-    write_json(arguments.out / f"{title}.json", {**provenance(arguments.seed, settings), "data": data, "results": results})
+    write_json(
+        arguments.out / f"{title}.json",
+        {
+            **provenance(arguments.seed, settings),
+            "data": {split: fingerprint(problem.data(split)) for split in splits},
+            "results": results,
+            **columns,
+        },
+    )
     for kind, plot in (("ced", plot_ced), ("steps", plot_steps)):
         save_figure(arguments.out / f"{title}-{kind}.png", plot(evaluations))
     print(f"written to {arguments.out}")

@@ -16,7 +16,7 @@ from ._common import measured, options, problem_of, report, trained
 
 def main() -> None:
     """Trains what is missing, and measures."""
-    arguments = options(__doc__, "ablation")
+    arguments = options(__doc__, "ablation").parse_args()
     sdm, joint, learnt = (RECIPES[name] for name in ("sdm", "joint", "mdm"))
     mdm = replace(learnt, observation=sdm.observation, observation_options=sdm.observation_options)
     recipes = {

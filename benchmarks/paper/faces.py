@@ -24,7 +24,7 @@ COUNTS = (250, 500, 1000)
 
 def main() -> None:
     """Trains what is missing, measures, prints and draws."""
-    arguments = options(__doc__, "faces")
+    arguments = options(__doc__, "faces").parse_args()
     problem = problem_of(arguments)
     train, test = problem.data("train"), problem.data("test")
     total = len(train["image"]) // 2  # the mirror images follow in the same order

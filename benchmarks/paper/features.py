@@ -17,7 +17,7 @@ from ._common import measured, options, problem_of, report, trained
 
 def main() -> None:
     """Trains what is missing, and measures."""
-    arguments = options(__doc__, "features")
+    arguments = options(__doc__, "features").parse_args()
     learnt, sdm = RECIPES["mdm"], RECIPES["sdm"]
     recipes: dict[str, Recipe] = {
         name: replace(learnt, observation=eyes, observation_options=sdm.observation_options)

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +23,7 @@ from matplotlib.ticker import NullLocator
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from learned_descent import DescentError, DescentModel, evaluate, load_model
+from learned_descent import DescentModel, evaluate
 from learned_descent._files import write_json
 from learned_descent._runs import provenance, save_figure
 from learned_descent._text import lay_out
@@ -36,7 +35,8 @@ from learned_descent.faces.landmarks import Landmarks
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.plots.frames import canvas, styles
 from learned_descent.problem import Batch
-from learned_descent.weights import find_weights
+
+from ._weights import first_problem, loaded, weights_of
 
 MARGIN = 1.7
 """How much larger the faces are cropped first, so that a moved box still finds pixels of the photo."""
@@ -149,18 +149,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the seed of the changes and of the synthetic faces")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    models: dict[str, DescentModel] = {}
-    for entry in arguments.weights:
-        name, _, path = entry.rpartition("=")
-        models[name or Path(entry).stem] = load_model(find_weights(path))
-    first = cast(Landmarks, next(iter(models.values())).problem)
+    models = loaded(weights_of(arguments.weights))
+    first = first_problem(models)
     like = {"schema": first.schema.name, "box_side": first.box_side}
-    for name, model in models.items():
-        other = cast(Landmarks, model.problem)
-        if (other.schema, other.crop, other.box_side) != (first.schema, first.crop, first.box_side):
-            raise DescentError(
-                f"{name}: has another markup, crop or side of the box than the first weights: compare like with like"
-            )
     wide = 2 * round(MARGIN * first.crop / 2)  # even, as the crop: the middles then differ by whole pixels
     faces = FaceAlignment(arguments.data, crop=wide, **like).data("test")
     studies = {}

@@ -23,7 +23,7 @@ MOST, USUAL = 8, 4
 
 def main() -> None:
     """Trains what is missing, measures, prints and draws."""
-    arguments = options(__doc__, "steps")
+    arguments = options(__doc__, "steps").parse_args()
     problem, mdm = problem_of(arguments), RECIPES["mdm"]
     counts = range(1, MOST + 1)
     recipes = {f"T{count}": replace(mdm, options={**mdm.options, "num_steps": count}) for count in counts}

@@ -1,0 +1,36 @@
+"""Trained weights that an experiment is given by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from learned_descent import DescentError, load_model
+from learned_descent.faces.landmarks import Landmarks
+from learned_descent.model import DescentModel
+from learned_descent.weights import find_weights
+
+
+def weights_of(entries: Sequence[str]) -> dict[str, Path]:
+    """The weights files by the name of their family, from entries ``NAME``, ``FILE`` or ``FAMILY=FILE``."""
+    parts = [entry.rpartition("=") for entry in entries]
+    return {family or Path(path).stem: find_weights(path) for family, _, path in parts}
+
+
+def loaded(paths: Mapping[str, Path]) -> dict[str, DescentModel]:
+    """The models of weights files; they must see faces alike."""
+    models = {name: load_model(path) for name, path in paths.items()}
+    first = first_problem(models)
+    for name, model in models.items():
+        other = cast(Landmarks, model.problem)
+        if (other.schema, other.crop, other.box_side) != (first.schema, first.crop, first.box_side):
+            raise DescentError(
+                f"{name}: has another markup, crop or side of the box than the first weights: compare like with like"
+            )
+    return models
+
+
+def first_problem(models: Mapping[str, DescentModel]) -> Landmarks:
+    """The problem of the first of several models."""
+    return cast(Landmarks, next(iter(models.values())).problem)

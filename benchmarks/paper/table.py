@@ -1,0 +1,82 @@
+"""Table 1 and Figure 4: every family beside dlib's ERT on the same faces: ``python -m benchmarks.paper.table``.
+
+Trains what is missing, ERT included where dlib is there (``pip install dlib-bin``), and prints errors, AUC and failures for all
+points and for each part of the markup. ``--schema ibug49`` is Figure 6. Trained weights take the place of the families by::
+
+    python -m benchmarks.paper.table --data ../shared/300w --weights mdm sdm
+
+Writes ``table.json`` and its figures: the error distribution of all points, and of each part, ``table-ced-51.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from learned_descent import evaluate
+from learned_descent._runs import main_metrics, save_figure
+from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.recipes import RECIPES
+from learned_descent.model import DescentModel
+from learned_descent.plots import plot_ced
+
+from . import ert
+from ._common import options, problem_of, report, trained, training_of
+from ._weights import first_problem, loaded, weights_of
+
+
+def arguments_of() -> argparse.Namespace:
+    """The options of this experiment."""
+    parser = options(__doc__, "table")
+    parser.add_argument("--families", nargs="+", default=["sdm", "joint", "mdm"], choices=list(RECIPES), help="what to train")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        help="names, files, or FAMILY=FILE of trained weights instead; ERT is then trained on the parts that the first was",
+    )
+    parser.add_argument("--trees", type=int, default=500, help="the trees of each of the 10 levels of ERT")
+    parser.add_argument("--without-ert", action="store_true", help="leave ERT out")
+    return parser.parse_args()
+
+
+def models_of(arguments: argparse.Namespace) -> tuple[FaceAlignment, dict[str, DescentModel], Mapping[str, Path]]:
+    """The faces, and the models and weights files that the options name."""
+    if not arguments.weights:
+        problem = problem_of(arguments)
+        models = trained(problem, {name: RECIPES[name] for name in arguments.families}, arguments)
+        return problem, models, {name: arguments.out / f"{name}.safetensors" for name in models}
+    paths = weights_of(arguments.weights)
+    models = loaded(paths)
+    first = first_problem(models)
+    arguments.schema, arguments.train = first.schema.name, first.settings().get("train", arguments.train)
+    return problem_of(arguments, first), models, paths
+
+
+def main() -> None:
+    """Trains what is missing, measures, prints and draws."""
+    arguments = arguments_of()
+    problem, models, paths = models_of(arguments)
+    evaluations = {name: evaluate(model, problem.data("test"), batch_size=1) for name, model in models.items()}
+    seconds = {name: known["seconds"] for name, path in paths.items() if "seconds" in (known := training_of(path))}
+    with_ert = ert.dlib is not None and not arguments.without_ert
+    if with_ert:
+        trees, seconds["ERT"] = ert.trained_ert(problem, arguments)
+        evaluations["ERT"] = ert.measured_ert(trees, problem)
+    elif not arguments.without_ert:
+        print("left out: ERT: pip install dlib-bin")
+    columns = {
+        "training s": seconds,
+        "ms/face": {name: 1000 * result.seconds_per_sample for name, result in evaluations.items()},
+    }
+    splits = ("train", "test") if with_ert or not arguments.weights else ("test",)
+    report(problem, evaluations, arguments, "table", columns=columns, splits=splits)
+    for metric in main_metrics(next(iter(evaluations.values())))[1:]:
+        save_figure(arguments.out / f"table-ced-{metric.split()[0]}.png", plot_ced(evaluations, metric))
+    print(f"ms/face: one face at a time, {torch.get_num_threads()} threads for the families and one for ERT")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""The experiments of the paper, from end to end on cartoons with networks of a few weights."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.paper import _common, detach, ert, faces, robustness, steps
+from learned_descent import DescentError
+from learned_descent.faces.recipes import RECIPES
+
+from .faces.fake300w import write_fake_300w
+
+Run = Callable[..., str]
+
+COMPETITION = ("300w/01_Indoor", "300w/02_Outdoor")
+EYES = {"cell": 8, "cells": 1}
+MAP = {"filters": (2,), "scales": 1, "sampled": 2, "size": 1, "embedding": 1}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    parts = {"afw": 4, "helen/testset": 2, **dict.fromkeys(COMPETITION, 1)}
+    return write_fake_300w(tmp_path_factory.mktemp("faces"), parts, size=96)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Recipes of a few weights and iterations, and short studies."""
+    sdm, joint, mdm = (RECIPES[name] for name in ("sdm", "joint", "mdm"))
+    trainer = replace(mdm.bptt, iterations=4, batch_size=2, precision="32-true")
+    cascade = {"options": {"num_steps": 1}, "observation_options": EYES, "ridge": replace(sdm.ridge, repeats=1)}
+    small = {
+        "sdm": replace(sdm, **cascade),
+        "joint": replace(joint, **cascade, bptt=replace(trainer, lr=1e-5, detach="none")),
+        "mdm": replace(mdm, options={"num_steps": 2, "hidden": 3}, observation_options=MAP, bptt=trainer),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, recipe in small.items():
+            patch.setitem(RECIPES, name, recipe)
+        patch.setattr(steps, "MOST", 2)
+        patch.setattr(steps, "USUAL", 1)
+        patch.setattr(faces, "COUNTS", (2,))
+        patch.setattr(robustness, "SYNTHETIC", 16)
+        patch.setattr(robustness, "YAWS", (0.0, 60.0))
+        patch.setattr(detach, "STEPS", (1, 3))
+        yield
+
+
+@pytest.fixture
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs an experiment on the cartoons, and gives back what it printed."""
+
+    def call(name: str, out: Path, *words: object, data: bool = True) -> str:
+        places = ["--data", root, "--train", "afw"] if data else []
+        monkeypatch.setattr("sys.argv", [name, "--out", str(out), *map(str, [*places, *words])])
+        importlib.import_module(f"benchmarks.paper.{name}").main()
+        return capsys.readouterr().out
+
+    return call
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def numbers(value: object) -> list[float]:
+    """All numbers of nested results; a missing one is not a number."""
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers(item)]
+    return [] if isinstance(value, str) else [math.nan if value is None else float(value)]
+
+
+def are_figures(folder: Path, *names: str) -> bool:
+    return all((folder / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in names)
+
+
+@pytest.fixture(scope="module")
+def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("table")
+
+
+def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
+    first = run("table", table_folder, "--iterations", 2, "--without-ert")
+    assert [line for line in first.splitlines() if line.startswith("training ")] == [
+        f"training {name}" for name in ("sdm", "joint", "mdm")
+    ]
+    assert "training s  ms/face\n" in first
+    assert "68 points / inter_ocular" in first
+    assert "51 points / inter_ocular" in first
+    found = read(table_folder / "table.json")
+    assert list(found["results"]) == ["sdm", "joint", "mdm"] == list(found["training s"])
+    assert all(map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]])))
+    assert found["settings"]["iterations"] == 2
+    assert are_figures(table_folder, "table-ced", "table-ced-51", "table-ced-49", "table-steps")
+    again = run("table", table_folder, "--iterations", 2, "--without-ert")
+    assert "training sdm" not in again
+    assert read(table_folder / "table.json")["results"]["mdm"]["errors"] == found["results"]["mdm"]["errors"]
+
+
+def test_what_another_training_left_is_not_taken(run: Run, table_folder: Path):
+    with pytest.raises(
+        DescentError, match=r"sdm.safetensors: is kept from another training \(seed 0, not 1; iterations 2, not"
+    ):
+        run("table", table_folder, "--seed", 1, "--without-ert")
+
+
+def test_the_table_of_trained_weights_trains_nothing(run: Run, table_folder: Path, tmp_path: Path):
+    weights = [f"recurrent={table_folder / 'mdm.safetensors'}", table_folder / "sdm.safetensors"]
+    text = run("table", tmp_path, "--without-ert", "--weights", *weights)
+    assert "\ntraining" not in text
+    found, trained = read(tmp_path / "table.json"), read(table_folder / "table.json")
+    assert found["results"]["recurrent"]["errors"] == trained["results"]["mdm"]["errors"]
+    assert found["training s"] == {"recurrent": trained["training s"]["mdm"], "sdm": trained["training s"]["sdm"]}
+    assert list(found["data"]) == ["test"]
+
+
+def test_weights_of_different_crops_are_not_compared(run: Run, table_folder: Path, tmp_path: Path):
+    weights = [table_folder / "mdm.safetensors", "mdm-synthetic"]
+    with pytest.raises(
+        DescentError, match=r"mdm-synthetic: has another markup, crop or side of the box than the first weights"
+    ):
+        run("table", tmp_path, "--weights", *weights)
+
+
+def test_without_dlib_the_table_says_what_is_missing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ert, "dlib", None)
+    text = run("table", tmp_path, "--families", "sdm", "--test", *COMPETITION)
+    assert "left out: ERT: pip install dlib-bin" in text
+    found = read(tmp_path / "table.json")
+    assert list(found["results"]) == ["sdm"]
+    assert found["results"]["sdm"]["num_samples"] == 2
+    assert found["settings"]["test"] == list(COMPETITION)
+
+
+@pytest.mark.skipif(ert.dlib is None, reason="needs dlib: pip install dlib-bin")
+def test_ert_is_trained_once_on_the_same_faces_of_49_points(run: Run, tmp_path: Path):
+    words = ("--families", "sdm", "--schema", "ibug49", "--trees", 10)
+    first = run("table", tmp_path, *words)
+    assert "training ERT" in first
+    assert "51 points" not in first
+    found, known = read(tmp_path / "table.json"), read(tmp_path / "ert.json")
+    assert list(found["results"]) == ["sdm", "ERT"] == list(found["training s"])
+    assert all(map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]])))
+    start, end = (sum(errors) for errors in found["results"]["ERT"]["errors"]["49 points / inter_ocular"])
+    assert end < start
+    assert start == sum(found["results"]["sdm"]["errors"]["49 points / inter_ocular"][0])
+    assert known["data"] == found["data"]["train"]
+    assert (known["trees"], known["faces"]) == (10, 8)
+    again = run("table", tmp_path, *words)
+    assert "training ERT" not in again
+    assert read(tmp_path / "table.json")["results"]["ERT"]["errors"] == found["results"]["ERT"]["errors"]
+    with pytest.raises(DescentError, match=r"ert.dat: is kept from another training \(trees 10, not 5\)"):
+        run("table", tmp_path, *words[:-1], 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "results", "figures"),
+    [
+        ("ablation", ["sdm", "joint", "sdm, joint", "mdm without memory", "mdm"], ["ablation-ced", "ablation-steps"]),
+        ("features", ["HOG", "SIFT", "learnt"], ["features-ced", "features-steps"]),
+        ("faces", ["2", "4"], ["faces"]),
+    ],
+)
+def test_an_experiment_trains_each_of_its_models_once(
+    run: Run, tmp_path: Path, name: str, results: list[str], figures: list[str]
+):
+    first = run(name, tmp_path, "--iterations", 1)
+    assert all(f"training {result}\n" in first for result in results)
+    assert all(any(line.startswith(result) for line in first.splitlines()) for result in results)
+    found = read(tmp_path / f"{name}.json")
+    assert list(found["results"]) == results
+    assert all(map(math.isfinite, numbers(found["results"])))
+    assert are_figures(tmp_path, *figures)
+    assert "training " not in run(name, tmp_path, "--iterations", 1)
+
+
+def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
+    first = run("steps", tmp_path, "--iterations", 1)
+    assert "training T2\n" in first
+    found = read(tmp_path / "steps.json")
+    assert found["steps"] == [1, 2]
+    own, one = found["mean"].values()
+    assert own[0] == one[0]  # trained for one step, and run for one
+    assert all(map(math.isfinite, [*own, *one, *found["failures"]]))
+    assert are_figures(tmp_path, "steps")
+    assert "training T" not in run("steps", tmp_path, "--iterations", 1)
+
+
+def test_robustness_measures_every_harm(
+    run: Run, table_folder: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    text = run("robustness", tmp_path, "--data", root, "--weights", f"one={table_folder / 'mdm.safetensors'}", data=False)
+    found = read(tmp_path / "robustness.json")
+    assert len(found["studies"]) == 7
+    for label, study in found["studies"].items():
+        assert label in text
+        assert len(study["families"]) == len(study["amounts"])
+        assert all(map(math.isfinite, numbers(study)))
+    assert are_figures(tmp_path, "robustness")
+
+
+def test_a_cut_saves_memory_from_the_second_step_on(run: Run, tmp_path: Path):
+    text = run("detach", tmp_path, "--batch-size", 4, "--rounds", 1, data=False)
+    assert all(mode in text for mode in detach.MODES)
+    stored = read(tmp_path / "detach.json")
+    eyes, (one, three) = stored["eyes"]["MiB"], stored["steps"].values()
+    assert len({found["MiB"] for found in one.values()}) == 1
+    memory = [one["none"]["MiB"], three["observation"]["MiB"], three["state"]["MiB"], three["none"]["MiB"]]
+    assert 0 < eyes < memory[0] < memory[1] <= memory[2] < memory[3]
+    assert three["none"]["time"] == 1
+    assert all(map(math.isfinite, numbers([one, three])))
+    assert are_figures(tmp_path, "detach")
+
+
+def test_what_is_kept_is_counted_once():
+    weight = torch.ones(100, requires_grad=True)
+    assert detach.kept(lambda: weight * weight) == 4 * 100
+    assert detach.kept(lambda: [weight * weight, (weight * 2).exp()]) == 2 * 4 * 100
+    assert detach.kept(lambda: (weight * weight).sum().item()) == 0  # the graph is gone
+
+
+def test_what_a_training_does_not_say_is_not_held_against_it(tmp_path: Path):
+    _common.check_kept(tmp_path, {"seed": 0}, {"seed": 0, "iterations": 5})
