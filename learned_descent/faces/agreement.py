@@ -17,15 +17,20 @@ from .landmarks import Landmarks
 VIEWS = ((0.0, 1.0), (12.0, 1.08), (-12.0, 1.08), (0.0, 1.08))
 """How a crop is looked at: turned by so many degrees, and enlarged. Chosen on held-out faces."""
 
+_SMOOTHER = 1.04
+"""How much larger than their mean shape faces are on the mean: its points are means, and reach less far. By held-out faces."""
+
 
 @torch.inference_mode()
 def fit_often(
     model: DescentModel, images: Shaped[Tensor, "B 3 S S"], *, views: int, batch_size: int = 16
 ) -> Float[Tensor, "B K L 2"]:
-    """Fits of each face from several starts: in its crop, in turned and enlarged copies of it, and in their mirror images.
+    """Fits of each face from several starts: in turned and enlarged copies of its crop, and in their mirror images.
 
-    The start lies on each copy where it lies on the crop, so on another part of the face; and no two copies have the same
-    features. The first view is the crop itself, as in testing.
+    A first fit, from the crop as it is and its mirror image, says where the face lies; the copies are then cut around it, as
+    if the box had been drawn well. On held-out faces that saves most of those in badly placed boxes, and those in good ones
+    lose nothing to speak of. The start lies on each copy where it lies on the crop, so on another part of the face; and no
+    two copies have the same features.
 
     Args:
         model: a model of faces.
@@ -41,30 +46,47 @@ def fit_often(
     start = problem.initial({"box": torch.tensor([[middle - half] * 2 + [middle + half] * 2], device=images.device)})
     fits = []
     for chunk in images.split(batch_size):
-        plain, mirrored = [], []
-        for degrees, factor in VIEWS[:views]:
-            seen, back = _view(chunk, degrees, factor)
-            prepared = model.observation.prepare({"image": torch.cat([seen, seen.flip(-1)])})
-            found = problem.points(model.descend(prepared, start.expand(2 * len(chunk), -1)).final)
-            there, other = found.split(len(chunk))
-            other = other[:, problem.mirror_points]
-            plain.append(apply_affine(back, there))
-            mirrored.append(apply_affine(back, torch.stack([problem.crop - 1 - other[..., 0], other[..., 1]], -1)))
-        fits.append(torch.stack(plain + mirrored, 1))
+        first, _ = agree(torch.stack(_fits(model, chunk, start), 1))
+        back = _onto(problem.points(start), first)
+        centred = _seen(chunk, back)
+        seen = [_view(centred, *view) for view in VIEWS[:views]]
+        found = [[apply_affine(way, points) for points in _fits(model, copies, start)] for copies, way in seen]
+        plain, mirrored = zip(*found)
+        fits.append(torch.stack([apply_affine(back, points) for points in (*plain, *mirrored)], 1))
     return torch.cat(fits)
 
 
+def _fits(model: DescentModel, images: Tensor, start: Tensor) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L 2"]]:
+    """The landmarks found in images and in their mirror images, in px of the former."""
+    problem = cast(Landmarks, model.problem)
+    prepared = model.observation.prepare({"image": torch.cat([images, images.flip(-1)])})
+    there, other = problem.points(model.descend(prepared, start.expand(2 * len(images), -1)).final).split(len(images))
+    other = other[:, problem.mirror_points]
+    return there, torch.stack([problem.crop - 1 - other[..., 0], other[..., 1]], -1)
+
+
 def _view(images: Shaped[Tensor, "B 3 S S"], degrees: float, factor: float) -> tuple[Tensor, Float[Tensor, "B 2 3"]]:
-    """Turned and enlarged copies, and the affine map from their px to those of the crops."""
+    """Turned and enlarged copies, and the affine map from their px to those of the images."""
     angle, middle = math.radians(degrees), (images.shape[-1] - 1) / 2
     turn = (
         torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], device=images.device) / factor
     )
     back = torch.cat([turn, middle * (1 - turn.sum(1, keepdim=True))], 1).expand(len(images), 2, 3)
-    if (degrees, factor) == VIEWS[0]:
-        return images, back
+    return (images if (degrees, factor) == VIEWS[0] else _seen(images, back)), back
+
+
+def _onto(start: Float[Tensor, "1 L 2"], points: Float[Tensor, "B L 2"]) -> Float[Tensor, "B 2 3"]:
+    """What carries the box around a start onto those around landmarks, without a turn; to at most twice or half its size."""
+    (low, high), (lowest, highest) = ((found.amin(1), found.amax(1)) for found in (start, points))
+    factor = ((highest - lowest).amax(1) / (_SMOOTHER * (high - low).amax(1))).clamp(0.5, 2.0)[:, None, None]
+    shift = (lowest + highest).unsqueeze(2) / 2 - factor * (low + high).unsqueeze(2) / 2
+    return torch.cat([factor * torch.eye(2, device=points.device), shift], 2)
+
+
+def _seen(images: Shaped[Tensor, "B 3 S S"], back: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B 3 S S"]:
+    """Copies of images, given the affine map from their px to those of the images."""
     side = images.shape[-1]
-    return F.grid_sample(images.float(), sampling_grid(back, side, side), align_corners=True), back
+    return F.grid_sample(images.float(), sampling_grid(back, side, side), align_corners=True)
 
 
 def agree(fits: Float[Tensor, "B K L 2"]) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]]:

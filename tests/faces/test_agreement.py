@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learned_descent.faces.agreement import VIEWS, _view, fit_often
+from learned_descent.faces.agreement import VIEWS, _fits, _onto, _seen, _view, agree, fit_often
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.crops import apply_affine
 
@@ -15,15 +15,29 @@ def images() -> torch.Tensor:
     return torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_first_fit_is_the_one_of_testing(images: torch.Tensor):
+def test_the_first_view_is_the_fit_of_testing_in_the_box_around_a_first_fit(images: torch.Tensor):
     model = small_model()
     torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
     box = torch.tensor([[9.5, 9.5, 37.5, 37.5]]).expand(3, 4)
-    wanted = model.problem.points(model({"image": images, "box": box}).final)
+    start = model.problem.points(model.problem.initial({"box": box[:1]}))
+    first = _fits(model, images, start.flatten(1))
+    torch.testing.assert_close(first[0], model.problem.points(model({"image": images, "box": box}).final))
+    back = _onto(start, agree(torch.stack(first, 1))[0])
+    wanted = apply_affine(back, model.problem.points(model({"image": _seen(images, back), "box": box}).final))
     for views in (1, 3):
         fits = fit_often(model, images, views=views)
         assert fits.shape == (3, 2 * views, model.problem.schema.num_points, 2)
         torch.testing.assert_close(fits[:, 0], wanted)
+
+
+@pytest.mark.parametrize(("larger", "factor"), [(1.3, 1.3 / 1.04), (9.0, 2.0), (0.1, 0.5)])
+def test_the_box_is_laid_around_a_fit(larger: float, factor: float):
+    start = 50 + 20 * torch.rand(1, 9, 2, generator=torch.Generator().manual_seed(0))
+    found = larger * start + torch.tensor([[[4.0, -7.0]], [[0.0, 2.0]]])
+    moved = apply_affine(_onto(start, found), start.expand(2, -1, -1))
+    torch.testing.assert_close(moved.amax(1) + moved.amin(1), found.amax(1) + found.amin(1))
+    before, after = (points.amax(1) - points.amin(1) for points in (start, moved))
+    torch.testing.assert_close(after / before, torch.full((2, 2), factor))
 
 
 def test_the_mirrored_crop_gives_the_mirrored_fit(images: torch.Tensor):
@@ -59,6 +73,8 @@ def test_a_model_that_does_not_move_starts_elsewhere_in_every_view(images: torch
     assert isinstance(model.problem, FaceAlignment)
     fits = fit_often(model, images, views=len(VIEWS))
     start = fits[:, 0]
-    torch.testing.assert_close(fits[:, 3] - 23.5, (start - 23.5) / 1.08)
+    centre = (start.amin(1, keepdim=True) + start.amax(1, keepdim=True)) / 2
+    middle = centre + (23.5 - centre) / 1.04  # of the crop that is cut around the first fit, which is the start
+    torch.testing.assert_close(fits[:, 3] - middle, (start - middle) / 1.08)
     apart = torch.cdist(fits[0].flatten(1), fits[0].flatten(1))
     assert apart[:4, :4].add(100 * torch.eye(4)).min() > 1.0
