@@ -30,7 +30,7 @@ from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.model import DescentModel, Detach
-from learned_descent.plots.frames import canvas, styles
+from learned_descent.plots.frames import PALETTE, canvas
 from learned_descent.problem import Batch
 
 STEPS = (1, 2, 4, 8)
@@ -140,10 +140,11 @@ def drawn(results: Mapping[int, Mapping[Detach, Mapping[str, float]]]) -> Figure
     """Memory to the left, time to the right, against the number of steps."""
     figure = canvas(6.4, 3.2)
     for axes, key, label in zip(figure.subplots(1, 2), ("MiB", "ms"), ("memory (MiB per face)", "time of an iteration (ms)")):
-        for mode, (color, dashes) in styles(MODES).items():
+        for mode, color, dashes in zip(MODES, PALETTE, ("-", "-", "--")):  # the last two may lie on each other
             values = [found[mode][key] for found in results.values()]
             axes.plot(list(results), values, dashes, marker="o", markersize=3, color=color, label=f"detach {mode!r}")
         axes.set(xlabel="steps T", ylabel=label, ylim=(0, None), xticks=list(results))
+        axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure

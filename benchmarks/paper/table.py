@@ -75,7 +75,7 @@ def main() -> None:
     report(problem, evaluations, arguments, "table", columns=columns, splits=splits)
     for metric in main_metrics(next(iter(evaluations.values())))[1:]:
         save_figure(arguments.out / f"table-ced-{metric.split()[0]}.png", plot_ced(evaluations, metric))
-    print(f"ms/face: one face at a time, {torch.get_num_threads()} threads for the families and one for ERT")
+    print(f"ms/face: one face at a time; threads: {torch.get_num_threads()}, and 1 for ERT")
 
 
 if __name__ == "__main__":
