@@ -25,6 +25,8 @@ from learned_descent.problem import Batch
 from learned_descent.problems import Pose
 from learned_descent.solvers import LevenbergMarquardt
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of theseus-ai, under today's numpy
+
 STEPS = 10
 LEVEL = 0.5
 """The starts: 45 degrees and 0.4 object sizes away."""
@@ -70,8 +72,8 @@ def theseus_lm(problem: Pose, batch: Batch) -> Solve:
     th = pytest.importorskip("theseus", reason="theseus-ai is not installed", exc_type=ImportError)
     known, seen, start = batch["points"], batch["projections"], problem.initial(batch)
 
-    def error(moving: Any, fixed: Any) -> Tensor:
-        (pose,), (points, pixels) = moving, fixed
+    def error(optim_vars: Any, aux_vars: Any) -> Tensor:
+        (pose,), (points, pixels) = optim_vars, aux_vars
         placed = pose.tensor[:, :, :3] @ points.tensor.mT + pose.tensor[:, :, 3:]
         return ((placed[:, :2] / placed[:, 2:]).mT - pixels.tensor).flatten(1)
 
