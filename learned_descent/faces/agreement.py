@@ -49,7 +49,7 @@ def fit_often(
         first, _ = agree(torch.stack(_fits(model, chunk, start), 1))
         back = _onto(problem.points(start), first)
         centred = _seen(chunk, back)
-        seen = [_view(centred, *view) for view in VIEWS[:views]]
+        seen = (_view(centred, *view) for view in VIEWS[:views])  # one at a time
         found = [[apply_affine(way, points) for points in _fits(model, copies, start)] for copies, way in seen]
         plain, mirrored = zip(*found)
         fits.append(torch.stack([apply_affine(back, points) for points in (*plain, *mirrored)], 1))
