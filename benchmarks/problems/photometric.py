@@ -172,14 +172,15 @@ def photos(arguments: Namespace) -> None:
     hidden = FixedTemplate("astronaut", face, warp="affine", blur=0.5, occluder=0.35, inverse=True, robust=1.0)
     photo("fixed template", FixedTemplate(inverse=True), arguments)
     photo("occluder", hidden, arguments)
-    photo("any template", AnyTemplate(inverse=True, num_train=2048), arguments)
+    photo("any template", AnyTemplate(inverse=True), arguments)
 
 
 def photo(title: str, problem: Photometric, arguments: Namespace) -> None:
     """The table of one problem, by the share of the side that the corners moved."""
     samples = problem.data("test")
-    methods = trained(problem, ["sdm"], seed=arguments.seed)
-    methods["sdm+lm10"] = Polished(methods["sdm"], LevenbergMarquardt(problem, num_steps=10))
+    methods = trained(problem, ["sdm", "mdm"], seed=arguments.seed)
+    polish = LevenbergMarquardt(problem, num_steps=10)
+    methods |= {f"{name}+lm10": Polished(model, polish) for name, model in methods.items()}
     methods |= classical(problem, STEPS)
     if problem.settings()["robust"]:
         squares = type(problem)(**{**problem.settings(), "robust": 0.0})

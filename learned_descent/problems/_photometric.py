@@ -197,12 +197,12 @@ class Photometric(LeastSquares, ABC):
 
     @final
     def loss(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, " B"]:
-        """The root mean square distance of the control points from where they belong, in half sides.
+        """``log(1 + e)`` of the root mean square distance ``e`` of the control points from where they belong, in half sides.
 
-        It is not squared: the few samples that run away in training would be all that is learned from.
+        The few samples that run away in training would else be all that is learned from.
         """
         left = (self.corners(x) - self.corners(batch["truth"])) / self.centred[0].diagonal()[:2].to(x)
-        return (left.square().sum(2).mean(1) + _ROUND**2).sqrt()
+        return (left.square().sum(2).mean(1) + _ROUND**2).sqrt().log1p()
 
     @final
     def error(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, " B"]:

@@ -19,6 +19,7 @@ from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 from ._photometric import Photometric, Template
 from ._photos import Scenes, photo_of, placed, random_scenes
+from .matches import BlockMatches
 from .warps import Kind, project
 
 
@@ -235,10 +236,11 @@ class AnyTemplate(Photometric):
         return {"template": scenes.render(self.home.expand(len(scenes.which), 3, 3), self.size).round().byte()}
 
     def observation(self) -> Observation:
-        """The inverse compositional steps on grids of all, half and a quarter of the points, 4 or more along a side."""
+        """Where blocks of the template are found, and inverse compositional steps on all, half and a quarter of the grid."""
         grids = (max(4, self.grid // factor) for factor in (1, 2, 4))
         own = {**self.settings(), "inverse": True}
-        return Concat(*(GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid})) for grid in grids))
+        steps = (GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid})) for grid in grids)
+        return Concat(BlockMatches(self), *steps)
 
     def settings(self) -> dict[str, Any]:
         return {"side": self.size[0], **self.own}
@@ -247,8 +249,8 @@ class AnyTemplate(Photometric):
 RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-3, 1e-2, 0.1, 1.0), repeats=4, batch_size=256)),
     "mdm": Recipe(
-        MnemonicDescent, {"num_steps": 6, "hidden": 256},
-        bptt=BackpropThroughTime(iterations=1500, batch_size=128, lr=2e-3, ema=0.99, detach="observation"),
+        MnemonicDescent, {"num_steps": 8, "hidden": 256, "cell": "gru"},
+        bptt=BackpropThroughTime(iterations=1500, batch_size=64, lr=1e-3, ema=0.99, detach="observation"),
     ),
 }  # fmt: skip
 """The families on photometric alignment."""
