@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.problem import Batch
 
+from . import command
+
 
 def contact_sheet(faces: Batch, columns: int, side: int, landmarks: bool) -> Image.Image:
     """The faces in rows of ``columns``, each ``side`` px wide."""
@@ -47,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -23,6 +23,8 @@ from learned_descent._files import load_state, write_json
 from learned_descent.checkpoint import read_description
 from learned_descent.faces.alignment import FaceAlignment
 
+from . import command
+
 
 def follow(run: Path, snapshots: Path, seconds: float = 5.0) -> None:
     """Copies every checkpoint of a training until its weights are there."""
@@ -85,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

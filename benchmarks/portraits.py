@@ -23,6 +23,8 @@ from learned_descent.faces.metrics import landmark_errors
 from learned_descent.faces.output import write_faces
 from learned_descent.faces.schema import LandmarkSchema
 
+from . import command
+
 PORTRAITS = ("breakingbad.jpg", "einstein.jpg", "lenna.png", "takeo.ppm")
 
 
@@ -78,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

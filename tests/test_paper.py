@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import command
 from benchmarks.paper import _common, detach, ert, faces, robustness, steps
 from learned_descent import DescentError
 from learned_descent.faces.recipes import RECIPES
@@ -231,3 +232,13 @@ def test_what_is_kept_is_counted_once():
 
 def test_what_a_training_does_not_say_is_not_held_against_it(tmp_path: Path):
     _common.check_kept(tmp_path, {"seed": 0}, {"seed": 0, "iterations": 5})
+
+
+def test_a_mistake_of_the_user_ends_a_command_with_one_message(capsys):
+    def mistaken():
+        raise DescentError("root: there is no folder nowhere")
+
+    with pytest.raises(SystemExit) as exit_info:
+        command(mistaken)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: root: there is no folder nowhere\n"

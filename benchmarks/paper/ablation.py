@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from learned_descent.faces.recipes import RECIPES
 
+from .. import command
 from ._common import measured, options, problem_of, report, trained
 
 
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

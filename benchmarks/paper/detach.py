@@ -33,6 +33,8 @@ from learned_descent.model import DescentModel, Detach
 from learned_descent.plots.frames import PALETTE, canvas
 from learned_descent.problem import Batch
 
+from .. import command
+
 STEPS = (1, 2, 4, 8)
 MODES: tuple[Detach, ...] = get_args(Detach)
 MIB = 2**20
@@ -151,4 +153,4 @@ def drawn(results: Mapping[int, Mapping[Detach, Mapping[str, float]]]) -> Figure
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

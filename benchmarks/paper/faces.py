@@ -17,6 +17,7 @@ from learned_descent.data import fingerprint, index
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.plots.frames import PALETTE, frame
 
+from .. import command
 from ._common import options, problem_of, trained
 
 COUNTS = (250, 500, 1000)
@@ -57,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -12,6 +12,7 @@ from learned_descent.faces.recipes import RECIPES
 from learned_descent.observations import DenseHOG, DenseSIFT
 from learned_descent.recipe import Recipe
 
+from .. import command
 from ._common import measured, options, problem_of, report, trained
 
 
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

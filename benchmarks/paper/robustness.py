@@ -36,6 +36,7 @@ from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.plots.frames import canvas, styles
 from learned_descent.problem import Batch
 
+from .. import command
 from ._weights import first_problem, loaded, weights_of
 
 MARGIN = 1.7
@@ -214,4 +215,4 @@ def drawn(studies: Mapping[str, tuple[list[float], list[dict[str, dict[str, floa
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

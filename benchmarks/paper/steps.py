@@ -16,6 +16,7 @@ from learned_descent.data import fingerprint
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.plots.frames import PALETTE, frame
 
+from .. import command
 from ._common import options, problem_of, trained
 
 MOST, USUAL = 8, 4
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -23,6 +23,7 @@ from learned_descent.faces.recipes import RECIPES
 from learned_descent.model import DescentModel
 from learned_descent.plots import plot_ced
 
+from .. import command
 from . import ert
 from ._common import options, problem_of, report, trained, training_of
 from ._weights import first_problem, loaded, weights_of
@@ -79,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -27,7 +27,7 @@ from learned_descent._runs import provenance, save_figure
 from learned_descent._text import lay_out, number
 from learned_descent.basin import basin
 from learned_descent.data import fingerprint, index, num_samples
-from learned_descent.plots import plot_basin
+from learned_descent.plots import plot_basin, plot_time
 from learned_descent.problem import Batch
 from learned_descent.registry import recipe_for
 
@@ -84,7 +84,7 @@ def run(
     seed: int = 0,
     left_out: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Evaluation], dict[str, dict[int, float]]]:
-    """Measures all methods alike, prints a table, and writes ``TITLE.json`` and ``TITLE.png`` into ``out``.
+    """Measures all methods alike, prints a table, and writes ``TITLE.json``, ``TITLE.png`` and ``TITLE-time.png`` into ``out``.
 
     Args:
         problem: the problem.
@@ -165,6 +165,7 @@ def run(
     )
     if (figure := plot_basin(evaluations, levels, within=within, label=level)) is not None:
         save_figure(out / f"{stem}.png", figure)
+    save_figure(out / f"{stem}-time.png", plot_time(evaluations))
     return evaluations, microseconds
 
 

@@ -20,6 +20,7 @@ from learned_descent.problems import Analytic
 from learned_descent.problems.analytic import Function
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt
 
+from .. import command
 from ._common import options, run
 
 STARTS: dict[Function, tuple[float, list[float]]] = {
@@ -93,4 +94,4 @@ def _problem(function: Function, start: float) -> Analytic:
 
 
 if __name__ == "__main__":
-    main(options(__doc__))
+    command(lambda: main(options(__doc__)))

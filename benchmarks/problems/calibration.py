@@ -25,6 +25,7 @@ from learned_descent.problem import Batch, Split
 from learned_descent.problems import Pose
 from learned_descent.solvers import LevenbergMarquardt, Polished
 
+from .. import command
 from ._common import options, run, trained
 from .pose import FEW, STEPS, of_opencv
 
@@ -211,4 +212,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(options(__doc__, data=True))
+    command(lambda: main(options(__doc__, data=True)))

@@ -15,6 +15,7 @@ from learned_descent.problem import Batch
 from learned_descent.problems.curves import Curve, Sinusoid, TwoExponentials
 from learned_descent.solvers import External, LevenbergMarquardt, Polished, ScipyLeastSquares
 
+from .. import command
 from ._common import options, run, trained
 from ._restarts import restarted
 
@@ -75,4 +76,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(options(__doc__))
+    command(lambda: main(options(__doc__)))

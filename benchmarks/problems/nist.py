@@ -26,6 +26,8 @@ from learned_descent.problem import Batch, Split
 from learned_descent.solvers import LevenbergMarquardt, ScipyLeastSquares, Solver, Status
 from learned_descent.solvers.external import Method
 
+from .. import command
+
 ENOUGH = 6.0
 """Digits from which a run counts as right."""
 
@@ -191,4 +193,4 @@ def _scipy(problem: Regression, method: Method) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -24,6 +24,7 @@ from learned_descent.problems.photometric import AnyTemplate, FixedTemplate
 from learned_descent.problems.warps import Kind
 from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished
 
+from .. import command
 from ._common import options, run, trained
 
 try:
@@ -213,4 +214,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(options(__doc__, data=True))
+    command(lambda: main(options(__doc__, data=True)))

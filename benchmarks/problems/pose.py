@@ -19,6 +19,7 @@ from learned_descent.problem import Batch
 from learned_descent.problems import Pose
 from learned_descent.solvers import External, LevenbergMarquardt, Polished, ScipyLeastSquares
 
+from .. import command
 from ._common import options, run, trained
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -109,4 +110,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(options(__doc__))
+    command(lambda: main(options(__doc__)))

@@ -22,6 +22,7 @@ from learned_descent.problem import Batch
 from learned_descent.problems.registration import LEVELS, Registration
 from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished
 
+from .. import command
 from ._common import options, run, trained
 from ._restarts import restarted
 
@@ -136,4 +137,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(options(__doc__, data=True))
+    command(lambda: main(options(__doc__, data=True)))
