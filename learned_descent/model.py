@@ -109,8 +109,7 @@ class DescentModel(nn.Module, ABC):
 
         Raises:
             DescentError: if the batch is empty, or ``detach="none"`` is asked of an observation that is not differentiable
-                while gradients of weights are
-                recorded.
+                while gradients of weights are recorded.
             ShapeError: if the start, the features or the update have another shape than expected.
         """
         sizes = {len(value) for value in batch.values()}
@@ -130,8 +129,12 @@ class DescentModel(nn.Module, ABC):
             if name not in batch:
                 raise DescentError(f"batch: expected a tensor {name!r} of shape ({shape}), it has {sorted(batch)}")
             known = check_shape(batch[name], shape, known, name=name)
-        x0 = self.problem.initial(batch, generator) if x0 is None else x0
-        check_shape(x0, "B p", {"B": known["B"]}, name="x0")
+        sizes_of_x = {"B": known["B"]}
+        if x0 is None:
+            x0 = self.problem.initial(batch, generator)
+        else:
+            sizes_of_x["p"] = self.problem.initial(batch).shape[1]
+        check_shape(x0, "B p", sizes_of_x, name="x0")
         return self.descend(self.observation.prepare(batch), x0, num_steps=num_steps, detach=detach, keep_states=keep_states)
 
     @final

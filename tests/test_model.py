@@ -175,9 +175,9 @@ def test_a_ragged_batch_is_refused():
         Cascade.for_problem(Turn())({"compass": torch.zeros(4, 2), "x": torch.zeros(3, 2)})
 
 
-@pytest.mark.parametrize(("size", "got"), [((10, 2), r"B = 11, got \(10, 2\)"), ((11,), r"got \(11,\)")])
+@pytest.mark.parametrize(("size", "got"), [((10, 2), r"got \(10, 2\)"), ((11,), r"got \(11,\)"), ((11, 3), r"got \(11, 3\)")])
 def test_a_start_of_another_shape_is_refused(size, got):
-    with pytest.raises(ShapeError, match=rf"x0: expected shape \(B, p\) with {got}|x0: .*{got}"):
+    with pytest.raises(ShapeError, match=rf"x0: expected shape \(B, p\) with B = 11, p = 2, {got}"):
         Cascade.for_problem(Turn())(Turn().data("test"), torch.ones(size))
 
 

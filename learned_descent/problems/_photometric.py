@@ -74,6 +74,7 @@ class Photometric(LeastSquares, ABC):
     ) -> None:
         super().__init__()
         for name, value, wanted, ok in (
+            ("size", size, "4 px or more along both sides of the template", min(size) >= 4),
             ("grid", grid, f"4 to {min(size)} points along a side", 4 <= grid <= min(size)),
             ("blur", blur, "spacings of the grid, 0 to 4", 0 <= blur <= 4),
             ("spread", spread, "a share of the side, 0 to 0.5", 0 <= spread <= 0.5),

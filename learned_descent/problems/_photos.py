@@ -12,7 +12,7 @@ import skimage
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Generator, Tensor
 
 from .._check import DescentError
@@ -36,7 +36,7 @@ def photo_of(name: str) -> Float[Tensor, "H W"]:
     else:
         try:
             image = Image.open(name)
-        except (FileNotFoundError, UnidentifiedImageError) as error:
+        except OSError as error:
             known = ", ".join(PHOTOS)
             raise DescentError(f"photo: expected the path of an image, or one of {known}; got {name!r}") from error
     return torch.from_numpy(np.array(image.convert("L"), dtype=np.float32))

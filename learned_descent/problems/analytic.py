@@ -73,6 +73,7 @@ class Analytic(LeastSquares):
         self.spread = spread
         self.num_test = num_test
         self.dtype = dtype
+        self.shapes = {"y": f"B {_FUNCTIONS[function].size}"}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
         x = torch.full_like(batch["y"], self.start)

@@ -24,7 +24,7 @@ _ROUNDS, _WIDEST, _NARROWER = 7, 4.0, 0.7
 """Rounds of re-weighting; the first scale, as a multiple of the last; and how much it shrinks from one to the next."""
 
 _TRUST, _LEAST = 4, 0.01
-"""The power of its correlation that a block weighs in the fit, and the least correlation that counts."""
+"""The power of its correlation that a block weighs in the fit, and the correlation below which it was not found."""
 
 _NOISE = 3.0
 """Grey levels: a block of less contrast is hardly told from another."""
@@ -34,10 +34,11 @@ _NOISE = 3.0
 class BlockMatches(Observation):
     """Updates that lay blocks of the template where each of them is found in the image, ``(B, 3 (2 d + 1))``.
 
-    The template is cut into overlapping blocks. Each is looked for in what the image shows around the warped template, by
-    normalised correlation, and the moves of the blocks are fitted with an update, by squares that are re-weighted from a wide
-    to a narrow scale, so that blocks which are hidden, or found in a wrong place, end with no say. The features are three such
-    updates, of different dampings and scales, squashed; the share of the blocks that agrees with each; and their products.
+    The template is cut into nine overlapping blocks of half its side. Each is looked for in what the image shows around the
+    warped template, by normalised correlation, and the moves of the blocks are fitted with an update, by squares that are
+    re-weighted from a wide to a narrow scale, so that blocks which are hidden, or found in a wrong place, end with no say. The
+    features are three such updates, of different dampings and scales, squashed; the share of the blocks that agrees with each;
+    and their products. Where no block is found, as in a flat image, all are zero.
 
     Lucas-Kanade steps are right where image and template overlap by the width of their details; blocks are found from
     anywhere within ``reach``, as long as they are not deformed much. The features are in units of an update, for any template,
@@ -45,13 +46,11 @@ class BlockMatches(Observation):
 
     Args:
         problem: the alignment.
-        cells: points along a side of the template, at most 64.
-        block: points along a side of a block.
-        stride: points from one block to the next.
+        cells: points along a side of the template that are compared, 4 to 64, and no more than it has px.
         reach: how far from the centre of the template the search goes, in half sides.
 
     Raises:
-        DescentError: if the blocks do not fit the template, or the search does not go beyond it.
+        DescentError: if there are too few or too many points, or the search ends within the template, or far away from it.
 
     References:
         J. Bouguet. Pyramidal implementation of the Lucas Kanade feature tracker. 2000 (parts are found one by one);
@@ -72,24 +71,24 @@ class BlockMatches(Observation):
     homes: Tensor
     field: Tensor
 
-    def __init__(self, problem: Photometric, *, cells: int = 16, block: int = 8, stride: int = 4, reach: float = 2.0) -> None:
+    def __init__(self, problem: Photometric, *, cells: int = 16, reach: float = 2.0) -> None:
         super().__init__()
+        most = min(64, *problem.size)
         for name, value, wanted, ok in (
-            ("cells", cells, "4 to 64 points", 4 <= cells <= 64),
-            ("block", block, f"2 to {cells} points, the side of the template", 2 <= block <= cells),
-            ("stride", stride, "1 or more points", stride >= 1),
+            ("cells", cells, f"4 to {most} points", 4 <= cells <= most),
             ("reach", reach, "half sides, 1 to 4", 1 <= reach <= 4),
         ):
             if not ok:
                 raise DescentError(f"{name}: expected {wanted}, got {value}")
         coarse = type(problem)(**{**problem.settings(), "grid": cells})
         self._problem = [coarse]  # in a list: its buffers are those of its settings, and need no storing
-        self.cells, self.block, self.stride, self.reach = cells, block, stride, reach
+        self.cells, self.reach = cells, reach
+        self.block, self.stride = cells // 2, cells // 4
         beyond = round(cells * (reach - 1) / 2)
         self.wide = cells + 2 * beyond
         ticks = (2 * torch.arange(self.wide) + 1) / cells - self.wide / cells
-        first = stride * torch.arange((cells - block) // stride + 1)
-        centres = (2 * first + block) / cells - 1
+        first = self.stride * torch.arange(3)
+        centres = (2 * first + self.block) / cells - 1
         field = velocities(problem.warps.generators, torch.cartesian_prod(centres, centres).flip(1).double())
         self.register_buffer("places", torch.cartesian_prod(ticks, ticks).flip(1), persistent=False)
         self.register_buffer("homes", torch.cartesian_prod(first, first).flip(1) + beyond, persistent=False)
@@ -98,8 +97,9 @@ class BlockMatches(Observation):
     def prepare(self, batch: Batch) -> Batch:
         problem = self._problem[0]
         seen = problem.prepare(batch)
-        values = problem.template(seen)[0].nan_to_num().unflatten(1, (1, self.cells, self.cells))
-        blocks = F.unfold(values, self.block, stride=self.stride).mT
+        values = problem.template(seen)[0].to(seen["image"]).nan_to_num().unflatten(1, (1, self.cells, self.cells))
+        end = self.block + 2 * self.stride
+        blocks = F.unfold(values[..., :end, :end], self.block, stride=self.stride).mT
         blocks = blocks - blocks.mean(2, keepdim=True)
         blocks = blocks / blocks.norm(dim=2, keepdim=True).clamp(min=0.1 * self.block)
         spectra = torch.fft.rfft2(blocks.unflatten(2, (self.block, self.block)), s=(self.wide, self.wide)).conj()
@@ -108,8 +108,9 @@ class BlockMatches(Observation):
 
     @torch.no_grad()
     def forward(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B F"]:
-        places, peaks = _peaks(self._correlations(x, batch))
-        steps, agreement = self._agreed((places - self.homes.to(x)) * 2 / self.cells, peaks.clamp(min=_LEAST) ** _TRUST)
+        places, peaks, sharp = _peaks(self._correlations(x, batch))
+        trust = torch.where(peaks > _LEAST, peaks, 0) ** _TRUST * sharp
+        steps, agreement = self._agreed((places - self.homes.to(x)) * 2 / self.cells, trust)
         return torch.cat([steps.flatten(1), agreement.flatten(1), (agreement * steps).flatten(1)], 1)
 
     def _correlations(self, x: Tensor, batch: Batch) -> Float[Tensor, "B K m m"]:
@@ -140,23 +141,27 @@ class BlockMatches(Observation):
             left = (torch.einsum("nki,bi->bnk", field, steps) - wanted).square().sum(2)
             width = scale * max(1.0, _WIDEST * _NARROWER**turn)
             weights = given * (1 + left / width.unsqueeze(1).square()) ** -2  # the kernel of Geman and McClure
-        agreement = weights.sum(1, keepdim=True) / given.sum(1, keepdim=True)
+        agreement = weights.sum(1, keepdim=True) / given.sum(1, keepdim=True).clamp(min=torch.finfo(found.dtype).tiny)
         return tuple(values.unflatten(0, (-1, len(_FITS))) for values in (steps.tanh(), agreement))
 
     def settings(self) -> dict[str, Any]:
-        return {"cells": self.cells, "block": self.block, "stride": self.stride, "reach": self.reach}
+        return {"cells": self.cells, "reach": self.reach}
 
 
-def _peaks(values: Float[Tensor, "B K m m"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-    """Where each map is largest, ``(column, row)``, between its points by a parabola along either axis; and how large."""
+def _peaks(values: Float[Tensor, "B K m m"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+    """Where each map is largest, ``(column, row)``, between its points by a parabola along either axis; how large; how sharp.
+
+    A slope of grey values is like itself wherever it is looked for, but nowhere sharply.
+    """
     side = values.shape[3]
     peaks, best = values.flatten(2).max(2)
     place = torch.stack([best % side, best // side], 2)
     inner = place.clamp(1, side - 2)
-    found = []
+    found, bends = [], []
     for axis, step in ((0, 1), (1, side)):
         middle = inner[..., 1] * side + inner[..., 0]
         below, centre, above = (values.flatten(2).gather(2, (middle + by)[..., None])[..., 0] for by in (-step, 0, step))
         bend = (below - 2 * centre + above).clamp(max=-torch.finfo(values.dtype).eps)
         found.append(inner[..., axis] + ((below - above) / (2 * bend)).clamp(-1, 1))
-    return torch.stack(found, 2), peaks
+        bends.append(-bend)
+    return torch.stack(found, 2), peaks, torch.stack(bends).amin(0)

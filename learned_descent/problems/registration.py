@@ -178,6 +178,11 @@ class Registration(LeastSquares):
         turn = wanted @ rotation.mT
         return torch.cat([roma.rotmat_to_rotvec(turn), (place - shift @ turn.mT).squeeze(1)], 1) / self.unit.to(x)
 
+    def check_valid(self, batch: Batch) -> None:
+        """Refuses a batch whose ``valid`` is no mask."""
+        if batch["valid"].dtype != torch.bool:
+            raise DescentError(f"valid: expected whether each point of a scan is there, bool, got {batch['valid'].dtype}")
+
     def moved(self, x: Float[Tensor, "B 12"], batch: Batch) -> Float[Tensor, "B S 3"]:
         """The scan, laid onto the model."""
         rotation, shift = _parts(x)
@@ -221,6 +226,7 @@ class Registration(LeastSquares):
 
     def prepare(self, batch: Batch) -> Batch:
         """Adds ``sound (B,)``: whether the valid points of a scan are finite and do not lie on a line."""
+        self.check_valid(batch)
         valid = batch["valid"].unsqueeze(2)
         scan = torch.where(valid, batch["scan"], 0)
         finite = scan.isfinite().flatten(1).all(1)

@@ -58,6 +58,7 @@ class Sides(Observation):
         self.num_points, self.width, self.cells = num_points, width, cells
 
     def prepare(self, batch: Batch) -> Batch:
+        self._problem[0].check_valid(batch)
         valid = batch["valid"] & batch["scan"].isfinite().all(2)
         return {"scan": torch.where(valid.unsqueeze(2), batch["scan"], 0), "valid": valid}
 
@@ -67,6 +68,8 @@ class Sides(Observation):
         inside = batch["valid"] & (place > 0).all(2) & (place < self.cells).all(2)
         along, across, up = torch.where(inside.unsqueeze(2), place, 0).long().unbind(2)
         row = torch.where(inside, (along * self.cells + across) * self.cells + up, self.cells**3)
+        if not row.shape[1]:
+            return x.new_zeros(len(x), self._rows().shape[1])
         sums = embedding_bag(row, self._rows(), mode="sum").to(x)
         return sums * (sums.shape[1] / 2 / sums.sum(1, keepdim=True).clamp(min=1.0))
 
@@ -99,4 +102,4 @@ def _sides(place: Float[Tensor, "N 3"], points: Float[Tensor, "M 3"], normals: F
 
 def pieces(values: Tensor, others: int) -> Iterator[Tensor]:
     """``values`` by few points at a time, so that their pairs with ``others`` points stay few."""
-    return iter(values.split(max(1, _PAIRS // (values[0].numel() // values.shape[-1] * others))))
+    return iter(values.split(max(1, _PAIRS // max(1, values[0].numel() // values.shape[-1] * others))))

@@ -116,25 +116,26 @@ class SequentialRidge(Trainer):
                 if equations is None:
                     raise DescentError(f"samples: expected one or more for every rank, got {count}")
                 solutions = equations.solve(fabric, candidates, bias=model.bias, stage=stage)
-                losses = torch.zeros(len(candidates), dtype=torch.float64, device=fabric.device)
+                solved = list(solutions)
+                losses = torch.zeros(len(solved), dtype=torch.float64, device=fabric.device)
                 if len(candidates) > 1:
                     held = train if val is None else val
                     for features, updates in self._rows(fabric, model, stage, held, seed, every, held_out=True):
-                        for number, (weight, offset, _) in enumerate(solutions):
+                        for number, (weight, offset, _) in enumerate(solutions.values()):
                             left = updates - features @ weight.to(features) - offset.to(features)
                             losses[number] += left.square().sum(dtype=torch.float64)
                     losses = _summed(fabric, losses)
                 best = int(losses.argmin())
                 layer = cast(nn.Linear, model.stages[stage])
-                weight, offset, loss = solutions[best]
+                weight, offset, loss = solutions[solved[best]]
                 layer.weight.copy_(weight.T)
                 if model.bias:
                     layer.bias.copy_(offset)
-                record: dict[str, Any] = {"stage": stage, "ridge": candidates[best], "loss": loss}
+                record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": loss}
                 if len(candidates) > 1:
-                    record["held_out"] = dict(zip(candidates, (losses / losses[best]).tolist()))
+                    record["held_out"] = dict(zip(solved, (losses / losses[best]).tolist()))
                 records.append(record)
-                progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=candidates[best])
+                progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=solved[best])
                 progress.update()
         return History(records, time.perf_counter() - start)
 
@@ -211,11 +212,11 @@ class NormalEquations:
 
     def solve(
         self, fabric: Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
-    ) -> list[tuple[Tensor, Tensor, float]]:
-        """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for each ridge.
+    ) -> dict[float, tuple[Tensor, Tensor, float]]:
+        """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for each ridge that is enough.
 
         Raises:
-            DescentError: if a system is not positive definite; the message names the ridge to raise.
+            DescentError: if no system is positive definite; the message names the ridge to raise.
         """
         self._flush()
         for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
@@ -228,22 +229,25 @@ class NormalEquations:
             self.cross.addr_(self.sum_features, mean_updates, alpha=-1)
             square -= self.sum_updates.dot(mean_updates).item()
         diagonal = self.gram.diagonal().clone()
-        solutions = []
+        solutions = {}
         for ridge in candidates:
             penalty = ridge * diagonal.mean() + (least if ridge else 0)
             self.gram.diagonal().copy_(diagonal + penalty)
             factor, info = torch.linalg.cholesky_ex(self.gram, upper=True)
             pivots = factor.diagonal()
             if info.item() or pivots.min() ** 2 <= size * torch.finfo(torch.float64).eps * pivots.max() ** 2:
-                raise DescentError(
-                    f"ridge={ridge:g}: the system of stage {stage} with {size} features from {count:.0f} rows is not positive "
-                    f"definite; raise ridge (for example to {max(10 * ridge, 1e-4):g}) or give more samples"
-                )
+                continue
             weight = torch.cholesky_solve(self.cross, factor, upper=True)
             del factor
             offset = mean_updates - mean_features @ weight if bias else torch.zeros_like(weight[0])
             left = square - (weight * self.cross).sum().item() - penalty.item() * weight.square().sum().item()
-            solutions.append((weight, offset, max(left, 0.0) / (count * weight.shape[1])))
+            solutions[ridge] = (weight, offset, max(left, 0.0) / (count * weight.shape[1]))
+        if not solutions:
+            ridge = max(candidates)
+            raise DescentError(
+                f"ridge={ridge:g}: the system of stage {stage} with {size} features from {count:.0f} rows is not positive "
+                f"definite; raise ridge (for example to {max(10 * ridge, 1e-4):g}) or give more samples"
+            )
         return solutions
 
 

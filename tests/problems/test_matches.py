@@ -5,7 +5,7 @@ import torch
 
 from learned_descent import DescentError
 from learned_descent.problems.matches import BlockMatches
-from learned_descent.problems.photometric import AnyTemplate
+from learned_descent.problems.photometric import AnyTemplate, FixedTemplate
 
 PROBLEM = AnyTemplate(num_test=64, noise=1.0)
 BATCH = PROBLEM.data("test")
@@ -56,11 +56,34 @@ def test_blocks_that_disagree_have_no_say():
     assert agreement[1].squeeze().tolist() == pytest.approx([7 / 9] * 3, abs=0.1)
 
 
-def test_a_flat_image_or_template_moves_nothing():
-    for name in ("image", "template"):
-        batch = {**BATCH, name: torch.full_like(BATCH[name], 90)}
-        steps, _ = looked(PROBLEM, batch, PROBLEM.initial(batch))
-        assert steps.isfinite().all(), name
+@pytest.mark.parametrize("name", ["image", "template"])
+def test_a_flat_image_or_template_moves_nothing(name):
+    batch = {**BATCH, name: torch.full_like(BATCH[name], 90)}
+    steps, agreement = looked(PROBLEM, batch, PROBLEM.initial(batch))
+    assert steps.abs().max() < 1e-6
+    assert agreement.abs().max() < 1e-6
+
+
+def test_a_guess_that_is_not_known_moves_nothing():
+    steps, agreement = looked(PROBLEM, BATCH, torch.full_like(BATCH["start"], torch.nan))
+    assert steps.abs().max() < 1e-6
+    assert agreement.abs().max() < 1e-6
+
+
+def test_a_fixed_template_has_blocks_as_well():
+    problem = FixedTemplate(warp="affine", num_test=16, elsewhere=0.0)
+    batch = problem.data("test")
+    steps, agreement = looked(problem, batch, batch["truth"])
+    assert steps.shape == (16, 3, 6)
+    assert steps.abs().median() < 0.02
+    assert agreement.median() > 0.9
+
+
+@pytest.mark.parametrize("cells", [4, 5, 7, 11, 16])
+def test_a_template_has_nine_blocks_whatever_its_grid(cells):
+    eyes = BlockMatches(PROBLEM, cells=cells, reach=1.0)
+    assert eyes(BATCH["truth"], eyes.prepare(BATCH)).shape == (64, 3 * (2 * 8 + 1))
+    assert BlockMatches(PROBLEM, **eyes.settings()).settings() == {"cells": cells, "reach": 1.0}
 
 
 def test_a_guess_that_is_not_known_harms_no_other():
@@ -73,7 +96,7 @@ def test_a_guess_that_is_not_known_harms_no_other():
     assert torch.equal(steps[rest], others[rest])
 
 
-@pytest.mark.parametrize("settings", [{"cells": 3}, {"block": 17}, {"stride": 0}, {"reach": 0.5}])
+@pytest.mark.parametrize("settings", [{"cells": 3}, {"cells": 65}, {"reach": 0.5}, {"reach": 5.0}])
 def test_blocks_that_cannot_be_are_refused(settings):
     with pytest.raises(DescentError, match=next(iter(settings))):
         BlockMatches(PROBLEM, **settings)

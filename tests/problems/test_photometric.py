@@ -277,3 +277,22 @@ def test_a_photo_from_a_file(tmp_path):
 def test_wrong_settings(settings, message):
     with pytest.raises(DescentError, match=message):
         FixedTemplate(**{"grid": 4, **settings})
+
+
+def test_a_template_larger_than_a_photo_is_refused():
+    problem = AnyTemplate(side=200, num_test=1)
+    with pytest.raises(DescentError, match="side: expected at most 191"):
+        problem.data("test")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"photo": "/"}, "photo: expected the path"),
+        ({"box": (1, 2, 3)}, "box: expected first column"),
+        ({"box": (140, 100, 141, 101)}, "size: expected 4 px or more"),
+    ],
+)
+def test_a_template_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(DescentError, match=message):
+        FixedTemplate(**settings)

@@ -239,3 +239,22 @@ def test_by_name(problem):
     assert resolve_problem("registration") is Registration
     assert recipe_for(Registration, "mdm+gn") is RECIPES["mdm+gn"]
     assert Registration(**problem.settings()).settings() == problem.settings()
+
+
+@pytest.mark.parametrize("make", [lambda problem: LevenbergMarquardt(problem, num_steps=2), Cascade.for_problem])
+def test_a_cloud_without_points_stays_where_it_is(make):
+    problem = Registration(num_train=8, num_test=4)
+    batch = problem.data("test")
+    empty = {**batch, "scan": batch["scan"][:, :0], "valid": batch["valid"][:, :0]}
+    model = make(problem)
+    with torch.no_grad():
+        assert torch.equal(model(empty).final, problem.initial(batch))
+
+
+@pytest.mark.parametrize("make", [lambda problem: LevenbergMarquardt(problem, num_steps=2), Cascade.for_problem])
+def test_a_mask_that_is_none_is_refused(make):
+    problem = Registration(num_train=8, num_test=4)
+    batch = problem.data("test")
+    model = make(problem)
+    with torch.no_grad(), pytest.raises(DescentError, match="valid: expected"):
+        model({**batch, "valid": batch["valid"].float()})

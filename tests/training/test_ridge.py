@@ -249,6 +249,8 @@ def test_a_singular_system_names_the_ridge_to_raise():
     message = "ridge=0: the system of stage 0 with 3 features from 24 rows is not positive definite; raise ridge (for example"
     with pytest.raises(DescentError, match=re.escape(message)):
         SequentialRidge(ridge=0).fit(model, batch)
+    records = SequentialRidge(ridge=(0.0, 0.1)).fit(model, batch).records
+    assert {record["ridge"] for record in records} == {0.1}, "of several, one that is enough will do"
 
 
 def test_fewer_rows_than_features_need_a_ridge():
