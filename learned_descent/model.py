@@ -129,13 +129,21 @@ class DescentModel(nn.Module, ABC):
             if name not in batch:
                 raise DescentError(f"batch: expected a tensor {name!r} of shape ({shape}), it has {sorted(batch)}")
             known = check_shape(batch[name], shape, known, name=name)
-        sizes_of_x = {"B": known["B"]}
-        if x0 is None:
-            x0 = self.problem.initial(batch, generator)
-        else:
-            sizes_of_x["p"] = self.problem.initial(batch).shape[1]
-        check_shape(x0, "B p", sizes_of_x, name="x0")
+        x0 = self._start(batch, x0, generator)
         return self.descend(self.observation.prepare(batch), x0, num_steps=num_steps, detach=detach, keep_states=keep_states)
+
+    def _start(self, batch: Batch, x0: Tensor | None, generator: Generator | None) -> Tensor:
+        """The start, of as many numbers as the problem has; with ``x0`` a batch need not hold what others are made of."""
+        known = {"B": len(next(iter(batch.values())))}
+        try:
+            start = self.problem.initial(batch, generator if x0 is None else None)
+            known["p"] = start.shape[-1]
+        except KeyError as missing:
+            if x0 is None:
+                raise DescentError(f"batch: expected a tensor {missing} to start from, it has {sorted(batch)}") from missing
+        start = start if x0 is None else x0
+        check_shape(start, "B p", known, name="x0")
+        return start
 
     @final
     def descend(

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from learned_descent import Cascade, DescentError, DescentModel, MnemonicDescent, Observation, ShapeError, Trajectory
 from learned_descent.model import probe
+from learned_descent.problems.curves import Sinusoid
+from learned_descent.solvers import LevenbergMarquardt
 
 from .toys import Compass, Line, Rows, Turn
 
@@ -179,6 +181,15 @@ def test_a_ragged_batch_is_refused():
 def test_a_start_of_another_shape_is_refused(size, got):
     with pytest.raises(ShapeError, match=rf"x0: expected shape \(B, p\) with B = 11, p = 2, {got}"):
         Cascade.for_problem(Turn())(Turn().data("test"), torch.ones(size))
+
+
+def test_a_start_may_take_the_place_of_what_it_is_made_of():
+    problem = Sinusoid(num_train=4, num_test=4)
+    batch, solver = problem.data("test"), LevenbergMarquardt(problem, num_steps=2)
+    seen = {"y": batch["y"]}
+    with pytest.raises(DescentError, match="batch: expected a tensor 'start' to start from, it has"):
+        solver(seen)
+    assert torch.equal(solver(seen, batch["start"]).final, solver(batch).final)
 
 
 def test_features_that_change_their_size_are_named(family):
