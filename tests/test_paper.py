@@ -185,6 +185,32 @@ def test_an_experiment_trains_each_of_its_models_once(
     assert "training " not in run(name, tmp_path, "--iterations", 1)
 
 
+def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
+    first = run("seeds", tmp_path, "--iterations", 1, "--family", "mdm", "--seeds", 0, 1)
+    assert [line for line in first.splitlines() if line.startswith("training ")] == ["training seed 0", "training seed 1"]
+    found = read(tmp_path / "seeds.json")
+    assert list(found["results"]) == ["seed 0", "seed 1"]
+    rows = {line.split("  ")[0]: line.split()[-1] for line in first.splitlines() if "." in line and "  " in line}
+    one, two, mean, spread = (float(rows[name]) for name in ("seed 0", "seed 1", "mean", "standard deviation"))
+    assert mean == pytest.approx((one + two) / 2, abs=1e-4)
+    assert spread == pytest.approx(abs(one - two) / math.sqrt(2), abs=1e-4)
+    files = [tmp_path / f"seed {seed}.safetensors" for seed in (0, 1)]
+    again = run("seeds", tmp_path / "again", "--weights", *files)
+    assert "training" not in again
+    assert first.splitlines()[-1] == again.splitlines()[-1]
+    with pytest.raises(DescentError, match=r"each from a seed of its own, got the seeds \[0, 0\]"):
+        run("seeds", tmp_path / "again", "--weights", files[0], files[0])
+    with pytest.raises(DescentError, match=r"--seeds: expected two different ones or more, which have a spread, got \[3\]"):
+        run("seeds", tmp_path, "--seeds", 3)
+
+
+def test_seeds_of_other_faces_are_not_averaged(run: Run, table_folder: Path, tmp_path: Path):
+    run("table", tmp_path, "--families", "mdm", "--iterations", 1, "--seed", 1, "--without-ert", "--train", "helen/testset",
+        "--test", "afw")  # fmt: skip
+    with pytest.raises(DescentError, match=r"mdm.safetensors: was trained on other faces than"):
+        run("seeds", tmp_path, "--weights", table_folder / "mdm.safetensors", tmp_path / "mdm.safetensors")
+
+
 def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
     first = run("steps", tmp_path, "--iterations", 1)
     assert "training T2\n" in first

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from learned_descent import DescentError, load_model
+from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.landmarks import Landmarks
 from learned_descent.model import DescentModel
 from learned_descent.weights import find_weights
+
+from ._common import problem_of
 
 
 def weights_of(entries: Sequence[str]) -> dict[str, Path]:
@@ -34,3 +38,10 @@ def loaded(paths: Mapping[str, Path]) -> dict[str, DescentModel]:
 def first_problem(models: Mapping[str, DescentModel]) -> Landmarks:
     """The problem of the first of several models."""
     return cast(Landmarks, next(iter(models.values())).problem)
+
+
+def problem_like(arguments: argparse.Namespace, models: Mapping[str, DescentModel]) -> FaceAlignment:
+    """The faces that the options name, in the markup, the crops and, for training, the parts of the first of several models."""
+    first = first_problem(models)
+    arguments.schema, arguments.train = first.schema.name, first.settings().get("train", arguments.train)
+    return problem_of(arguments, first)

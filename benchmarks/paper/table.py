@@ -26,7 +26,7 @@ from learned_descent.plots import plot_ced
 from .. import command
 from . import ert
 from ._common import options, problem_of, report, trained, training_of
-from ._weights import first_problem, loaded, weights_of
+from ._weights import loaded, problem_like, weights_of
 
 
 def arguments_of() -> argparse.Namespace:
@@ -51,9 +51,7 @@ def models_of(arguments: argparse.Namespace) -> tuple[FaceAlignment, dict[str, D
         return problem, models, {name: arguments.out / f"{name}.safetensors" for name in models}
     paths = weights_of(arguments.weights)
     models = loaded(paths)
-    first = first_problem(models)
-    arguments.schema, arguments.train = first.schema.name, first.settings().get("train", arguments.train)
-    return problem_of(arguments, first), models, paths
+    return problem_like(arguments, models), models, paths
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ class FaceAlignment(Landmarks):
         val_fraction: float = 0.05,
         mirror: bool = True,
         start_noise: float = 1.0,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        augmentation: Augmentation = Augmentation(turn=15.0),  # noqa: B008 - frozen
         synthetic: int = 0,
         boxes: str | None = None,
         skip_bad: bool = False,

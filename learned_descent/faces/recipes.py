@@ -24,7 +24,7 @@ RECIPES: Mapping[str, Recipe] = {
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
         ConvolutionalMap, {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3},
         bptt=BackpropThroughTime(
-            iterations=5600, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"
+            iterations=7000, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"
         ),
     ),
     "mdm-paper": Recipe(

@@ -111,12 +111,12 @@ class Pose(LeastSquares):
         numbers = {"distance": distance, "outliers": outliers, "noise": noise, "robust": robust}
         if not (distance > 0 and outliers < 1 and all(0 <= value < math.inf for value in numbers.values())):
             raise DescentError(f"expected a distance > 0, 0 <= outliers < 1, noise >= 0 and robust >= 0, got {numbers}")
-        if min(num_train, num_test) < 1:
-            raise DescentError(f"expected num_train >= 1 and num_test >= 1, got {num_train} and {num_test}")
+        if min(num_train, num_test) < 1 or num_points < 4:
+            raise DescentError(f"expected num_train, num_test >= 1, num_points >= 4, got {num_train}, {num_test}, {num_points}")
         known = _cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points).float()
         check_shape(known, "N 3", name="points")
-        if len(known) < 4 or _collinear(known.unsqueeze(0)).item():
-            raise DescentError(f"points: expected four or more that are not collinear, got {len(known)}")
+        if len(known) < 4 or not known.isfinite().all() or _collinear(known.unsqueeze(0)).item():
+            raise DescentError(f"points: expected four or more, finite and not collinear, got {points}")
         self.size = float(known.square().sum(1).mean().sqrt()) if structure == "fixed" else 1.0
         unit = torch.tensor(_UNIT[: 6 + focal])
         unit[3:6] *= distance * self.size

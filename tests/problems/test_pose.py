@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 import roma
@@ -207,14 +208,16 @@ def test_families_and_name():
     [
         ({"structure": "free"}, "structure: expected one of fixed, varying, got 'free'"),
         ({"structure": "varying", "points": [[0.0, 0, 0]]}, "points: expected none where they vary"),
-        ({"points": [[0.0, 0, 0], [1, 1, 1], [2, 2, 2], [4, 4, 4]]}, "expected four or more that are not collinear, got 4"),
-        ({"num_points": 3}, "expected four or more that are not collinear, got 3"),
+        ({"points": [[0.0, 0, 0], [1, 1, 1], [2, 2, 2], [4, 4, 4]]}, "four or more, finite and not collinear, got"),
+        ({"points": [[math.nan, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "expected four or more, finite and not collinear"),
+        ({"num_points": 3}, "num_points >= 4, got 8192, 1024, 3"),
+        ({"num_points": -1}, "num_points >= 4, got 8192, 1024, -1"),
         ({"points": [[0.0, 0]] * 4}, r"points: expected shape \(N, 3\), got \(4, 2\)"),
         ({"outliers": 1.0}, "expected a distance > 0, 0 <= outliers < 1, .* got .*'outliers': 1.0"),
         ({"noise": -1.0}, "noise >= 0 .*'noise': -1.0"),
         ({"robust": -1.0}, "robust >= 0, .*'robust': -1.0"),
         ({"distance": 0.0}, "distance > 0, .*'distance': 0.0"),
-        ({"num_test": 0}, "expected num_train >= 1 and num_test >= 1, got 8192 and 0"),
+        ({"num_test": 0}, "expected num_train, num_test >= 1, num_points >= 4, got 8192, 0, 40"),
     ],
 )
 def test_wrong_settings(settings, message):
