@@ -37,7 +37,7 @@ OFFSETS: Mapping[Kind, str] = {"affine": "affine_pt_offset.mat", "homography": "
 PER_SIGMA = 50
 """Problems of each image, warp and sigma: 400 of each sigma over the four images and two warps."""
 
-STEPS, SIZES = 50, (1, 64, 1024)
+STEPS, SIZES = 50, (1, 64, 4096)
 """On photos: steps of the classical methods, and the batch sizes that are timed."""
 
 OURS, CLASSICAL = "sdm4+gn3", ("lk15", "lk15 on all")

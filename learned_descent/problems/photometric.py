@@ -109,7 +109,7 @@ class FixedTemplate(Photometric):
         noise: float = 2.0,
         occluder: float = 0.0,
         elsewhere: float = 0.5,
-        num_train: int = 2048,
+        num_train: int = 8192,
         num_test: int = 512,
         seed: int = 0,
         inverse: bool = False,
