@@ -8,7 +8,7 @@ from typing import Any, Literal, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import check_shape
+from .._check import DescentError, check_shape
 from ..model import DescentModel, State, probe
 from ..observation import Observation
 from ..problem import Problem
@@ -30,10 +30,18 @@ class MnemonicDescent(DescentModel):
         cell: ``"tanh"`` as in the paper, or ``"gru"``.
         memory: whether the state lives on from step to step; without it every step starts from zero, which shows what the
             memory is worth.
+        dropout: the share of the features that training hides from each step. It is no part of :meth:`settings`: a stored
+            model does without.
+
+    Raises:
+        DescentError: if ``dropout`` is no share.
 
     References:
         G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
         applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
+
+        N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov. Dropout: a simple way to prevent neural
+        networks from overfitting. JMLR 15, 2014.
 
     Example:
         >>> from learned_descent import MnemonicDescent
@@ -55,12 +63,16 @@ class MnemonicDescent(DescentModel):
         hidden: int = 512,
         cell: Literal["tanh", "gru"] = "tanh",
         memory: bool = True,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(problem, observation, num_steps)
+        if not 0 <= dropout < 1:
+            raise DescentError(f"dropout: expected a share in [0, 1), got {dropout}")
         self.num_features = num_features
         self.num_updates = num_updates
         self.hidden = hidden
         self.memory = memory
+        self.dropout = nn.Dropout(dropout)
         self.cell_name: Literal["tanh", "gru"] = cell
         self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
         # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H features tanh would saturate.
@@ -78,6 +90,7 @@ class MnemonicDescent(DescentModel):
         hidden: int = 512,
         cell: Literal["tanh", "gru"] = "tanh",
         memory: bool = True,
+        dropout: float = 0.0,
         observation: Observation | None = None,
     ) -> MnemonicDescent:
         """An untrained model of the right sizes, found by one training sample of the problem.
@@ -88,19 +101,20 @@ class MnemonicDescent(DescentModel):
             hidden: the size ``H`` of the memory.
             cell: ``"tanh"`` or ``"gru"``.
             memory: whether the state lives on from step to step.
+            dropout: the share of the features that training hides from each step.
             observation: the eyes; ``None`` takes the problem's own.
         """
         observation = problem.observation() if observation is None else observation
         num_features, num_updates = probe(problem, observation)
         options: dict[str, Any] = {"num_steps": num_steps, "hidden": hidden, "cell": cell, "memory": memory}
-        return cls(problem, observation, num_features, num_updates, **options)
+        return cls(problem, observation, num_features, num_updates, dropout=dropout, **options)
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return x.new_zeros(len(x), self.hidden)
 
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         check_shape(features, "B F", {"F": self.num_features}, name=f"features of step {k}")
-        state = self.cell(features, state if self.memory else None)
+        state = self.cell(self.dropout(features), state if self.memory else None)
         return self.update(state), state
 
     def settings(self) -> dict[str, Any]:

@@ -152,6 +152,7 @@ class BackpropThroughTime(Trainer):
                 for value, target in zip(values, targets):
                     target.data.copy_(value)
         generator = Generator(fabric.device)
+        own_devices = [fabric.device] if fabric.device.type == "cuda" else []
         rank, world = fabric.global_rank, fabric.world_size
         sampler = RandomBatches(count, self.batch_size, seed=seed, start=start, stop=self.iterations, rank=rank, world=world)
         begun, total, since = time.perf_counter() - history.seconds, torch.zeros((), device=fabric.device), 0
@@ -179,7 +180,9 @@ class BackpropThroughTime(Trainer):
                 group["lr"] = self._rate(iteration)
             generator.manual_seed(mix(seed, iteration, rank))
             batch = model.problem.augment(batch, generator)
-            losses = runner(batch, generator)
+            with torch.random.fork_rng(devices=own_devices):  # dropout draws from the generator of all
+                torch.manual_seed(mix(seed, iteration, rank, 1))
+                losses = runner(batch, generator)
             if not losses.isfinite().all():
                 check_finite(batch, indices)
                 bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learned_descent import MnemonicDescent
+from learned_descent import DescentError, MnemonicDescent
 from learned_descent.testing import check_model
 
 from ..toys import Turn
@@ -56,6 +56,23 @@ def test_without_memory_a_step_depends_on_its_features_alone(cell):
         _, remembered = model.step(0, features, state)
         _, fresh = model.step(0, features, model.init_state(torch.ones(3, 2)))
         assert torch.equal(remembered, fresh) == same
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru"])
+def test_dropout_hides_features_in_training_alone(cell):
+    torch.manual_seed(0)
+    model = MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell, dropout=0.5)
+    features, state = torch.ones(64, 2), torch.zeros(64, 6)
+    seen = model.step(0, features, state)[1]
+    assert len(seen.unique(dim=0)) == 4  # none, one of two, the other, both
+    model.eval()
+    assert torch.equal(model.step(0, features, state)[1], model.cell(features, state))
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
+def test_dropout_that_is_no_share_is_refused(dropout):
+    with pytest.raises(DescentError, match=r"dropout: expected a share in \[0, 1\), got"):
+        MnemonicDescent.for_problem(Turn(), dropout=dropout)
 
 
 def test_settings():

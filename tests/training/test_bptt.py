@@ -76,8 +76,8 @@ def test_step_weights_change_the_result_and_need_one_for_each_step():
         trainer(step_weights=(1.0, 1.0)).fit(models[0], problem.data("train"))
 
 
-@pytest.mark.parametrize("stop", [10, 15])
-def test_resume_equals_an_uninterrupted_run(tmp_path, stop):
+@pytest.mark.parametrize(("stop", "dropout"), [(10, 0.0), (15, 0.5)])
+def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout):
     problem = Turn()
     train, val = problem.data("train"), problem.data("val")
 
@@ -95,13 +95,15 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop):
                 raise StopHereError
             return batch
 
-    whole, broken = recurrent(problem), recurrent(Fragile())
+    whole, broken = recurrent(problem, dropout=dropout), recurrent(Fragile(), dropout=dropout)
     settings = {"iterations": 30, "validate_every": 5, "ema": 0.9}
     wanted = trainer(**settings, directory=str(tmp_path / "whole")).fit(whole, train, val, seed=3)
     with pytest.raises(StopHereError):
         trainer(**settings, directory=str(tmp_path / "broken")).fit(broken, train, val, seed=3)
     assert load_state(tmp_path / "broken" / "checkpoint.safetensors")["iteration"] == stop
-    fresh = MnemonicDescent.for_problem(problem, num_steps=3, hidden=8)  # other first weights: all is in the checkpoint
+    fresh = MnemonicDescent.for_problem(
+        problem, num_steps=3, hidden=8, dropout=dropout
+    )  # other first weights: all is in the checkpoint
     found = trainer(**settings, directory=str(tmp_path / "broken"), resume=True).fit(fresh, train, val, seed=3)
     assert equal(fresh, whole)
     assert found.best_step == wanted.best_step
@@ -111,6 +113,21 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop):
     ends = [load_state(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken")]
     for name in ("weights", "average", "best_weights"):
         assert all(torch.equal(one, other) for one, other in zip(*(end[name] for end in ends)))
+
+
+def test_dropout_depends_on_the_seed_of_the_training_alone():
+    problem, models = Turn(), []
+    for dropout, seed, elsewhere in ((0.0, 3, 0), (0.5, 3, 0), (0.5, 3, 1), (0.5, 4, 0)):
+        models.append(recurrent(problem, dropout=dropout))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(elsewhere)
+            before = torch.get_rng_state()
+            trainer().fit(models[-1], problem.data("train"), seed=seed)
+            assert torch.equal(torch.get_rng_state(), before)
+    plain, one, other, otherwise = models
+    assert equal(one, other)
+    assert not equal(one, plain)
+    assert not equal(one, otherwise)
 
 
 def test_resume_of_a_finished_training_returns_its_weights(tmp_path):
