@@ -89,7 +89,7 @@ def annotate(path: str | Path, section: str, value: Any) -> None:
 
 
 def pack(path: str | Path, target: str | Path) -> None:
-    """Writes a copy to hand on: half the size, by half precision, and without the folders that its problem was read from.
+    """Writes a copy to hand on: half the size, by half precision, without the folders that faces and start were read from.
 
     Args:
         path: the weights file.
@@ -99,9 +99,13 @@ def pack(path: str | Path, target: str | Path) -> None:
         DescentError: as :func:`load_model` does for a file that is no model.
     """
     description, tensors = _read(Path(path))
-    typed = ((description.get("training") or {}).get("settings") or {}).get("problem") or {}
-    for folder in ("root", "boxes"):
-        typed.pop(folder, None)
+    training = description.get("training")
+    while training:
+        settings = training.get("settings") or {}
+        settings.pop("init", None)
+        for folder in ("root", "boxes"):
+            (settings.get("problem") or {}).pop(folder, None)
+        training = training.get("init")
     half = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     atomic_write(Path(target), lambda temporary: save_file(half, temporary, {_KEY: json.dumps(description)}))
 

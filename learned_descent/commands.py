@@ -22,7 +22,7 @@ from ._runs import (
     steps,
     write_settings,
 )
-from .checkpoint import load_model, load_weights, save_model
+from .checkpoint import load_model, load_weights, read_description, save_model
 from .data import fingerprint
 from .evaluation import evaluate
 from .problem import Problem, Split
@@ -39,7 +39,7 @@ def train(
     *,
     out: Path,
     seed: int = 0,
-    init: Path | None = None,
+    init: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -51,7 +51,8 @@ def train(
         recipe: the family.
         out: the folder for ``model.safetensors``, ``settings.yaml``, ``history.json``, the log and the checkpoint.
         seed: the seed of weights, batches, starts and augmentation.
-        init: start from the weights of this file; the closed form is then left out.
+        init: start from the weights of this file, or from those that come with the package by their name; the closed form is
+            then left out, and what the file says of its own training is kept as a part of the new one's.
         resume: go on from the checkpoint in the folder.
         overwrite: replace the model that is in the folder.
         settings: the resolved settings, for ``settings.yaml`` and for the weights file.
@@ -62,10 +63,13 @@ def train(
     weights = out / "model.safetensors"
     prepare_folder(out, None if resume or overwrite else weights)
     recipe = logged(recipe, out, resume=resume)
+    before: dict[str, Any] = {}
     if init is not None:
         if recipe.bptt is None:
             raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
         recipe = replace(recipe, ridge=None)
+        init = str(find_weights(init))
+        before = read_description(init).get("training") or {}
     samples, held = samples_of(problem, "train"), held_out_of(problem)
     model = recipe.build(problem, seed=seed)
     if init is not None:
@@ -74,8 +78,8 @@ def train(
     histories = recipe.fit(model, samples, held, seed=seed)
     if not main_rank():
         return ""
-    seconds = sum(history.seconds for history in histories.values())
-    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}}
+    seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())
+    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}, **({"init": before} if before else {})}
     save_model(model, weights, training={**origin, "seconds": seconds})
     result = evaluate(model, samples if held is None else held)
     errors = [result.mean(step=step) for step in range(result.num_steps + 1)]

@@ -262,12 +262,14 @@ def test_an_annotation_changes_nothing_else(path: Path):
 def test_a_packed_copy_is_half_as_large_and_names_no_folder(path: Path):
     model = shaken(Cascade.for_problem(Line(), num_steps=2))
     typed = {"family": "sdm", "problem": {"root": "/home/me/faces", "boxes": "/home/me/boxes.csv", "crop": 96}}
-    save_model(model, path, training={"seed": 3, "settings": typed})
+    second = {"init": "/home/me/first.safetensors", "problem": {"root": "/home/me/faces"}}
+    save_model(model, path, training={"seed": 3, "settings": second, "init": {"seed": 2, "settings": typed}})
     copy = path.with_name("copy.safetensors")
     pack(path, copy)
     assert b"/home/me" in path.read_bytes()
     assert b"/home/me" not in copy.read_bytes()
-    assert read_description(copy)["training"] == {"seed": 3, "settings": {"family": "sdm", "problem": {"crop": 96}}}
+    first = {"seed": 2, "settings": {"family": "sdm", "problem": {"crop": 96}}}
+    assert read_description(copy)["training"] == {"seed": 3, "settings": {"problem": {}}, "init": first}
     loaded = load_model(copy, problem=Line())
     for name, value in load_model(path, problem=Line()).state_dict().items():
         assert load_file(copy)[name].dtype == torch.float16

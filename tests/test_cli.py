@@ -189,6 +189,9 @@ def test_joint_starts_from_a_given_sdm(run: Run, refused: Callable[[str], str], 
     assert "ridge" not in err
     sdm, joint = load_file("sdm/model.safetensors"), load_file("joint/model.safetensors")
     torch.testing.assert_close(joint, sdm)
+    first, both = (read_description(f"{name}/model.safetensors")["training"] for name in ("sdm", "joint"))
+    assert both["init"] == first
+    assert both["seconds"] > first["seconds"]
     assert "forgets its start" in refused(f"train {dot} --family sdm --out x --init sdm/model.safetensors")
     assert "expected the model" in refused(f"train {dot} --family mdm --out x --init sdm/model.safetensors {QUICK}")
 
@@ -404,10 +407,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("train DOT --family sdm --out x --config gone.yaml", "--config gone.yaml: expected a YAML file"),
         ("train DOT --family sdm --out x --config dot_problem.py", "--config dot_problem.py: expected"),
         ("train DOT --family sdm --out x --init gone.safetensors", "forgets its start"),
-        (
-            "train DOT --family joint --out x --init gone.safetensors",
-            "gone.safetensors: expected a weights file, found nothing",
-        ),
+        ("train DOT --family joint --out x --init gone.safetensors", "weights 'gone.safetensors': there is no such file"),
         ("train gone.py:Dot --family sdm --out x", "gone.py: expected a Python file, found nothing there"),
         ("train dot_problem.py:Spot --family sdm --out x", "expected a class 'Spot'; it holds the problems Dot, Wrong"),
         ("check gone.py:Dot", "gone.py: expected a Python file, found nothing there"),

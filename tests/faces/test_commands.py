@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from learned_descent import Cascade
-from learned_descent.checkpoint import save_model
+from learned_descent.checkpoint import read_description, save_model
 from learned_descent.cli import main
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.synthetic import SyntheticFaces
@@ -19,6 +19,8 @@ from learned_descent.observations import Patches
 from .fake300w import neutral_face, write_fake_300w
 
 Run = Callable[..., tuple[int, str, str]]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "fine_tune.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,24 @@ def test_weights_of_synthetic_faces_are_measured_on_real_ones(tmp_path: Path, ro
     assert "6 samples" in capsys.readouterr().out
     assert main([*words[:2], "--problem-file", "analytic"]) == 2
     assert "made for the problem synthetic-faces, got analytic" in capsys.readouterr().err
+
+
+def test_a_second_training_by_the_example(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["train", "faces", "--data", str(root), "--problem.train", "[afw]", "--problem.val_fraction", "0.2"]
+    words += ["--observation.filters", "[4, 4]", "--observation.scales", "1", "--observation.embedding", "4"]
+    words += ["--model.hidden", "4", "--bptt.iterations", "2"]
+    assert main([*words, "--family", "mdm", "--out", str(tmp_path / "first")]) == 0, capsys.readouterr()
+    first = tmp_path / "first" / "model.safetensors"
+    assert main([*words, "--config", str(EXAMPLE), "--init", str(first), "--out", str(tmp_path / "second")]) == 0, (
+        capsys.readouterr()
+    )
+    training = read_description(tmp_path / "second" / "model.safetensors")["training"]
+    second, before = training["settings"], training["init"]["settings"]
+    assert (second["model"]["dropout"], before["model"]["dropout"]) == (0.2, 0.0)
+    assert (second["bptt"]["lr"], second["bptt"]["weight_decay"]) == (5e-4, before["bptt"]["weight_decay"])
+    changed = {"rotation": 15.0, "scale": 0.1, "shift": 0.03, "contrast": 0.2, "brightness": 20.0, "colour": 0.1}
+    changed |= {"noise": 5.0, "occlusion": 0.1}
+    assert second["problem"]["augmentation"] == {**before["problem"]["augmentation"], **changed}
 
 
 def _remove(folder: str) -> Callable[[Path], object]:
