@@ -236,6 +236,18 @@ def test_robustness_measures_every_harm(
     assert are_figures(tmp_path, "robustness")
 
 
+def test_several_fits_are_measured_beside_one(run: Run, table_folder: Path, root: Path, tmp_path: Path):
+    weights = f"one={table_folder / 'mdm.safetensors'}"
+    run("views", tmp_path, "--data", root, "--weights", weights, data=False)
+    found, table = read(tmp_path / "views.json"), read(table_folder / "table.json")
+    assert found["fits"] == {"one": 1, "one, 1 copy": 4, "one, 2 copies": 6, "one, 3 copies": 8, "one, 4 copies": 10}
+    assert found["results"]["one"]["errors"] == table["results"]["mdm"]["errors"]
+    ends = {name: result["errors"]["68 points / inter_ocular"][-1] for name, result in found["results"].items()}
+    assert all(map(math.isfinite, numbers(ends)))
+    assert len({tuple(end) for end in ends.values()}) == len(ends)
+    assert are_figures(tmp_path, "views-ced")
+
+
 def test_a_cut_saves_memory_from_the_second_step_on(run: Run, tmp_path: Path):
     text = run("detach", tmp_path, "--batch-size", 4, "--rounds", 1, data=False)
     assert all(mode in text for mode in detach.MODES)

@@ -21,20 +21,25 @@ from learned_descent.problem import Batch, Split
 from learned_descent.recipe import Recipe, held_out_of
 
 
-def options(text: str | None, name: str) -> argparse.ArgumentParser:
+def options(text: str | None, name: str, *, trains: bool = True) -> argparse.ArgumentParser:
     """The options of an experiment, to which it may add its own.
 
     Args:
         text: what it does.
         name: of its folder in ``runs/paper``.
+        trains: whether it trains anything; without that it has none of the options of trainings.
     """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder in the layout of 300-W")
-    parser.add_argument("--train", nargs="+", default=["afw", "helen/trainset"], help="its parts for training")
     parser.add_argument("--test", nargs="+", default=["helen/testset"], help="its parts for testing")
+    parser.add_argument("--out", type=Path, default=Path("runs/paper") / name, help="the folder of weights, figures and JSON")
+    parts = ["afw", "helen/trainset"]
+    if not trains:
+        parser.set_defaults(train=parts, schema="ibug68", iterations=None, seed=0)
+        return parser
+    parser.add_argument("--train", nargs="+", default=parts, help="its parts for training")
     parser.add_argument("--schema", default="ibug68", help="the markup: ibug68, ibug51 or ibug49")
     parser.add_argument("--iterations", type=int, help="iterations of every training by gradients; by default the recipes'")
-    parser.add_argument("--out", type=Path, default=Path("runs/paper") / name, help="the folder of weights, figures and JSON")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
     return parser
 
