@@ -90,6 +90,14 @@ def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("table")
 
 
+@pytest.fixture
+def trained_table(run: Run, table_folder: Path) -> Path:
+    """The folder with the families in it, for tests that run alone."""
+    if not (table_folder / "table.json").exists():
+        run("table", table_folder, "--iterations", 2, "--without-ert")
+    return table_folder
+
+
 def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
     first = run("table", table_folder, "--iterations", 2, "--without-ert")
     assert [line for line in first.splitlines() if line.startswith("training ")] == [
@@ -108,25 +116,25 @@ def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
     assert read(table_folder / "table.json")["results"]["mdm"]["errors"] == found["results"]["mdm"]["errors"]
 
 
-def test_what_another_training_left_is_not_taken(run: Run, table_folder: Path):
+def test_what_another_training_left_is_not_taken(run: Run, trained_table: Path):
     with pytest.raises(
         DescentError, match=r"sdm.safetensors: is kept from another training \(seed 0, not 1; iterations 2, not"
     ):
-        run("table", table_folder, "--seed", 1, "--without-ert")
+        run("table", trained_table, "--seed", 1, "--without-ert")
 
 
-def test_the_table_of_trained_weights_trains_nothing(run: Run, table_folder: Path, tmp_path: Path):
-    weights = [f"recurrent={table_folder / 'mdm.safetensors'}", table_folder / "sdm.safetensors"]
+def test_the_table_of_trained_weights_trains_nothing(run: Run, trained_table: Path, tmp_path: Path):
+    weights = [f"recurrent={trained_table / 'mdm.safetensors'}", trained_table / "sdm.safetensors"]
     text = run("table", tmp_path, "--without-ert", "--weights", *weights)
     assert "\ntraining" not in text
-    found, trained = read(tmp_path / "table.json"), read(table_folder / "table.json")
+    found, trained = read(tmp_path / "table.json"), read(trained_table / "table.json")
     assert found["results"]["recurrent"]["errors"] == trained["results"]["mdm"]["errors"]
     assert found["training s"] == {"recurrent": trained["training s"]["mdm"], "sdm": trained["training s"]["sdm"]}
     assert list(found["data"]) == ["test"]
 
 
-def test_weights_of_different_crops_are_not_compared(run: Run, table_folder: Path, tmp_path: Path):
-    weights = [table_folder / "mdm.safetensors", "mdm-synthetic"]
+def test_weights_of_different_crops_are_not_compared(run: Run, trained_table: Path, tmp_path: Path):
+    weights = [trained_table / "mdm.safetensors", "mdm-synthetic"]
     with pytest.raises(
         DescentError, match=r"mdm-synthetic: has another markup, crop or side of the box than the first weights"
     ):
@@ -204,11 +212,11 @@ def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
         run("seeds", tmp_path, "--seeds", 3)
 
 
-def test_seeds_of_other_faces_are_not_averaged(run: Run, table_folder: Path, tmp_path: Path):
+def test_seeds_of_other_faces_are_not_averaged(run: Run, trained_table: Path, tmp_path: Path):
     run("table", tmp_path, "--families", "mdm", "--iterations", 1, "--seed", 1, "--without-ert", "--train", "helen/testset",
         "--test", "afw")  # fmt: skip
     with pytest.raises(DescentError, match=r"mdm.safetensors: was trained on other faces than"):
-        run("seeds", tmp_path, "--weights", table_folder / "mdm.safetensors", tmp_path / "mdm.safetensors")
+        run("seeds", tmp_path, "--weights", trained_table / "mdm.safetensors", tmp_path / "mdm.safetensors")
 
 
 def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
@@ -224,9 +232,9 @@ def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
 
 
 def test_robustness_measures_every_harm(
-    run: Run, table_folder: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, trained_table: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    text = run("robustness", tmp_path, "--data", root, "--weights", f"one={table_folder / 'mdm.safetensors'}", data=False)
+    text = run("robustness", tmp_path, "--data", root, "--weights", f"one={trained_table / 'mdm.safetensors'}", data=False)
     found = read(tmp_path / "robustness.json")
     assert len(found["studies"]) == 7
     for label, study in found["studies"].items():
@@ -236,10 +244,10 @@ def test_robustness_measures_every_harm(
     assert are_figures(tmp_path, "robustness")
 
 
-def test_several_fits_are_measured_beside_one(run: Run, table_folder: Path, root: Path, tmp_path: Path):
-    weights = f"one={table_folder / 'mdm.safetensors'}"
+def test_several_fits_are_measured_beside_one(run: Run, trained_table: Path, root: Path, tmp_path: Path):
+    weights = f"one={trained_table / 'mdm.safetensors'}"
     run("views", tmp_path, "--data", root, "--weights", weights, data=False)
-    found, table = read(tmp_path / "views.json"), read(table_folder / "table.json")
+    found, table = read(tmp_path / "views.json"), read(trained_table / "table.json")
     assert found["fits"] == {"one": 1, "one, 1 copy": 4, "one, 2 copies": 6, "one, 3 copies": 8, "one, 4 copies": 10}
     assert found["results"]["one"]["errors"] == table["results"]["mdm"]["errors"]
     ends = {name: result["errors"]["68 points / inter_ocular"][-1] for name, result in found["results"].items()}

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from learned_descent import DescentError, Evaluation, evaluate, load_model, save_model, table
 from learned_descent._files import write_json
 from learned_descent._runs import logged, main_metrics, provenance, save_figure
@@ -141,3 +144,18 @@ def report(
 def measured(models: Mapping[str, DescentModel], problem: FaceAlignment) -> dict[str, Evaluation]:
     """The evaluation of each model on the test faces."""
     return {name: evaluate(model, problem.data("test")) for name, model in models.items()}
+
+
+def fitted(points: Tensor, problem: FaceAlignment, seconds: float) -> Evaluation:
+    """The evaluation of landmarks that were found one test face at a time, in another way than by one descent.
+
+    Args:
+        points: in px of the crops of the test faces, ``(N, L, 2)``.
+        problem: the faces.
+        seconds: what all of them took.
+    """
+    test = problem.data("test")
+    xs = torch.stack([problem.initial(test), points.flatten(1)])
+    steps = [problem.metrics(x, test) for x in xs]
+    errors = {name: torch.stack([step[name] for step in steps]).double() for name in steps[0]}
+    return Evaluation(errors, xs, problem.failure_above, seconds / len(points), batch_size=1, device="cpu")

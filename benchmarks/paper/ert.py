@@ -26,7 +26,7 @@ from learned_descent.data import fingerprint
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.problem import Batch
 
-from ._common import check_kept
+from ._common import check_kept, fitted
 
 try:
     import dlib
@@ -77,10 +77,7 @@ def measured_ert(trees: Any, problem: FaceAlignment) -> Evaluation:
     fits = [trees(image, box) for image, box in faces]
     seconds = time.perf_counter() - began
     points = torch.tensor([[(part.x, part.y) for part in fit.parts()] for fit in fits], dtype=torch.float32)
-    xs = torch.stack([problem.initial(test), ((points + 0.5) / SCALE - 0.5).flatten(1)])
-    steps = [problem.metrics(x, test) for x in xs]
-    errors = {name: torch.stack([step[name] for step in steps]).double() for name in steps[0]}
-    return Evaluation(errors, xs, problem.failure_above, seconds / len(faces), batch_size=1, device="cpu")
+    return fitted((points + 0.5) / SCALE - 0.5, problem, seconds)
 
 
 def _enlarged(points: Tensor) -> Tensor:

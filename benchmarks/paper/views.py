@@ -20,21 +20,17 @@ from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.model import DescentModel
 
 from .. import command
-from ._common import options, report
+from ._common import fitted, options, report
 from ._weights import loaded, problem_like, weights_of
 
 
 def fitted_often(model: DescentModel, problem: FaceAlignment, views: int) -> Evaluation:
     """The evaluation of the median of the fits of one face after the other, in so many copies."""
-    test = problem.data("test")
-    fit_often(model, test["image"][:1], views=views)
+    images = problem.data("test")["image"]
+    fit_often(model, images[:1], views=views)
     began = time.perf_counter()
-    points, _ = agree(fit_often(model, test["image"], views=views, batch_size=1))
-    seconds = time.perf_counter() - began
-    xs = torch.stack([problem.initial(test), points.flatten(1)])
-    steps = [problem.metrics(x, test) for x in xs]
-    errors = {name: torch.stack([step[name] for step in steps]).double() for name in steps[0]}
-    return Evaluation(errors, xs, problem.failure_above, seconds / len(points), batch_size=1, device="cpu")
+    points, _ = agree(fit_often(model, images, views=views, batch_size=1))
+    return fitted(points, problem, time.perf_counter() - began)
 
 
 def main() -> None:
