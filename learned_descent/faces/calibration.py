@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from ..data import index
 from ..model import DescentModel
 from ..problem import Batch
 from .agreement import agree, fit_often
-from .augment import augment
+from .augment import Augmentation, augment
 from .detect import Box, Detector
 from .landmarks import Landmarks
 from .metrics import normalising_distance
@@ -33,9 +33,6 @@ FEWEST = 10
 
 VARIANTS = 12
 """How many random variants of each held-out face the confidence is fitted on."""
-
-OCCLUDED = 0.3
-"""The share of those variants that lose a random rectangle."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +195,8 @@ def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
 def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generator: Generator) -> Confidence:
     """The confidence, fitted by maximum likelihood on random variants of held-out faces.
 
-    The variants are turned, scaled, shifted and recoloured as in training, and some lose a rectangle: so there are failures
-    to learn from.
+    The variants are those of the default :class:`~learned_descent.faces.augment.Augmentation`, however gentle those of the
+    training were: turned, scaled, shifted, recoloured, and some lose a rectangle, so that there are failures to learn from.
 
     Args:
         model: a trained model of faces.
@@ -208,10 +205,9 @@ def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generato
         generator: draws the variants.
     """
     problem = cast(Landmarks, model.problem)
-    how = replace(problem.augmentation, occlusion=max(problem.augmentation.occlusion, OCCLUDED))
     spreads, errors = [], []
     for _ in tqdm(range(VARIANTS), "confidence", unit="variant"):
-        batch = augment(held_out, how, problem.mirror_points, generator)
+        batch = augment(held_out, Augmentation(), problem.mirror_points, generator)
         points, spread = agree(fit_often(model, batch["image"], views=views))
         distance = normalising_distance(batch["points"], problem.schema, "inter_ocular")
         spreads.append(spread / problem.box_side)
