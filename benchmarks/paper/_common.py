@@ -38,11 +38,12 @@ def options(text: str | None, name: str, *, trains: bool = True) -> argparse.Arg
     parser.add_argument("--out", type=Path, default=Path("runs/paper") / name, help="the folder of weights, figures and JSON")
     parts = ["afw", "helen/trainset"]
     if not trains:
-        parser.set_defaults(train=parts, schema="ibug68", iterations=None, seed=0)
+        parser.set_defaults(train=parts, schema="ibug68", iterations=None, compile=False, seed=0)
         return parser
     parser.add_argument("--train", nargs="+", default=parts, help="its parts for training")
     parser.add_argument("--schema", default="ibug68", help="the markup: ibug68, ibug51 or ibug49")
     parser.add_argument("--iterations", type=int, help="iterations of every training by gradients; by default the recipes'")
+    parser.add_argument("--compile", action="store_true", help="torch.compile those trainings: faster, needs a C++ compiler")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
     return parser
 
@@ -75,8 +76,9 @@ def trained(
             check_kept(path, training_of(path), wanted)
         else:
             print(f"training {name}", flush=True)
-            if arguments.iterations is not None and recipe.bptt is not None:
-                recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
+            if recipe.bptt is not None:
+                iterations = recipe.bptt.iterations if arguments.iterations is None else arguments.iterations
+                recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=iterations, compile=arguments.compile))
             recipe = logged(recipe, arguments.out / name, resume=True)
             model = recipe.build(problem, seed=arguments.seed)
             histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)

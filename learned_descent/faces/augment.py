@@ -176,9 +176,9 @@ def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
         torch.rand(count, 2, 1, 1, 1, generator=generator, device=images.device) * scale * side for scale in (1.0, 0.2)
     )
     pixels = torch.arange(side, device=images.device)
-    inside = (pixels.view(1, 1, -1) - centre[:, 0]).abs() <= half[:, 0]
-    inside = inside.mT & ((pixels.view(1, 1, -1) - centre[:, 1]).abs() <= half[:, 1])
-    inside = inside & (torch.rand(count, 1, 1, 1, generator=generator, device=images.device) < share)
-    mask = inside.to(images.dtype)
-    mean = (images * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
-    return images + mask * (mean - images)
+    rows, columns = ((pixels - centre[:, axis].flatten(1)).abs() <= half[:, axis].flatten(1) for axis in (0, 1))
+    columns &= torch.rand(count, 1, generator=generator, device=images.device) < share
+    across, down = columns.to(images.dtype), rows.to(images.dtype)
+    area = (across.sum(1) * down.sum(1)).clamp(min=1)
+    mean = torch.einsum("bchw,bw,bh->bc", images, across, down) / area.unsqueeze(1)
+    return torch.where((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), mean[..., None, None], images)

@@ -128,7 +128,8 @@ class BackpropThroughTime(Trainer):
         fabric = launch(self.accelerator, self.devices, self.precision)
         model.to(fabric.device)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        fused = self.precision != "16-mixed"  # whose scaled gradients could not be clipped
+        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
         objective: nn.Module = _Objective(model, weights, self.detach)
         runner, optimizer = fabric.setup(torch.compile(objective) if self.compile else objective, optimizer)  # type: ignore[arg-type]
         average = MovingAverage(trained, self.ema)

@@ -8,6 +8,7 @@ from learned_descent import Cascade, DescentError, MnemonicDescent, ShapeError
 from learned_descent.checkpoint import load_model, save_model
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, Patches
+from learned_descent.observations.patches import sample_patches
 from tests.toys import Line
 
 LEVELS = 2
@@ -157,6 +158,18 @@ def test_the_map_is_sampled_between_its_pixels(device, batch):
     )
     torch.testing.assert_close(middle, (left + right) / 2)
     assert not torch.equal(left, right)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_grids_are_embedded_before_they_are_sampled(generator, device, size):
+    """Sampled and then embedded, they are the same, also where a grid lies on the border or far outside."""
+    eyes = ConvolutionalMap(points, num_points=6, filters=(4,), scales=1, sampled=3, size=size, embedding=5, channels=1)
+    eyes.to(device).point_vectors.data += 100  # no ReLU cuts them
+    image = torch.rand(2, 1, 32, 32, generator=generator, device=device) * 255
+    x = torch.rand(2, 12, generator=generator, device=device) * 120 - 44
+    narrow = eyes.lateral[0](eyes.levels[0](image / 255 * 2 - 1))
+    wanted = eyes.embed[0](sample_patches(narrow, points(x) / 2, size).flatten(2)) + 100
+    torch.testing.assert_close(see(eyes, {"image": image}, x), wanted.flatten(1), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("down", "along"), [(0, 4), (4, 0), (8, 12)])
