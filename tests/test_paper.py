@@ -60,7 +60,7 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     """Runs an experiment on the cartoons, and gives back what it printed."""
 
     def call(name: str, out: Path, *words: object, data: bool = True) -> str:
-        places = ["--data", root, "--train", "afw"] if data else []
+        places = ["--data", root, "--train", "afw", "--kept", out] if data else []
         monkeypatch.setattr("sys.argv", [name, "--out", str(out), *map(str, [*places, *words])])
         importlib.import_module(f"benchmarks.paper.{name}").main()
         return capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
 
 def test_what_another_training_left_is_not_taken(run: Run, trained_table: Path):
     with pytest.raises(
-        DescentError, match=r"sdm.safetensors: is kept from another training \(seed 0, not 1; iterations 2, not"
+        DescentError, match=r"sdm.safetensors: is kept from another training \(seed 0, not 1\); give another --out"
     ):
         run("table", trained_table, "--seed", 1, "--without-ert")
 
@@ -191,6 +191,18 @@ def test_an_experiment_trains_each_of_its_models_once(
     assert all(map(math.isfinite, numbers(found["results"])))
     assert are_figures(tmp_path, *figures)
     assert "training " not in run(name, tmp_path, "--iterations", 1)
+
+
+def test_a_training_that_another_experiment_did_is_taken_over(run: Run, tmp_path: Path):
+    one, other = tmp_path / "features", tmp_path / "ablation"
+    run("features", one, "--iterations", 1)
+    text = run("ablation", other, "--iterations", 1, "--kept", tmp_path)
+    assert f"taken over: mdm, from {one / 'SIFT.safetensors'}" in text
+    assert "training mdm without memory" in text
+    assert "training mdm\n" not in text
+    assert (other / "mdm.safetensors").read_bytes() == (one / "SIFT.safetensors").read_bytes()
+    with pytest.raises(DescentError, match=r"joint.safetensors: is kept from another training \(iterations 1, not 2; settings"):
+        run("ablation", other, "--iterations", 2)
 
 
 def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 
 from learned_descent import DescentError, Evaluation, evaluate, load_model, save_model, table
-from learned_descent._files import write_json
+from learned_descent._files import atomic_write, write_json
 from learned_descent._runs import logged, main_metrics, provenance, save_figure
 from learned_descent.checkpoint import read_description
 from learned_descent.data import fingerprint
@@ -22,6 +25,9 @@ from learned_descent.model import DescentModel
 from learned_descent.plots import plot_ced, plot_steps
 from learned_descent.problem import Batch, Split
 from learned_descent.recipe import Recipe, held_out_of
+
+RUNS = Path("runs/paper")
+"""Where each experiment has its folder."""
 
 
 def options(text: str | None, name: str, *, trains: bool = True) -> argparse.ArgumentParser:
@@ -35,7 +41,7 @@ def options(text: str | None, name: str, *, trains: bool = True) -> argparse.Arg
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder in the layout of 300-W")
     parser.add_argument("--test", nargs="+", default=["helen/testset"], help="its parts for testing")
-    parser.add_argument("--out", type=Path, default=Path("runs/paper") / name, help="the folder of weights, figures and JSON")
+    parser.add_argument("--out", type=Path, default=RUNS / name, help="the folder of weights, figures and JSON")
     parts = ["afw", "helen/trainset"]
     if not trains:
         parser.set_defaults(train=parts, schema="ibug68", iterations=None, compile=False, seed=0)
@@ -43,6 +49,9 @@ def options(text: str | None, name: str, *, trains: bool = True) -> argparse.Arg
     parser.add_argument("--train", nargs="+", default=parts, help="its parts for training")
     parser.add_argument("--schema", default="ibug68", help="the markup: ibug68, ibug51 or ibug49")
     parser.add_argument("--iterations", type=int, help="iterations of every training by gradients; by default the recipes'")
+    parser.add_argument(
+        "--kept", type=Path, default=RUNS, help="where other experiments keep theirs: equal ones are taken over"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile those trainings: faster, needs a C++ compiler")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
     return parser
@@ -59,7 +68,7 @@ def trained(
 ) -> dict[str, DescentModel]:
     """The models of several recipes by name: from the folder if they are there, and else trained and written into it.
 
-    A training that was cut off goes on from its checkpoint.
+    A training that was cut off goes on from its checkpoint, and one that another experiment has done is taken over.
 
     Args:
         problem: the faces.
@@ -69,16 +78,22 @@ def trained(
     """
     models = {}
     samples = problem.data("train") if train is None else train
-    wanted = {"seed": arguments.seed, "iterations": arguments.iterations, "data": fingerprint(samples)}
+    data = fingerprint(samples)
     for name, recipe in recipes.items():
+        if recipe.bptt is not None and arguments.iterations is not None:
+            recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
+        iterations = None if recipe.bptt is None else recipe.bptt.iterations
+        wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "settings": digest_of(problem, recipe)}
         path = arguments.out / f"{name}.safetensors"
         if path.exists():
             check_kept(path, training_of(path), wanted)
+        elif (twin := twin_of(arguments.kept, wanted)) is not None:
+            print(f"taken over: {name}, from {twin}", flush=True)
+            atomic_write(path, partial(shutil.copyfile, twin))
         else:
             print(f"training {name}", flush=True)
             if recipe.bptt is not None:
-                iterations = recipe.bptt.iterations if arguments.iterations is None else arguments.iterations
-                recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=iterations, compile=arguments.compile))
+                recipe = replace(recipe, bptt=replace(recipe.bptt, compile=arguments.compile))
             recipe = logged(recipe, arguments.out / name, resume=True)
             model = recipe.build(problem, seed=arguments.seed)
             histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
@@ -86,6 +101,29 @@ def trained(
             save_model(model, path, training={**wanted, "seconds": seconds, "faces": len(samples["image"])})
         models[name] = load_model(path, problem=problem)
     return models
+
+
+def digest_of(problem: FaceAlignment, recipe: Recipe) -> str:
+    """A digest of the settings of a training: with equal seeds and faces, equal ones give equal weights."""
+    faces = {name: value for name, value in problem.settings().items() if name != "test"}
+    return hashlib.sha256(repr((faces, recipe)).encode()).hexdigest()[:16]
+
+
+def twin_of(folder: Path, wanted: Mapping[str, Any]) -> Path | None:
+    """The weights of an equal training in the folder of another experiment, if there are any.
+
+    Args:
+        folder: what holds the folders of all experiments.
+        wanted: what the training is to be.
+    """
+    for path in sorted(folder.glob("*/*.safetensors")):
+        try:
+            kept = training_of(path)
+        except DescentError:
+            continue  # the checkpoint of a training, or none of ours
+        if all(key in kept and kept[key] == value for key, value in wanted.items()):
+            return path
+    return None
 
 
 def training_of(path: Path) -> dict[str, Any]:

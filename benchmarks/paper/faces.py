@@ -34,7 +34,8 @@ def main() -> None:
     results = {}
     for count in counts:
         some = order[:count]
-        models = trained(problem, {f"{count}": RECIPES["mdm"]}, arguments, index(train, torch.cat([some, some + total])))
+        chosen = index(train, torch.cat([some, some + total])) if count < total else train
+        models = trained(problem, {f"{count}": RECIPES["mdm"]}, arguments, chosen)
         results[count] = evaluate(models[f"{count}"], test)
     rows = [
         (f"{count}", f"{r.mean():.4f}", f"{100 * r.auc():.2f}", f"{100 * r.failure_rate():.2f}") for count, r in results.items()
