@@ -51,7 +51,8 @@ def keep_freed_memory() -> bool:
         Whether it was done.
 
     Example:
-        >>> keep_freed_memory() in (True, False)
+        >>> import platform
+        >>> keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
         True
     """
     if not sys.platform.startswith("linux"):
