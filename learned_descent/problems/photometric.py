@@ -85,8 +85,8 @@ class FixedTemplate(Photometric):
     Example:
         >>> problem = FixedTemplate(num_test=4)
         >>> batch = problem.data("test")
-        >>> problem.error(problem.initial(batch), batch).round()
-        tensor([10., 19., 29., 38.])
+        >>> problem.error(problem.initial(batch), batch).round(decimals=-1)  # in px
+        tensor([10., 20., 30., 40.])
     """
 
     surroundings: Mapping[Split, Sequence[str]] = {
