@@ -40,7 +40,7 @@ class MnemonicDescent(DescentModel):
         G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
         applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
 
-        N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov. Dropout: a simple way to prevent neural
+        Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov. Dropout: a simple way to prevent neural
         networks from overfitting. JMLR 15, 2014.
 
     Example:
