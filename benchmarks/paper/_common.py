@@ -44,7 +44,7 @@ def options(text: str | None, name: str, *, trains: bool = True) -> argparse.Arg
     parser.add_argument("--out", type=Path, default=RUNS / name, help="the folder of weights, figures and JSON")
     parts = ["afw", "helen/trainset"]
     if not trains:
-        parser.set_defaults(train=parts, schema="ibug68", iterations=None, compile=False, seed=0)
+        parser.set_defaults(train=parts, schema="ibug68", iterations=None, seed=0)
         return parser
     parser.add_argument("--train", nargs="+", default=parts, help="its parts for training")
     parser.add_argument("--schema", default="ibug68", help="the markup: ibug68, ibug51 or ibug49")
@@ -121,7 +121,7 @@ def twin_of(folder: Path, wanted: Mapping[str, Any]) -> Path | None:
             kept = training_of(path)
         except DescentError:
             continue  # the checkpoint of a training, or none of ours
-        if all(key in kept and kept[key] == value for key, value in wanted.items()):
+        if wanted.items() <= kept.items():
             return path
     return None
 

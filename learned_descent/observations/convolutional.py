@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -158,20 +158,21 @@ class ConvolutionalMap(ImageObservation):
         return prepared
 
     def _embedded(self, scale: int, maps: Float[Tensor, "B C H W"]) -> Tensor:
-        """The embedding of the grid that has its corner on each pixel of a level, from those that end on its first pixels.
+        """The embedding of each grid of whole pixels that touches a level, at the place of its corner, ``(B, E, H', W')``.
 
         A grid is rigid and the embedding is linear, so that the embedding of a grid between the pixels is the same mixture of
         the embeddings on the pixels around its corner: a convolution does the work once for all steps and points.
         """
-        weight = cast(nn.Linear, self.embed[scale]).weight
+        weight = self.embed[scale].get_parameter("weight")
         kernel = weight.unflatten(1, (self.size, self.size, self.sampled)).movedim(3, 1)
         for side in (2, 3):  # farther away than this, all of a grid lies on the repeated border
             first, last = ([maps.narrow(side, place, 1)] * (self.size - 1) for place in (0, maps.shape[side] - 1))
-            maps = torch.cat([*first, maps, *last], side).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(maps, kernel)
+            maps = torch.cat([*first, maps, *last], side)
+        return F.conv2d(maps.contiguous(memory_format=torch.channels_last), kernel)
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        centres, total = self.points(x), cast(Tensor, self.point_vectors)
+        centres = self.points(x)
+        total: Tensor = self.point_vectors
         check_shape(centres, f"B {self.num_points} 2", name=f"points (num_points={self.num_points})")
         for level in range(len(self.levels) - self.scales, len(self.levels)):
             corners = centres / 2 ** (level + 1) + (self.size - 1) / 2

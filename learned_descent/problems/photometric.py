@@ -85,8 +85,8 @@ class FixedTemplate(Photometric):
     Example:
         >>> problem = FixedTemplate(num_test=4)
         >>> batch = problem.data("test")
-        >>> problem.error(problem.initial(batch), batch).round(decimals=-1)  # in px
-        tensor([10., 20., 30., 40.])
+        >>> problem.error(problem.initial(batch), batch)
+        tensor([ 9.5000, 19.0000, 28.5000, 38.0000])
     """
 
     surroundings: Mapping[Split, Sequence[str]] = {

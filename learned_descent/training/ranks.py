@@ -45,7 +45,7 @@ def keep_freed_memory() -> bool:
     """Has the C library keep the memory of large tensors that are freed, for the next ones.
 
     By default glibc gives it back to the system at once, and a training asks for the same again in every iteration: page after
-    page is then cleared anew, which can take a third of its time. Where there is no glibc nothing happens.
+    page is then cleared anew. Where there is no glibc nothing happens.
 
     Returns:
         Whether it was done.
