@@ -59,18 +59,7 @@ def save_state(path: str | Path, state: Any, metadata: Mapping[str, str] | None 
         {'step': 3, 'moments': {0: [tensor([1., 1.]), None]}}
     """
     tensors: dict[str, Tensor] = {}
-
-    def pack(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            tensors[str(len(tensors))] = value.detach().cpu().contiguous().clone()
-            return {_TENSOR: str(len(tensors) - 1)}
-        if isinstance(value, Mapping):
-            return {"__items__": [[key, pack(item)] for key, item in value.items()]}
-        if isinstance(value, (list, tuple)):
-            return [pack(item) for item in value]
-        return value
-
-    packed = json.dumps(pack(state))
+    packed = json.dumps(_pack(state, tensors))
     atomic_write(path, lambda temporary: save_file(tensors, temporary, {**(metadata or {}), "state": packed}))
 
 
@@ -89,14 +78,28 @@ def load_state(path: str | Path) -> Any:
     if packed is None:
         raise DescentError(f"{path}: expected a saved training state, got a safetensors file of another kind")
 
-    def unpack(value: Any) -> Any:
-        if isinstance(value, dict):
-            if _TENSOR in value:
-                return tensors[value[_TENSOR]]
-            return {key: unpack(item) for key, item in value["__items__"]}
-        return [unpack(item) for item in value] if isinstance(value, list) else value
-
     try:
-        return unpack(json.loads(packed))
+        return _unpack(json.loads(packed), tensors)
     except (ValueError, KeyError, TypeError) as error:
         raise DescentError(f"{path}: expected a saved training state, its description does not make sense ({error})") from error
+
+
+# Not closures: one that calls itself is a cycle, and holds its tensors until the garbage collector comes by.
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        return {"__items__": [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_pack(item, tensors) for item in value]
+    return value
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _unpack(item, tensors) for key, item in value["__items__"]}
+    return [_unpack(item, tensors) for item in value] if isinstance(value, list) else value

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -34,6 +35,25 @@ def test_a_new_file_may_be_read_by_those_the_umask_allows(tmp_path):
 def test_json(tmp_path):
     write_json(tmp_path / "a.json", {"b": [1, 2.5, None]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2.5, None]}
+
+
+def test_a_state_leaves_no_copies_of_its_tensors_in_memory(tmp_path):
+    state = {"weights": [torch.ones(3), torch.ones(2)]}
+    path = tmp_path / "state.safetensors"
+
+    def alive() -> int:
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    save_state(path, state)  # imports what it needs
+    gc.collect()
+    gc.disable()  # which comes by seldom, beside tensors of gigabytes
+    try:
+        before = alive()
+        save_state(path, state)
+        load_state(path)
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):

@@ -15,6 +15,8 @@ from .._check import DescentError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """The options of ``mallopt`` in ``malloc.h``: what may lie free, and what is asked of the system by itself, in bytes."""
+_KEPT = 32 * 2**20
+"""The largest tensor whose memory is kept, in bytes: the most that every glibc takes."""
 
 
 def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric:
@@ -45,7 +47,8 @@ def keep_freed_memory() -> bool:
     """Has the C library keep the memory of large tensors that are freed, for the next ones.
 
     By default glibc gives it back to the system at once, and a training asks for the same again in every iteration: page after
-    page is then cleared anew. Where there is no glibc nothing happens.
+    page is then cleared anew. Tensors of more than 32 MiB go back all the same: they would leave holes that small ones fill,
+    and the memory would grow. Where there is no glibc nothing happens.
 
     Returns:
         Whether it was done.
@@ -58,5 +61,5 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    most = 2**31 - 1
-    return mallopt is not None and all(mallopt(option, most) == 1 for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD))
+    limits = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: _KEPT}
+    return mallopt is not None and all(mallopt(option, limit) == 1 for option, limit in limits.items())

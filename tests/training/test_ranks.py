@@ -43,8 +43,21 @@ def test_freed_memory_is_used_again():
 
     def faults() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(10_000_000)  # 9,766 pages
+        torch.ones(4_000_000)  # 3,906 pages
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     assert keep_freed_memory()
     assert min(faults() for _ in range(5)) < 100
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_the_memory_of_very_large_tensors_goes_back():
+    import resource
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    assert keep_freed_memory()
+    before = resident()
+    torch.ones(40_000_000)
+    assert resident() - before < 40_000_000, "of 160,000,000 bytes: they would leave holes that small ones fall into"
