@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -169,6 +169,17 @@ def test_many_families_are_told_apart() -> None:
     figure = plot_ced({f"family {number}": made(torch.ones(2, 3)) for number in range(9)})
     lines = figure.axes[0].get_lines()[:9]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 9
+
+
+@pytest.mark.parametrize("plot", [plot_ced, plot_steps, plot_time])
+@pytest.mark.parametrize(("length", "several"), [(3, True), (40, False)])
+def test_a_legend_has_as_many_columns_as_fit(plot: Callable[..., Figure], length: int, several: bool) -> None:
+    result = made(torch.tensor([[4.0, 8.0], [1.0, 3.0]]))
+    figure = plot({f"{index:0{length}d}": result for index in range(3)})
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert (legend._ncols > 1) == several
+    assert legend.get_window_extent().width <= figure.bbox.width
 
 
 def test_steps_show_mean_and_median_of_every_step() -> None:

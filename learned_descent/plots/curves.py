@@ -14,7 +14,7 @@ from torch import Tensor
 from ..basin import basin
 from ..evaluation import Evaluation, ced
 from ..tables import check_comparable
-from .frames import GREY, axis_label, frame, styles
+from .frames import GREY, axis_label, frame, legend_above, styles
 
 
 def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
@@ -57,7 +57,7 @@ def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -
     axes.axvline(above, color=GREY, linewidth=0.8, zorder=1)
     axes.set(xlim=(0, 1.12 * above), ylim=(0, 100), xlabel=axis_label(name), ylabel="samples with at most this error (%)")
     axes.text(above, 101, f"failure above {above:g}", color=GREY, ha="right", va="bottom", fontsize=8)
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=2 if len(evaluations) > 2 else 1)
+    legend_above(figure, 2 if len(evaluations) > 2 else 1)
     return figure
 
 
@@ -100,7 +100,7 @@ def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None)
     axes.set(xlabel="steps done (0: the start)", ylabel=axis_label(name))
     axes.plot([], [], "o-", label="mean", color=GREY, linewidth=1.6, markersize=4)
     axes.plot([], [], "o--", label="median", color=GREY, linewidth=1.2, markersize=4, markerfacecolor="white")
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=2)
+    legend_above(figure, 2)
     return figure
 
 
@@ -136,7 +136,7 @@ def plot_basin(
         axes.plot(found.starts, shares, "o", linestyle=dashes, label=family, color=color, linewidth=1.6, markersize=4)
     start = f"start: {axis_label(next(iter(evaluations.values())).metrics[0])}" if label is None else label
     axes.set(ylim=(-2, 102), xlabel=start, ylabel=f"samples solved to {found.within:g} (%)")
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=3)
+    legend_above(figure, 3)
     return figure
 
 
@@ -173,5 +173,5 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
     axes.grid(visible=False, which="minor")
     batch = f"{reference.batch_size} at once" if reference.batch_size > 1 else "one at a time"
     axes.set(xlabel=f"time per sample (ms; {batch})", ylabel=f"median {axis_label(name)}")
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=3)
+    legend_above(figure, 3)
     return figure

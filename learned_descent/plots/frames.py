@@ -42,3 +42,12 @@ def frame(width: float, height: float) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=8)
     return figure, axes
+
+
+def legend_above(figure: Figure, columns: int) -> None:
+    """A legend above the axes, in so many columns, or in fewer where its texts are too long for the figure."""
+    for count in range(columns, 0, -1):
+        legend = figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=count)
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
