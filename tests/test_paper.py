@@ -265,7 +265,7 @@ def test_several_fits_are_measured_beside_one(run: Run, trained_table: Path, roo
     ends = {name: result["errors"]["68 points / inter_ocular"][-1] for name, result in found["results"].items()}
     assert all(map(math.isfinite, numbers(ends)))
     assert len({tuple(end) for end in ends.values()}) == len(ends)
-    assert are_figures(tmp_path, "views-ced")
+    assert are_figures(tmp_path, "views")
 
 
 def test_a_cut_saves_memory_from_the_second_step_on(run: Run, tmp_path: Path):

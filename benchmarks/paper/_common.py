@@ -152,8 +152,9 @@ def report(
     *,
     columns: Mapping[str, Mapping[str, float]] | None = None,
     splits: Sequence[Split] = ("train", "test"),
+    figures: bool = True,
 ) -> None:
-    """Prints the table, and writes ``TITLE.json``, ``TITLE-ced.png`` and ``TITLE-steps.png``.
+    """Prints the table, and writes ``TITLE.json`` and, as figures, ``TITLE-ced.png`` and ``TITLE-steps.png``.
 
     Args:
         problem: the faces.
@@ -162,6 +163,7 @@ def report(
         title: what the files are called.
         columns: further columns of the table: a number by the name of the family.
         splits: the faces that took part.
+        figures: whether to draw them.
     """
     columns = columns or {}
     print(f"\n{table(evaluations, columns, metrics=main_metrics(next(iter(evaluations.values()))))}\n")
@@ -176,7 +178,7 @@ def report(
             **columns,
         },
     )
-    for kind, plot in (("ced", plot_ced), ("steps", plot_steps)):
+    for kind, plot in (("ced", plot_ced), ("steps", plot_steps)) if figures else ():
         save_figure(arguments.out / f"{title}-{kind}.png", plot(evaluations))
     print(f"written to {arguments.out}")
 

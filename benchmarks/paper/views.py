@@ -5,7 +5,7 @@ found, fits each of them and its mirror image, and takes the median. Here traine
 
     python -m benchmarks.paper.views --data ../shared/300w --weights mdm sdm
 
-Writes ``views.json`` and its figures. The one fit of all other experiments is the first row of each.
+Writes ``views.json`` and ``views.png``. The one fit of all other experiments is the first row of each.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import time
 import torch
 
 from learned_descent import Evaluation, evaluate
+from learned_descent._runs import save_figure
 from learned_descent.faces.agreement import VIEWS, agree, fit_often
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.model import DescentModel
+from learned_descent.plots.frames import frame, legend_above, styles
 
 from .. import command
 from ._common import fitted, options, report
@@ -41,13 +43,20 @@ def main() -> None:
     models = loaded(weights_of(arguments.weights))
     problem = problem_like(arguments, models)
     results, fits = {}, {}
-    for name, model in models.items():
-        results[name], fits[name] = evaluate(model, problem.data("test"), batch_size=1), 1.0
+    figure, axes = frame(5.2, 3.6)
+    for name, (color, dashes) in styles(models).items():
+        results[name], fits[name] = evaluate(models[name], problem.data("test"), batch_size=1), 1.0
+        rows = [name]
         for views in range(1, len(VIEWS) + 1):
-            row = f"{name}, {views} {'copy' if views == 1 else 'copies'}"
-            results[row], fits[row] = fitted_often(model, problem, views), 2.0 + 2 * views
+            rows.append(f"{name}, {views} {'copy' if views == 1 else 'copies'}")
+            results[rows[-1]], fits[rows[-1]] = fitted_often(models[name], problem, views), 2.0 + 2 * views
+        counts, errors = [fits[row] for row in rows], [results[row].mean() for row in rows]
+        axes.plot(counts, errors, marker="o", markersize=4, color=color, linestyle=dashes, label=name)
     columns = {"fits": fits, "ms/face": {name: 1000 * result.seconds_per_sample for name, result in results.items()}}
-    report(problem, results, arguments, "views", columns=columns, splits=("test",))
+    report(problem, results, arguments, "views", columns=columns, splits=("test",), figures=False)
+    axes.set(xlabel="fits of a face", ylabel=f"mean error ({next(iter(results.values())).metrics[0]})")
+    legend_above(figure, len(models))
+    save_figure(arguments.out / "views.png", figure)
     print(f"one face at a time; threads: {torch.get_num_threads()}")
 
 

@@ -45,9 +45,11 @@ def frame(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend_above(figure: Figure, columns: int) -> None:
-    """A legend above the axes, in so many columns, or in fewer where its texts are too long for the figure."""
+    """A legend above the axes, in so many columns, or in fewer where its texts are long; the figure grows with it."""
     for count in range(columns, 0, -1):
         legend = figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=count)
-        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            return
+        box = legend.get_window_extent()
+        if count == 1 or box.width <= figure.bbox.width:
+            break
         legend.remove()
+    figure.set_figheight(figure.get_figheight() + max(0.0, box.height / figure.dpi - 0.5))
