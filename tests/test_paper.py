@@ -240,7 +240,10 @@ def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
     assert own[0] == one[0]  # trained for one step, and run for one
     assert all(map(math.isfinite, [*own, *one, *found["failures"]]))
     assert are_figures(tmp_path, "steps")
-    assert "training T" not in run("steps", tmp_path, "--iterations", 1)
+    assert "training T" not in run("steps", tmp_path, "--iterations", 1, "--most", 1)
+    assert read(tmp_path / "steps.json")["steps"] == [1]
+    with pytest.raises(DescentError, match="--most: expected 1 or more, got 0"):
+        run("steps", tmp_path, "--most", 0)
 
 
 def test_robustness_measures_every_harm(

@@ -1,14 +1,14 @@
 """Figure 5 (bottom): the error against the number of steps: ``python -m benchmarks.paper.steps``.
 
-The recurrent model is trained for each ``T`` of 1 to 8; and the one that was trained for four steps is run for other numbers
-than that. Writes ``steps.json`` and ``steps.png``.
+The recurrent model is trained for each ``T`` of 1 to ``--most``; and the one that was trained for four steps is run for other
+numbers than that. Writes ``steps.json`` and ``steps.png``.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from learned_descent import evaluate
+from learned_descent import DescentError, evaluate
 from learned_descent._files import write_json
 from learned_descent._runs import provenance, save_figure
 from learned_descent._text import lay_out
@@ -24,15 +24,19 @@ MOST, USUAL = 8, 4
 
 def main() -> None:
     """Trains what is missing, measures, prints and draws."""
-    arguments = options(__doc__, "steps").parse_args()
+    parser = options(__doc__, "steps")
+    parser.add_argument("--most", type=int, default=MOST, help="the largest T")
+    arguments = parser.parse_args()
+    if arguments.most < USUAL:
+        raise DescentError(f"--most: expected {USUAL} or more, got {arguments.most}")
     problem, mdm = problem_of(arguments), RECIPES["mdm"]
-    counts = range(1, MOST + 1)
+    counts = range(1, arguments.most + 1)
     recipes = {f"T{count}": replace(mdm, options={**mdm.options, "num_steps": count}) for count in counts}
     models = trained(problem, recipes, arguments)
     test = problem.data("test")
     own = {count: evaluate(models[f"T{count}"], test) for count in counts}
     one = models[f"T{USUAL}"]
-    one.num_steps = MOST
+    one.num_steps = arguments.most
     longest = evaluate(one, test)
     lines = {
         "trained for T steps": [own[count].mean() for count in counts],
