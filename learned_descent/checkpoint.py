@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ._check import DescentError
-from ._files import atomic_write
+from ._files import check_whole, save_tensors
 from .model import DescentModel
 from .models import Cascade, MnemonicDescent
 from .observation import Concat, Frozen, ImageObservation, Observation
@@ -59,7 +58,7 @@ def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, 
             f"settings of the problem, the observation, the model or the training: expected JSON: {error}"
         ) from error
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, {_KEY: text}))
+    save_tensors(path, tensors, {_KEY: text})
 
 
 def annotate(path: str | Path, section: str, value: Any) -> None:
@@ -85,7 +84,7 @@ def annotate(path: str | Path, section: str, value: Any) -> None:
     """
     description, tensors = _read(Path(path))
     text = json.dumps({**description, section: value})
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, {_KEY: text}))
+    save_tensors(path, tensors, {_KEY: text})
 
 
 def pack(path: str | Path, target: str | Path) -> None:
@@ -107,7 +106,7 @@ def pack(path: str | Path, target: str | Path) -> None:
             (settings.get("problem") or {}).pop(folder, None)
         training = training.get("init")
     half = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    atomic_write(Path(target), lambda temporary: save_file(half, temporary, {_KEY: json.dumps(description)}))
+    save_tensors(target, half, {_KEY: json.dumps(description)})
 
 
 def describe(model: DescentModel) -> dict[str, Any]:
@@ -226,6 +225,8 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
     if _KEY not in metadata:
         kind = "the state of a training, not a model: give model.safetensors" if "state" in metadata else "of another program"
         raise DescentError(f"{path}: expected a model of learned_descent, got a safetensors file {kind}")
+    if tensors:
+        check_whole(path, values, metadata)
     try:
         description = json.loads(metadata[_KEY])
         version = description["format"]

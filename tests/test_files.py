@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import gc
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from learned_descent import DescentError
+from learned_descent import Cascade, DescentError, save_model
 from learned_descent._files import atomic_write, load_state, save_state, write_json
+from learned_descent._runs import save_figure
+from learned_descent.plots.frames import canvas
+from learned_descent.problems import Analytic
+from learned_descent.training import History
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -19,9 +26,39 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         temporary.write_text("half of the n")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DescentError, match=r"file.txt: this .* written \(disk full\); the one that was there is"):
         atomic_write(path, fail)
     assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path], "nothing is left behind"
+
+
+@contextmanager
+def small_disk(size: int = 500) -> Iterator[None]:
+    """No file grows beyond ``size`` bytes, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("kind", ["state", "weights", "json", "log", "figure"])
+def test_on_a_full_disk_every_writer_names_the_file_and_keeps_the_old_one(tmp_path, kind):
+    path = tmp_path / "folder" / "file.png"
+    writers = {
+        "state": lambda: save_state(path, {"weights": torch.ones(5000)}),
+        "weights": lambda: save_model(Cascade.for_problem(Analytic("sin"), hidden=2000), path),
+        "json": lambda: write_json(path, list(range(5000))),
+        "log": lambda: History([{"iteration": number} for number in range(5000)]).write_csv(path),
+        "figure": lambda: save_figure(path, canvas(4, 3)),
+    }
+    with small_disk(), pytest.raises(DescentError, match=r"file.png: this file could not be written .*File too large.*nothing"):
+        writers[kind]()
+    path.write_bytes(b"old")
+    with small_disk(), pytest.raises(DescentError, match=r"file.png: this .*; the one that was there is kept; make room, or"):
+        writers[kind]()
+    assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path], "nothing is left behind"
 
 
@@ -79,6 +116,26 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "state").write_bytes(content)
     with pytest.raises(DescentError, match="state: expected a saved state, could not read it"):
         load_state(tmp_path / "state")
+
+
+def test_no_flipped_bit_is_read_in_silence(tmp_path):
+    state = {"step": 3, "moments": {0: torch.randn(4), 1: torch.ones(3, dtype=torch.bfloat16)}, "empty": torch.zeros(0)}
+    path = tmp_path / "state"
+    save_state(path, state)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            torch.testing.assert_close(load_state(path), state, rtol=0, atol=0)
+        except DescentError:
+            refused += 1
+    assert refused > 0.9 * len(content), "the rest is harmless: blanks, or the name of the checksum"
+
+
+def test_a_state_without_a_checksum_is_read(tmp_path):
+    save_file({"0": torch.ones(2)}, tmp_path / "state", {"state": '{"__items__": [["weights", {"__tensor__": "0"}]]}'})
+    assert load_state(tmp_path / "state")["weights"].tolist() == [1, 1]
 
 
 def test_a_missing_file_is_refused(tmp_path):
