@@ -24,9 +24,11 @@ from .checkpoint import load_model, problem_class, read_description
 from .data import Samples, batches, num_samples
 from .evaluation import Evaluation
 from .model import DescentModel
+from .observation import Concat, Frozen, Observation
 from .problem import Problem, Split
 from .recipe import Recipe
 from .registry import configured, resolve_problem
+from .solvers import Polished, Solver
 
 
 def prepare_folder(
@@ -150,12 +152,29 @@ def columns(
         columns["converged %"] = {name: text for name, (_, result) in measured.items() if (text := converged(result))}
     columns["ms/sample"] = {name: 1000 * result.seconds_per_sample for name, (_, result) in measured.items()}
     columns["parameters"] = {name: size(model) for name, (model, _) in measured.items()}
+    if seen := {name: text for name, (model, _) in measured.items() if (text := eyes(model))}:
+        columns["observation"] = dict(seen)
     return columns
 
 
 def converged(result: Evaluation) -> str:
     """The share of samples in percent that a classical solver left converged; nothing for a learned descent."""
     return "" if result.status is None else f"{100 * result.ended.get('converged', 0) / result.num_samples:.1f}"
+
+
+def eyes(model: DescentModel) -> str:
+    """The classes of what a learned model sees through; nothing for a classical solver."""
+    if isinstance(model, Solver):
+        return ""
+    return _classes(model.model.observation if isinstance(model, Polished) else model.observation)
+
+
+def _classes(observation: Observation) -> str:
+    if isinstance(observation, Frozen):
+        return f"frozen {_classes(observation.inner)}"
+    if isinstance(observation, Concat):
+        return " + ".join(dict.fromkeys(_classes(part) for part in observation.parts))  # type: ignore[arg-type]
+    return type(observation).__name__
 
 
 def size(model: DescentModel) -> int:

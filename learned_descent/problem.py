@@ -93,7 +93,10 @@ class Problem(nn.Module, ABC):
 class LeastSquares(Problem):
     """A problem whose cost can be written down: what Gauss-Newton, Levenberg-Marquardt and polishing need.
 
-    The cost of a sample is ``kernel.cost(residual)``: half the sum of squares, unless the problem has a robust kernel.
+    The cost of a sample is ``kernel.cost(residual)``: half the sum of squares, unless the problem has a robust kernel. What
+    follows from the residuals follows from those of the class itself: where it overrides :meth:`residual` or :meth:`retract`
+    and inherits a :meth:`jacobian`, :meth:`cost` or :meth:`normal_equations` that was written for others, it has the general
+    ones of this class.
 
     References:
         J. Nocedal and S. Wright. Numerical Optimization, chapter 10. Springer 2006.
@@ -101,6 +104,12 @@ class LeastSquares(Problem):
 
     kernel: Kernel = Squares()
     """What a residual costs, and what it weighs."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, sources in _DERIVED.items():
+            if any(_place_of(source, cls) < _place_of(name, cls) for source in sources):
+                setattr(cls, name, getattr(LeastSquares, name))
 
     def prepare(self, batch: Batch) -> Batch:
         """What the residuals need and ``x`` does not change, computed once per batch; the batch itself by default."""
@@ -143,3 +152,16 @@ class LeastSquares(Problem):
         weighted = jacobian * self.weights(residual).unsqueeze(2)
         gradient: Tensor = (weighted * residual.unsqueeze(2)).sum(1)
         return weighted.mT @ jacobian, gradient, self.kernel.cost(residual)
+
+
+_DERIVED: Mapping[str, Sequence[str]] = {
+    "jacobian": ("residual", "retract"),
+    "cost": ("residual",),
+    "normal_equations": ("residual", "retract", "jacobian", "weights"),
+}
+"""What follows from what; in this order, for the last one follows from the first."""
+
+
+def _place_of(method: str, cls: type) -> int:
+    """How far up its ancestors a class finds a method."""
+    return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))

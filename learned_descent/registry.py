@@ -93,15 +93,21 @@ def resolve_problem(name: str) -> type[Problem]:
 def recipes_for(problem: type[Problem]) -> dict[str, Family]:
     """The families of a problem by name: those made for it or for a built-in class that it derives from, or the general ones.
 
-    A least-squares problem also has its classical yardstick ``lm``, and ``mdm+lm``: learned descent, then a few of its steps.
+    What a problem overrides wins: one that derives from a built-in class and has an ``observation`` of its own is trained
+    with that, and one with an ``augment`` of its own is augmented. A least-squares problem also has its classical yardstick
+    ``lm``, and ``mdm+lm``: learned descent, then a few of its steps.
 
     Example:
         >>> from learned_descent.problems import Analytic
         >>> list(recipes_for(Analytic))
         ['sdm', 'joint', 'mdm', 'mdm+lm', 'lm']
     """
-    own = next((name for name in (name_of(base, PROBLEMS) for base in problem.__mro__) if name in _RECIPES), None)
-    recipes: dict[str, Family] = dict(RECIPES if own is None else builtin(_RECIPES[own]))
+    base = next((base for base in problem.__mro__ if name_of(base, PROBLEMS) in _RECIPES), None)
+    recipes: dict[str, Family] = dict(RECIPES)
+    if base is not None:
+        recipes = dict(builtin(_RECIPES[name_of(base, PROBLEMS)]))
+    if base not in (None, problem):
+        recipes = {name: _heeding(family, problem, base) for name, family in recipes.items()}
     if issubclass(problem, LeastSquares):
         solver = _solvers(recipes)["lm"]
         if isinstance(learned := recipes.get("mdm"), Recipe):
@@ -156,6 +162,21 @@ def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
         return problem(**arguments)
     except TypeError as error:
         raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
+
+
+def _heeding(family: Family, problem: type[Problem], base: type[Problem]) -> Family:
+    """A family that was made for ``base``, without what ``problem``, which derives from it, overrides."""
+    if isinstance(family, Polish):
+        return replace(family, learned=_without(family.learned, problem, base))
+    return family if isinstance(family, Classical) else _without(family, problem, base)
+
+
+def _without(recipe: Recipe, problem: type[Problem], base: type[Problem]) -> Recipe:
+    if problem.observation is not base.observation:
+        recipe = replace(recipe, observation=None, observation_options={})
+    if recipe.ridge is not None and problem.augment is not base.augment:
+        recipe = replace(recipe, ridge=replace(recipe.ridge, augment=True))
+    return recipe
 
 
 def _solvers(recipes: Mapping[str, Family]) -> dict[str, Classical]:

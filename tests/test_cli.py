@@ -234,6 +234,7 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert "ridge: " not in err.partition("training joint")[2]
     for word in ("sdm", "joint", "mdm", "training s", "ms/sample", "parameters", "results: all", "report: all/report.html"):
         assert word in out
+    assert re.findall(r"(observation|Patches)\n", out) == ["observation"] + 3 * ["Patches"]  # what each of them sees through
     for name in ("ced.png", "steps.png", "time.png", "fits.png"):
         assert Path("all", name).read_bytes().startswith(b"\x89PNG")
     stored = json.loads(Path("all/results.json").read_text())
@@ -250,10 +251,12 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert families["joint"]["settings"]["bptt"]["iterations"] == 4
     expected = {"name": "mnemonic", "num_steps": 4, "hidden": 6, "cell": "tanh", "memory": True}
     assert families["mdm"]["settings"]["model"] == expected
+    assert families["mdm"]["settings"]["observation"] == {"name": "patches", "size": 8, "spacing": 1.0}
     page = Path("all/report.html").read_text()
     assert page.count("data:image/png;base64,") == 4  # twelve starts have no basin
     assert stored["basin"] is None
     assert "300-W" not in page
+    assert page.count("<td>patches</td>") == 3
 
     code, out, err = run(f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors")
     assert code == 0, err

@@ -68,7 +68,7 @@ class Curve(LeastSquares, ABC):
         """Random parameters: those that are simulated, and, drawn once more, the starts, which know nothing of the curve."""
 
     def data(self, split: Split) -> dict[str, Tensor]:
-        """The samples of ``split``: ``y (N, num_values)``, ``x`` and ``start``, both ``(N, p)``."""
+        """The samples of ``split``: ``y (N, num_values)``, ``x`` and ``start``, both ``(N, p)``, and ``simulated (N,)``."""
         generator = Generator().manual_seed(3 * self.seed + _SEEDS[split])
         count = self.num_train if split == "train" else self.num_test
         return self.simulate(count, generator)
@@ -77,10 +77,13 @@ class Curve(LeastSquares, ABC):
         """Random samples, on the device of the generator."""
         x, start = self.draw(count, generator), self.draw(count, generator)
         y = self.curve(x)
-        return {"y": y + self.noise * torch.randn(y.shape, generator=generator, device=y.device), "x": x, "start": start}
+        y = y + self.noise * torch.randn(y.shape, generator=generator, device=y.device)
+        return {"y": y, "x": x, "start": start, "simulated": torch.ones(count, dtype=torch.bool, device=y.device)}
 
-    def augment(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """Other simulated samples, as many."""
+    def augment(self, batch: Batch, generator: Generator) -> Batch:
+        """Other simulated samples, as many; a batch without ``simulated``, which comes from elsewhere, is left as it is."""
+        if "simulated" not in batch:
+            return batch
         return {name: value.to(batch[name]) for name, value in self.simulate(len(batch["x"]), generator).items()}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:

@@ -19,6 +19,7 @@ from ..observations import GaussNewtonSteps
 from ..problem import Batch, LeastSquares, Split
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
+from ._points import collinear, cube
 
 Structure: TypeAlias = Literal["fixed", "varying"]
 
@@ -32,7 +33,6 @@ _UNIT = (1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.2)  # of an update: rad, distances, log
 _NEAR = 0.1  # the smallest depth that is divided by, in object sizes
 _JITTER = 0.1  # of the starts of training, in units of an update
 _FIELD = 1.0  # the side of the square in which outliers lie, in focal lengths
-_COLLINEAR = 1e-5
 _KERNELS = 0.02, 0.08, 0.3  # of the eyes, in focal lengths
 _SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 2}
 
@@ -113,9 +113,9 @@ class Pose(LeastSquares):
             raise DescentError(f"expected a distance > 0, 0 <= outliers < 1, noise >= 0 and robust >= 0, got {numbers}")
         if min(num_train, num_test) < 1 or num_points < 4:
             raise DescentError(f"expected num_train, num_test >= 1, num_points >= 4, got {num_train}, {num_test}, {num_points}")
-        known = _cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points).float()
+        known = cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points).float()
         check_shape(known, "N 3", name="points")
-        if len(known) < 4 or not known.isfinite().all() or _collinear(known.unsqueeze(0)).item():
+        if len(known) < 4 or not known.isfinite().all() or collinear(known.unsqueeze(0)).item():
             raise DescentError(f"points: expected four or more, finite and not collinear, got {points}")
         self.size = float(known.square().sum(1).mean().sqrt()) if structure == "fixed" else 1.0
         unit = torch.tensor(_UNIT[: 6 + focal])
@@ -130,7 +130,7 @@ class Pose(LeastSquares):
         self.shapes = varying if structure == "varying" else {"projections": f"B {len(known)} 2"}
 
     def data(self, split: Split) -> dict[str, Tensor]:
-        """The samples of ``split``: ``projections (N, num_points, 2)``, ``pose (N, p)`` and, if they vary, ``points``."""
+        """``projections (N, num_points, 2)``, ``pose (N, p)``, ``simulated (N,)`` and, if they vary, ``points``."""
         count = self.num_train if split == "train" else self.num_test
         levels = torch.tensor(LEVELS)[torch.arange(count) % len(LEVELS)] if split == "test" else None
         return self.simulate(count, Generator().manual_seed(3 * self.seed + _SEEDS[split]), levels)
@@ -151,15 +151,20 @@ class Pose(LeastSquares):
         sides = (uniform[:, 0, 1:2] < 0.5).float() * 2 - 1
         offset = torch.cat([_TURN * axis, _SHIFT * direction, _ZOOM * sides], 1)[:, : len(self.unit)]
         x = self._start(count, axis)
-        batch = {"pose": self.retract(x, level.unsqueeze(1) * offset / offset.new_tensor(_UNIT[: len(self.unit)]))}
+        batch = {
+            "pose": self.retract(x, level.unsqueeze(1) * offset / offset.new_tensor(_UNIT[: len(self.unit)])),
+            "simulated": torch.ones(count, dtype=torch.bool, device=device),
+        }
         if self.structure == "varying":
-            batch["points"] = _cube(count, self.num_points, generator)
+            batch["points"] = cube(count, self.num_points, generator)
         found = self.project(batch["pose"], batch) + self.noise * normal[:, 2:, :2]
         wrong = uniform[:, 2:, 2].argsort(1) < round(self.outliers * self.num_points)
         return {**batch, "projections": torch.where(wrong.unsqueeze(2), _FIELD * (uniform[:, 2:, :2] - 0.5), found)}
 
-    def augment(self, batch: Batch, generator: Generator) -> dict[str, Tensor]:
-        """Other simulated samples, as many."""
+    def augment(self, batch: Batch, generator: Generator) -> Batch:
+        """Other simulated samples, as many; a batch without ``simulated``, which comes from elsewhere, is left as it is."""
+        if "simulated" not in batch:
+            return batch
         return {name: value.to(batch[name]) for name, value in self.simulate(len(batch["pose"]), generator).items()}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
@@ -195,7 +200,7 @@ class Pose(LeastSquares):
         return torch.cat([roma.rotmat_to_rotvec(_rotation(y) @ _rotation(x).mT), shift, zoom], 1) / self.unit.to(x)
 
     def prepare(self, batch: Batch) -> Batch:
-        return batch if self.structure == "fixed" else {**batch, "collinear": _collinear(batch["points"])}
+        return batch if self.structure == "fixed" else {**batch, "collinear": collinear(batch["points"])}
 
     def project(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B N 2"]:
         """Where the points are seen; of the batch it reads the ``points``, if they vary."""
@@ -276,19 +281,6 @@ class _View(NamedTuple):
 
 def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:
     return cast(Tensor, x[:, :9].unflatten(1, (3, 3)))
-
-
-def _cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:
-    """Points anywhere in the cube of -1..1: their size is 1."""
-    return 2 * torch.rand(count, num_points, 3, generator=generator, device=generator.device) - 1
-
-
-def _collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
-    """Whether the points of a sample lie on a line, or are not finite: the minors of their scatter vanish."""
-    centred = points - points.mean(1, keepdim=True)
-    scatter = centred.mT @ centred
-    trace = scatter.diagonal(dim1=1, dim2=2).sum(1)
-    return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
 
 
 _BPTT = BackpropThroughTime(iterations=600, batch_size=128, lr=3e-3, ema=0.99, detach="observation")

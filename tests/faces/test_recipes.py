@@ -8,6 +8,7 @@ import torch
 from learned_descent import Recipe, ShapeError
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
+from learned_descent.observations import Patches
 from learned_descent.registry import recipes_for
 
 from .fake300w import write_fake_300w
@@ -27,6 +28,33 @@ def small(recipe: Recipe) -> Recipe:
 def test_faces_have_recipes_of_their_own():
     assert recipes_for(FaceAlignment) == RECIPES
     assert {"sdm", "joint", "mdm", "mdm-paper"} <= RECIPES.keys()
+
+
+class Mine(FaceAlignment):
+    """Eyes and variants of its own."""
+
+    def observation(self):
+        return Patches(self.points, size=4)
+
+    def augment(self, batch, generator):
+        return batch
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_problem_overrides_wins_over_what_a_recipe_brings(problem, name):
+    recipe = recipes_for(Mine)[name]
+    own = Mine(problem.root, train=["afw"], test=["helen/testset"], crop=96, box_side=56.0, val_fraction=0.0)
+    eyes = small(recipe).build(own).observation
+    assert (type(eyes), eyes.size) == (Patches, 4)
+    assert recipe.ridge is None or recipe.ridge.augment
+    assert recipe.bptt == RECIPES[name].bptt
+
+
+def test_what_a_problem_inherits_is_the_recipes():
+    class Renamed(FaceAlignment):
+        """Nothing of its own."""
+
+    assert recipes_for(Renamed) == RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -60,6 +60,8 @@ def test_training_batches_are_new_curves_under_noise_of_the_stated_size(problem)
     assert (fresh["x"] != batch["x"]).all()
     noise = fresh["y"] - problem.curve(fresh["x"])
     assert noise.std().item() == pytest.approx(problem.noise, rel=0.1)
+    own = {name: batch[name] for name in ("x", "y", "start")}  # measured, not simulated
+    assert problem.augment(own, Generator()) is own
 
 
 def test_starts_know_nothing_of_the_curve(problem):

@@ -223,3 +223,31 @@ def test_families_and_name():
 def test_wrong_settings(settings, message):
     with pytest.raises(DescentError, match=message):
         Pose(**settings)
+
+
+def test_samples_from_elsewhere_are_trained_on_as_they_are():
+    problem = make()
+    batch = problem.data("train")
+    own = {name: batch[name] for name in ("projections", "pose")}
+    assert problem.augment(own, Generator()) is own
+    assert not torch.equal(problem.augment(batch, Generator().manual_seed(1))["pose"], batch["pose"])
+
+
+class Weighted(Pose):
+    """The first coordinates count double."""
+
+    def residual(self, x, batch):
+        return super().residual(x, batch) * self.object.new_tensor([2.0, 1.0]).repeat(self.num_points)
+
+
+def test_solvers_minimise_the_residual_that_a_subclass_overrides():
+    problem = Weighted(num_train=64, num_test=16)
+    assert not check_problem(problem).failures
+    batch = problem.data("test")
+    x = problem.initial(batch)
+    _, gradient, cost = problem.normal_equations(x, batch)
+    wanted = problem.kernel.cost(problem.residual(x, batch))
+    assert torch.equal(cost, wanted)
+    slope = torch.func.grad(lambda delta: problem.cost(problem.retract(x, delta), batch).sum())(torch.zeros(16, 6))
+    assert torch.allclose(gradient, slope, rtol=1e-3, atol=1e-3 * float(slope.abs().max()))
+    assert Pose.jacobian is not LeastSquares.jacobian

@@ -1,0 +1,22 @@
+"""Sets of points in space."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+_COLLINEAR = 1e-5
+
+
+def cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:
+    """Points anywhere in the cube of -1..1: their size is 1."""
+    return 2 * torch.rand(count, num_points, 3, generator=generator, device=generator.device) - 1
+
+
+def collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
+    """Whether the points of a sample lie on a line, or are not finite: the minors of their scatter vanish."""
+    centred = points - points.mean(1, keepdim=True)
+    scatter = centred.mT @ centred
+    trace = scatter.diagonal(dim1=1, dim2=2).sum(1)
+    return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
