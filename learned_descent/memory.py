@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from ._check import DescentError, check_shape
+from ._progress import progress_bar
 from .data import Samples, batches, num_samples
 from .model import DescentModel
 from .plots import canvas
@@ -66,7 +66,7 @@ def remember(
     """
     xs, states = [], []
     model.to(device).eval()
-    with tqdm(total=num_samples(samples), desc="descending", unit="sample") as progress, torch.inference_mode():
+    with progress_bar(desc="descending", total=num_samples(samples), unit="sample") as progress, torch.inference_mode():
         for batch in batches(samples, batch_size, device=torch.device(device)):
             done = model(batch, keep_states=True)
             if done.states is None:
@@ -171,7 +171,7 @@ def embed_memory(states: Float[Tensor, "T N H"], *, seed: int = 0) -> Float[Tens
     if count < _LEAST:
         raise DescentError(f"states: expected {_LEAST} samples or more, got {count}")
     made = TSNE(perplexity=min(30.0, (count - 1) / 3), random_state=seed)
-    steps = tqdm(states.cpu().double().numpy(), desc="t-SNE", unit="step")
+    steps = progress_bar(states.cpu().double().numpy(), "t-SNE", unit="step")
     return torch.stack([torch.from_numpy(made.fit_transform(features)) for features in steps]).float()
 
 

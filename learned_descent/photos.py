@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from tqdm import tqdm
 
 from ._check import DescentError
+from ._progress import progress_bar
 from ._runs import check_measurement, prepare_folder
 from .checkpoint import annotate, load_model, pack
 from .problem import Problem
@@ -67,7 +68,7 @@ def align(
     prepare_folder(output)
     owners: dict[str, Path] = {}
     lines, failed, told = [], [], set[str]()
-    for photo in tqdm(photos, "aligning", unit="photo", disable=len(photos) == 1):
+    for photo in progress_bar(photos, "aligning", unit="photo", disable=len(photos) == 1):
         try:
             owner = owners.setdefault(photo.stem, photo)
             if owner != photo:

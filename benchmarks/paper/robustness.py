@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from torch import Generator, Tensor
-from tqdm import tqdm
 
 from learned_descent import DescentModel, evaluate
 from learned_descent._files import write_json
+from learned_descent._progress import progress_bar
 from learned_descent._runs import provenance, save_figure
 from learned_descent._text import lay_out
 from learned_descent.data import fingerprint, index
@@ -158,7 +158,7 @@ def main() -> None:
     studies = {}
     for label, (amounts, change) in changes(first).items():
         rows = []
-        for amount in tqdm(amounts, label, unit="amount"):
+        for amount in progress_bar(amounts, label, unit="amount"):
             batch = change(faces, float(amount), Generator().manual_seed(arguments.seed))
             rows.append({name: measured(model, batch) for name, model in models.items()})
         studies[label] = (list(map(float, amounts)), rows)

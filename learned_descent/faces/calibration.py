@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from scipy.optimize import minimize
 from torch import Generator, Tensor
-from tqdm import tqdm
 
 from .._check import DescentError
+from .._progress import progress_bar
 from ..data import index
 from ..model import DescentModel
 from ..problem import Batch
@@ -169,7 +169,7 @@ def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
     """
     found = []
     images, boxes = batch["image"], batch["box"].tolist()
-    for number, (image, box) in enumerate(zip(tqdm(images, detector.name, unit="face"), boxes)):
+    for number, (image, box) in enumerate(zip(progress_bar(images, detector.name, unit="face"), boxes)):
         zoom, side = ZOOMS[number % len(ZOOMS)], image.shape[-1]
         picture = Image.fromarray(image.movedim(0, -1).numpy())
         shown = np.asarray(picture.resize((round(side * zoom),) * 2, Image.Resampling.BILINEAR))
@@ -206,7 +206,7 @@ def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generato
     """
     problem = cast(Landmarks, model.problem)
     spreads, errors = [], []
-    for _ in tqdm(range(VARIANTS), "confidence", unit="variant"):
+    for _ in progress_bar(range(VARIANTS), "confidence", unit="variant"):
         batch = augment(held_out, Augmentation(), problem.mirror_points, generator)
         points, spread = agree(fit_often(model, batch["image"], views=views))
         distance = normalising_distance(batch["points"], problem.schema, "inter_ocular")

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .._check import DescentError
+from .._progress import progress_bar
 from ..problem import Batch
 from .crops import apply_affine, check_crop, crop_face, invert_affine, read_photo
 from .files import BOXES, FaceFiles, find_box, find_faces, quiet_menpo, read_boxes, read_landmarks
@@ -138,7 +138,7 @@ def read_faces(
 
     with quiet_menpo(), ThreadPoolExecutor() as pool:
         results = pool.map(read, everything)
-        outcomes = list(tqdm(results, "reading faces", len(names), unit="face", disable=not progress))
+        outcomes = list(progress_bar(results, "reading faces", total=len(names), unit="face", disable=not progress))
     outcome = dict(zip(names, outcomes))
     report = tuple(_account(part, [outcome[files.name] for files in faces]) for part, faces in found.items())
     _judge(root, report, skip_bad)

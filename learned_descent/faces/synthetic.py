@@ -13,9 +13,9 @@ from typing import Any, final
 import torch
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from .._check import DescentError
+from .._progress import progress_bar
 from ..data import mix
 from ..problem import Batch, Split
 from .augment import Augmentation
@@ -103,7 +103,7 @@ class SyntheticFaces(Landmarks):
         parts: list[Batch] = []
         with (
             _one_thread() as threads,
-            tqdm(total=wanted, desc=f"making {split} faces", unit="face", file=sys.stderr, disable=wanted == 0) as progress,
+            progress_bar(desc=f"making {split} faces", total=wanted, unit="face", disable=wanted == 0) as progress,
         ):
             make = functools.partial(_generator(self.crop, self.box_side, str(device)), stream)
             for faces in _Chunks(make, chunks).in_turn(threads if device.type == "cpu" else 1):

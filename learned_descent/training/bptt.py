@@ -12,10 +12,10 @@ from typing import Any, Literal, final
 import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
-from tqdm import tqdm
 
 from .._check import DescentError
 from .._files import load_state, save_state
+from .._progress import progress_bar
 from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
 from ..model import DescentModel, Detach
 from ..problem import Batch
@@ -157,7 +157,7 @@ class BackpropThroughTime(Trainer):
         rank, world = fabric.global_rank, fabric.world_size
         sampler = RandomBatches(count, self.batch_size, seed=seed, start=start, stop=self.iterations, rank=rank, world=world)
         begun, total, since = time.perf_counter() - history.seconds, torch.zeros((), device=fabric.device), 0
-        progress = tqdm(total=self.iterations, initial=start, desc="bptt", unit="it", disable=rank > 0)
+        progress = progress_bar(desc="bptt", total=self.iterations, initial=start, disable=rank > 0)
 
         def note(iteration: int, loss: float | None) -> None:
             nonlocal best, best_weights

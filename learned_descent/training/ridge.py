@@ -10,9 +10,9 @@ from typing import Any, Literal, cast, final
 import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
-from tqdm import tqdm
 
 from .._check import DescentError, check_shape
+from .._progress import progress_bar
 from ..data import Samples, batches, check_finite, mix, num_samples
 from ..model import DescentModel
 from ..models import Cascade
@@ -106,7 +106,7 @@ class SequentialRidge(Trainer):
         records = []
         with (
             torch.no_grad(),
-            tqdm(total=model.num_steps, desc="ridge", unit="stage", disable=fabric.global_rank > 0) as progress,
+            progress_bar(desc="ridge", total=model.num_steps, unit="stage", disable=fabric.global_rank > 0) as progress,
         ):
             for stage in range(model.num_steps):
                 equations: NormalEquations | None = None
