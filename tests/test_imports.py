@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
-    {"_check", "_files", "_progress", "_text", "_linear", "kernels"},
+    {"_check", "_files", "_progress", "_text", "_linear", "kernels", "pictures"},
     {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},

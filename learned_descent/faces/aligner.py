@@ -17,10 +17,11 @@ from torch import Tensor
 from .._check import DescentError
 from ..checkpoint import load_model, problem_class, read_description
 from ..model import DescentModel
+from ..pictures import read_picture
 from ..weights import find_weights
 from .agreement import VIEWS, agree, fit_often
 from .calibration import Calibration
-from .crops import SMALLEST_BOX, apply_affine, crop_face, read_photo
+from .crops import SMALLEST_BOX, apply_affine, crop_face
 from .detect import Box, Detector, DetectorWarning, FaceWarning, default_detector
 from .landmarks import Landmarks
 from .shapes import fit_similarity
@@ -159,7 +160,7 @@ class FaceAligner:
         Raises:
             DescentError: if the photo cannot be read or a box cannot hold a face; the message names the file.
         """
-        pixels = read_photo(photo, displayed=True)
+        pixels = read_picture(photo)
         try:
             if min(pixels.shape[:2]) < SMALLEST_BOX:
                 height, width = pixels.shape[:2]

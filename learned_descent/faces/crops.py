@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from .._check import DescentError, ShapeError
@@ -20,67 +19,6 @@ SMALLEST_BOX = 2.0
 
 LARGEST_BOX = 2.0
 """The longest side of a box that can hold a face, in longer sides of the photo."""
-
-
-ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
-"""The formats whose further frames are another picture of the scene, not a preview or another page."""
-
-
-def read_photo(photo: str | Path | Image.Image | np.ndarray, *, displayed: bool = False) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of a photo, as colours of 8 bits.
-
-    Grey becomes colour, deeper pixels keep their 8 highest bits, and what is transparent is white.
-
-    Args:
-        photo: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.
-        displayed: turn the photo upright as EXIF says; without it the pixels come as they are stored, as landmark files
-            count them.
-
-    Raises:
-        DescentError: if there is no such file, if it does not decode or is animated, or if its pixels are not integers of
-            at most 16 bits.
-    """
-    if isinstance(photo, np.ndarray):
-        return _colours(_picture(photo))
-    if isinstance(photo, Image.Image):
-        return _colours(ImageOps.exif_transpose(photo) if displayed else photo)
-    if not Path(photo).is_file():
-        found = "it is a folder; name the images in it" if Path(photo).is_dir() else "there is no such image; check the path"
-        raise DescentError(f"{photo}: {found}")
-    try:
-        with Image.open(photo) as opened:
-            frames = getattr(opened, "n_frames", 1)
-            if opened.format in ANIMATED and frames > 1:
-                raise DescentError(f"the image is animated, with {frames} frames; save the one that is meant")
-            opened.load()
-            return _colours(ImageOps.exif_transpose(opened) if displayed else opened)
-    except DescentError as error:
-        raise DescentError(f"{photo}: {error}") from error
-    except Exception as error:  # every decoder fails in its own way
-        raise DescentError(f"{photo}: the image does not decode ({error}); replace the file") from error
-
-
-def _colours(picture: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture)
-        if picture.mode == "F" or (values.size and not 0 <= values.min() <= values.max() < 2**16):
-            raise DescentError(
-                f"the image has pixels of mode {picture.mode}, expected at most 16 bits per channel; convert the file"
-            )
-        picture = Image.fromarray((values >> 8).astype(np.uint8))
-    if picture.has_transparency_data:
-        over = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-    return np.array(picture.convert("RGB"))
-
-
-def _picture(pixels: np.ndarray) -> Image.Image:
-    try:
-        return Image.fromarray(pixels)
-    except (TypeError, ValueError) as error:
-        raise DescentError(
-            f"photo: expected pixels (H, W), (H, W, 3) or (H, W, 4) of 8 bits, got {pixels.dtype} {pixels.shape}"
-        ) from error
 
 
 def check_box(box: Sequence[float], height: int, width: int) -> tuple[float, float, float, float]:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .._check import DescentError
 from .._progress import progress_bar
+from ..pictures import open_picture
 from ..problem import Batch
-from .crops import apply_affine, check_crop, crop_face, invert_affine, read_photo
+from .crops import apply_affine, check_crop, crop_face, invert_affine
 from .files import BOXES, FaceFiles, find_box, find_faces, quiet_menpo, read_boxes, read_landmarks
 from .schema import LandmarkSchema
 
@@ -92,7 +93,8 @@ def read_faces(
 
     ``NAME.pts`` (which counts pixels from 1, as the original) or ``NAME.ljson`` (from 0) lies beside the image ``NAME.jpg``,
     ``.png``, ... of any size, grey or colour, and the corners of its detector box in ``bounding_boxes/PART/NAME.pts``. Faces
-    that cannot be used are logged, and listed in the report.
+    that cannot be used are logged, and listed in the report. Landmarks and boxes count the pixels of the photo as it is
+    displayed: a turn that EXIF asks for is made, and logged, for some tools of annotation do not make it.
 
     Args:
         root: the folder that holds the parts.
@@ -129,10 +131,11 @@ def read_faces(
     if len(found) < len(parts) or len(set(names)) < len(names):
         raise DescentError(f"parts: expected folders of which none contains another, got {', '.join(parts)}")
     given = {} if boxes is None else read_boxes(boxes)
+    remarks: list[str] = []
 
     def read(files: FaceFiles) -> dict[str, Tensor] | str:
         try:
-            return _read_face(files, root, given, schema, crop, box_side)
+            return _read_face(files, root, given, schema, crop, box_side, remarks)
         except DescentError as error:
             return str(error)
 
@@ -142,15 +145,26 @@ def read_faces(
     outcome = dict(zip(names, outcomes))
     report = tuple(_account(part, [outcome[files.name] for files in faces]) for part, faces in found.items())
     _judge(root, report, skip_bad)
+    if remarks:
+        _log.warning("Photos that are read on an assumption (%d):\n%s", len(remarks), _listed(sorted(remarks)))
     usable = {name: face for name, face in outcome.items() if not isinstance(face, str)}
     batch = {key: torch.stack([face[key] for face in usable.values()]) for key in ("image", "points", "box", "to_photo")}
     return FaceData(batch, tuple(usable), report)
 
 
 def _read_face(
-    files: FaceFiles, root: Path, boxes: Mapping[str, Sequence[float]], schema: LandmarkSchema, crop: int, box_side: float
+    files: FaceFiles,
+    root: Path,
+    boxes: Mapping[str, Sequence[float]],
+    schema: LandmarkSchema,
+    crop: int,
+    box_side: float,
+    remarks: list[str],
 ) -> dict[str, Tensor]:
-    """One sample of the batch of :class:`FaceData`, or a ``DescentError`` that names the file at fault."""
+    """One sample of the batch of :class:`FaceData`, or a ``DescentError`` that names the file at fault.
+
+    What is assumed about its photo is added to ``remarks``.
+    """
     for kind, paths in (("image", files.images), (".pts or .ljson", files.landmarks)):
         if len(paths) != 1:
             raise DescentError(f"{root / files.name}: expected one {kind} of this name, got {len(paths)}; add or remove files")
@@ -166,9 +180,13 @@ def _read_face(
         on_photo = on_photo[list(schema.within(len(on_photo)))]
     except DescentError as error:
         raise DescentError(f"{landmarks}: {error}; mend the file or choose another schema") from error
-    photo = read_photo(path)
+    photo = open_picture(path)
+    if photo.turned:
+        remarks.append(f"{path}: EXIF turns it; its landmarks and box are taken to be of the photo as it is displayed")
+    if photo.note:
+        remarks.append(f"{path}: {photo.note}")
     try:
-        pixels, to_photo = crop_face(photo, box, crop, box_side)
+        pixels, to_photo = crop_face(photo.pixels, box, crop, box_side)
     except DescentError as error:
         raise DescentError(f"{path}: {error}; mend the box") from error
     to_crop = invert_affine(to_photo.double())
@@ -200,9 +218,13 @@ def _judge(root: Path, report: Sequence[PartReport], skip_bad: bool) -> None:
         way_out = "" if len(reasons) == found else ", or pass --skip-bad (skip_bad=True) to go on without them"
         raise DescentError(
             f"{len(reasons)} of the {found} faces in {root} cannot be used ({share:.1%}; {TOLERATED:.0%} are put up with):\n"
-            + "".join(f"  {reason}\n" for reason in reasons[:SHOWN])
-            + (f"  and {len(reasons) - SHOWN} more\n" if len(reasons) > SHOWN else "")
-            + f"Mend these files{way_out}."
+            f"{_listed(reasons)}\nMend these files{way_out}."
         )
     if reasons:
         _log.warning("%d of %d faces are left out:\n  %s", len(reasons), found, "\n  ".join(reasons))
+
+
+def _listed(lines: Sequence[str]) -> str:
+    """The first lines, indented, and how many more there are."""
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more])

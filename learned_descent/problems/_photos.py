@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from .._check import DescentError
+from ..pictures import read_picture
 from .warps import project
 
 PHOTOS = (
@@ -26,20 +28,18 @@ PHOTOS = (
 
 
 def photo_of(name: str) -> Float[Tensor, "H W"]:
-    """A grey photo, 0 to 255, by a name in :data:`PHOTOS` or by its file.
+    """A grey photo, 0 to 255, by a name in :data:`PHOTOS` or by its file (see :func:`~learned_descent.pictures.open_picture`).
 
     Raises:
-        DescentError: if there is no such photo, or no image in the file.
+        DescentError: if there is no such photo, or no picture in the file.
     """
     if name in PHOTOS:
-        image = Image.fromarray(getattr(skimage.data, name)())
+        pixels = getattr(skimage.data, name)()
+    elif Path(name).is_file():
+        pixels = read_picture(name)
     else:
-        try:
-            image = Image.open(name)
-        except OSError as error:
-            known = ", ".join(PHOTOS)
-            raise DescentError(f"photo: expected the path of an image, or one of {known}; got {name!r}") from error
-    return torch.from_numpy(np.array(image.convert("L"), dtype=np.float32))
+        raise DescentError(f"photo: expected the path of an image, or one of {', '.join(PHOTOS)}; got {name!r}")
+    return torch.from_numpy(np.array(Image.fromarray(pixels).convert("L"), dtype=np.float32))
 
 
 def placed(size: tuple[float, float], centre: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3 3"]:

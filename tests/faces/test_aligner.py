@@ -15,8 +15,8 @@ from learned_descent import Cascade, DescentError, weights
 from learned_descent.checkpoint import annotate, save_model
 from learned_descent.faces.aligner import FaceAligner
 from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
-from learned_descent.faces.crops import read_photo
 from learned_descent.faces.detect import DetectorWarning, FaceWarning
+from learned_descent.pictures import read_picture
 from learned_descent.problems import Analytic
 
 from .aligners import Bright, small_model
@@ -53,7 +53,7 @@ def test_an_untrained_model_puts_the_mean_shape_into_the_box_of_the_photo(model:
 def test_photos_come_as_files_pictures_and_pixels(model: Cascade, photo: Path):
     aligner = FaceAligner(model)
     with Image.open(photo) as picture:
-        faces = [aligner(given, [BOX])[0] for given in (photo, str(photo), picture, read_photo(photo))]
+        faces = [aligner(given, [BOX])[0] for given in (photo, str(photo), picture, read_picture(photo))]
     assert all(torch.equal(face.landmarks, faces[0].landmarks) for face in faces)
     assert aligner(photo, []) == []
 
@@ -69,7 +69,7 @@ def test_the_detectors_boxes_are_moved_to_those_of_training(model: Cascade, phot
     offset = BoxOffset((0.0, 0.1), 0.2)
     aligner = FaceAligner(model, calibration=Calibration({"bright": offset}, SURE), detector=Bright())
     (face,) = aligner(photo)
-    assert face.box == offset(Bright()(read_photo(photo))[0])
+    assert face.box == offset(Bright()(read_picture(photo))[0])
     torch.testing.assert_close(face.landmarks, aligner(photo, [face.box])[0].landmarks)
     assert aligner(np.zeros((50, 50, 3), np.uint8)) == []
 
@@ -78,7 +78,7 @@ def test_boxes_whose_offset_is_unknown_are_taken_as_they_are_with_a_warning(mode
     aligner = FaceAligner(model, detector=Bright())
     with pytest.warns(DetectorWarning, match="do not know how the boxes of bright lie on faces"):
         (face,) = aligner(photo)
-    assert face.box == Bright()(read_photo(photo))[0]
+    assert face.box == Bright()(read_picture(photo))[0]
 
 
 def test_agreement_gives_confidence_and_disagreement_takes_it(model: Cascade, photo: Path):
@@ -118,7 +118,7 @@ def test_a_box_that_holds_no_face_is_refused(model: Cascade, photo: Path, box: t
     with pytest.raises(DescentError, match=rf"photo.png: .*{message}"):
         FaceAligner(model)(photo, [box])
     with pytest.raises(DescentError, match=rf"^the box.*{message}"):
-        FaceAligner(model)(read_photo(photo), [box])
+        FaceAligner(model)(read_picture(photo), [box])
 
 
 def test_what_cannot_be_aligned_is_refused(model: Cascade):

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from learned_descent import DescentError
-from learned_descent.faces.crops import apply_affine, check_box, crop_face, invert_affine, read_photo
+from learned_descent.faces.crops import apply_affine, check_box, crop_face, invert_affine
 
 CROP, SIDE = 64, 40
 
@@ -107,98 +104,3 @@ def test_wrong_images_and_sizes() -> None:
     for side in (0, CROP + 1):
         with pytest.raises(DescentError, match=f"expected 0 < box_side <= crop, got box_side = {side} and crop = 64 px"):
             crop_face(np.zeros((9, 9, 3), np.uint8), [1, 1, 8, 8], CROP, side)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
-def test_photos_of_every_kind_become_colours(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / ("photo.jpg" if mode == "CMYK" else "photo.png")
-    Image.new("RGB", (7, 5), (255, 255, 255)).convert(mode).save(path)
-    pixels = read_photo(path)
-    assert pixels.shape == (5, 7, 3)
-    assert pixels.dtype == np.uint8
-    assert pixels.min() >= 253
-
-
-def test_photos_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DescentError, match=r"none.jpg: there is no such image"):
-        read_photo(tmp_path / "none.jpg")
-    (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(DescentError, match=r"text.jpg: the image does not decode .*replace the file"):
-        read_photo(tmp_path / "text.jpg")
-    noise = torch.randint(0, 256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    Image.fromarray(noise.numpy()).save(tmp_path / "whole.jpg")
-    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:1500])
-    with pytest.raises(DescentError, match=r"cut.jpg: the image does not decode"):
-        read_photo(tmp_path / "cut.jpg")
-    with pytest.raises(DescentError, match=r"there is no such image|it is a folder; name the images in it"):
-        read_photo(tmp_path)
-    Image.fromarray(np.zeros((5, 5), np.float32)).save(tmp_path / "real.tif")
-    with pytest.raises(DescentError, match=r"real.tif: the image has pixels of mode F, expected at most 16 bits per channel"):
-        read_photo(tmp_path / "real.tif")
-    Image.fromarray(np.full((5, 5), 2**16, np.int32)).save(tmp_path / "long.tif")
-    with pytest.raises(DescentError, match=r"long.tif: the image has pixels of mode I, expected at most 16 bits per channel"):
-        read_photo(tmp_path / "long.tif")
-
-
-@pytest.mark.parametrize("name", ["deep.png", "deep.tif"])
-def test_of_16_bits_the_highest_8_are_kept(tmp_path: Path, name: str) -> None:
-    deep = np.arange(0, 2**16, 2**10, dtype=np.uint16).reshape(8, 8)
-    Image.fromarray(deep).save(tmp_path / name)
-    assert np.array_equal(read_photo(tmp_path / name)[..., 1], deep >> 8)
-    assert np.array_equal(read_photo(deep)[..., 1], deep >> 8)
-
-
-def test_what_is_transparent_is_white(tmp_path: Path) -> None:
-    pixels = np.full((4, 4, 4), 60, np.uint8)
-    pixels[..., 3] = [0, 255, 255, 0]
-    Image.fromarray(pixels).save(tmp_path / "clear.png")
-    Image.fromarray(pixels).quantize(4).save(tmp_path / "palette.png")
-    for found in (read_photo(tmp_path / "clear.png"), read_photo(pixels), read_photo(tmp_path / "palette.png")):
-        assert found[0, :, 0].tolist() == [255, 60, 60, 255]
-
-
-@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_photo_is_turned_upright_on_request(tmp_path: Path, kind: str, orientation: int) -> None:
-    """The bright corner is the first one of the photo as it is displayed, however it is stored."""
-    shown = np.zeros((16, 24, 3), np.uint8)
-    shown[:8, :8] = 255
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = Image.fromarray(shown)
-    stored = stored.transpose(turns[orientation]) if orientation > 1 else stored
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / f"photo.{kind}"
-    stored.save(path, exif=exif)
-    found = read_photo(path, displayed=True)
-    assert np.abs(found.astype(int) - shown).mean() < 10
-    if kind != "tif":  # Pillow turns these by itself
-        assert read_photo(path).shape == np.asarray(stored).shape
-    with Image.open(path) as picture:
-        assert np.array_equal(read_photo(picture, displayed=True), found)
-
-
-def test_an_animation_is_refused_and_a_second_page_or_preview_is_not(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(DescentError, match=r"two.gif: the image is animated, with 2 frames; save the one that is meant"):
-        read_photo(tmp_path / "two.gif")
-    frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
-    frames[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=frames[1:])
-    for name in ("pages.tif", "phone.jpg"):
-        assert read_photo(tmp_path / name)[0, 0, 0] > 250
-
-
-def test_pixels_of_other_kinds_are_refused() -> None:
-    with pytest.raises(DescentError, match=r"photo: expected pixels .* of 8 bits, got uint16 \(4, 4, 3\)"):
-        read_photo(np.zeros((4, 4, 3), np.uint16))
-    with pytest.raises(DescentError, match="expected at most 16 bits per channel"):
-        read_photo(np.zeros((4, 4), np.float32))

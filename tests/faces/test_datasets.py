@@ -60,6 +60,32 @@ def test_pixels_lie_where_the_landmarks_say(root: Path) -> None:
     assert (brightest - point).abs().max() <= 1.0
 
 
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_landmarks_are_of_the_photo_as_it_is_displayed(root: Path, orientation: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Faces of a camera that was held otherwise: training took their pixels as they are stored, and the error was .33."""
+    with Image.open(root / f"{FACE}.jpg") as opened:
+        upright = opened.copy()
+    (root / f"{FACE}.jpg").unlink()
+    upright.save(root / f"{FACE}.png")
+    wanted = read_fake_300w(root).batch
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    back = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
+    upright.transpose(back[orientation]).save(root / f"{FACE}.png", exif=exif)
+    found = read_fake_300w(root).batch
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert "Photos that are read on an assumption (1)" in caplog.text
+    assert f"{FACE}.png: EXIF turns it; its landmarks and box are taken to be of the photo as it is displayed" in caplog.text
+
+
+def test_deep_photos_are_read_as_the_others_and_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    grey = np.asarray(Image.open(root / "afw/face_0003.png"))
+    wanted = read_fake_300w(root).batch["image"]
+    Image.fromarray((grey.astype(np.uint16) << 4) + 15).save(root / "afw/face_0003.png")
+    assert torch.equal(read_fake_300w(root).batch["image"], wanted)
+    assert "face_0003.png: the image has room for more bits" in caplog.text
+
+
 def test_grey_photos_have_three_equal_channels(root: Path) -> None:
     faces = read_fake_300w(root)
     grey = faces.batch["image"][faces.names.index("afw/face_0003")]
