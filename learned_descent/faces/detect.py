@@ -70,7 +70,7 @@ class CenterFace(Detector):
         self._network = Network(backend="opencv")
 
     def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
-        small, zoom = _shrunk(photo, self.longest)
+        small, zoom = shrunk(photo, self.longest)
         height, width = (32 * math.ceil(side / 32) for side in small.shape[:2])  # the network halves five times
         padded = np.zeros((height, width, 3), np.uint8)
         padded[: small.shape[0], : small.shape[1]] = small
@@ -104,7 +104,7 @@ class LBPCascade(Detector):
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 
     def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
-        small, zoom = _shrunk(photo, self.longest)
+        small, zoom = shrunk(photo, self.longest)
         least, most = 24, min(small.shape[:2])  # the cascade looks at windows of 24 px
         if most <= least:
             return []
@@ -124,7 +124,7 @@ def default_detector() -> Detector:
         return LBPCascade()
 
 
-def _shrunk(photo: UInt8[np.ndarray, "H W 3"], longest: int) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+def shrunk(photo: UInt8[np.ndarray, "H W 3"], longest: int) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
     """The photo with no side longer than ``longest`` px, and the factor that it was shrunk by."""
     height, width = photo.shape[:2]
     zoom = min(1.0, longest / max(height, width))

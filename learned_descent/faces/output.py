@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -18,13 +19,23 @@ from torch import Tensor
 from .._check import DescentError, check_shape
 from .._files import atomic_write, write_json
 from .aligner import Face
+from .detect import shrunk
 from .files import LANDMARKS, quiet_menpo
 
 Format: TypeAlias = Literal["png", "json", "csv", "pts", "ljson"]
 """A picture, JSON and a table of all faces of a photo; landmarks as menpo reads them, one file per face."""
 
-SMALLEST, LARGEST = 600, 2400
-"""The longer side of a picture lies between these, in px."""
+SMALLEST = 600
+LARGEST = 2048
+"""The longer side of a picture lies between these, in px, however large the photo is."""
+
+FONT = 12
+"""The size of a label, in pt: 17 px, whatever the size of the photo and of the face."""
+
+_DPI = 100
+
+_PAD = 1.5
+"""The margin of a label, in pt."""
 
 
 def files_of(folder: Path, stem: str, kind: Format, count: int) -> list[Path]:
@@ -75,36 +86,62 @@ def draw(photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequen
 
     Args:
         photo: its pixels.
-        faces: the faces.
+        faces: the faces; their landmarks count the pixels of the photo, whatever the size of the picture.
         edges: pairs of landmarks to join.
 
     Returns:
-        A figure as large as the photo, but with a longer side of 600 to 2,400 px; save it with ``figure.savefig``.
+        A figure as large as the photo, but with a longer side of 600 to 2,048 px; save it with ``figure.savefig``.
     """
     height, width = photo.shape[:2]
-    longest = max(height, width)
-    zoom = min(max(longest, SMALLEST), LARGEST) / longest
-    figure = Figure(figsize=(zoom * width / 100, zoom * height / 100), dpi=100)
+    # Matplotlib holds several copies of what it shows, with four floats a pixel: it gets no more than is seen.
+    shown, _ = shrunk(photo, LARGEST)
+    zoom = max(SMALLEST / max(shown.shape[:2]), 1.0)
+    size = [max(round(zoom * side), 1) / _DPI for side in (shown.shape[1], shown.shape[0])]
+    figure = Figure(figsize=(size[0], size[1]), dpi=_DPI)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.imshow(photo, interpolation="lanczos" if zoom >= 1 else "auto", aspect="auto")
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axes.imshow(shown, interpolation="lanczos", aspect="auto", extent=extent)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.set_axis_off()
     for face in faces:
-        points = face.landmarks.numpy()
-        size = float(np.clip(zoom * np.ptp(points, 0).max() / 150, 0.4, 2.0))  # of a dot, by the size of the face
-        axes.add_collection(
-            LineCollection([points[list(edge)] for edge in edges], colors="white", linewidths=1.4 * size, alpha=0.8)
-        )
-        axes.scatter(
-            points[:, 0], points[:, 1], s=9 * size**2, color="#E8601C", edgecolors="white", linewidths=0.4 * size, zorder=3
-        )
-        x0, y0, x1, y1 = face.box
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"))
-        if face.confidence == face.confidence:
-            look = {"facecolor": "#56B4E9", "edgecolor": "none", "pad": 1.5}
-            axes.text(x0, y0, f"{face.confidence:.2f}", fontsize=8, bbox=look, clip_on=True)
+        _draw_face(axes, face, edges, _DPI * size[0] / width)
     return figure
+
+
+def _draw_face(axes: Axes, face: Face, edges: Sequence[tuple[int, int]], zoom: float) -> None:
+    """Draws one face into axes that show ``zoom`` px for each of the photo."""
+    points = face.landmarks.numpy()
+    size = float(np.clip(zoom * np.ptp(points, 0).max() / 150, 0.4, 2.0))  # of a dot, by the size of the face
+    lines = [points[list(edge)] for edge in edges]
+    axes.add_collection(LineCollection(lines, colors="white", linewidths=1.4 * size, alpha=0.8), autolim=False)
+    axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=9 * size**2,
+        color="#E8601C",
+        edgecolors="white",
+        linewidths=0.4 * size,
+        zorder=3,
+    )
+    x0, y0, x1, y1 = face.box
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"))
+    if face.confidence == face.confidence:
+        _draw_label(axes, f"{face.confidence:.2f}", x0, y0)
+
+
+def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
+    """Writes a label above a point; where the picture ends it is moved until it is seen whole."""
+    look = {"facecolor": "#56B4E9", "edgecolor": "none", "pad": _PAD}
+    text = axes.text(x, y, label, fontsize=FONT, bbox=look, verticalalignment="bottom", zorder=4)
+    room = axes.get_window_extent()
+    margin = _PAD * _DPI / 72
+    taken = text.get_window_extent().padded(margin)
+    # The left and the upper border win where the picture is smaller than the label.
+    right = max(min(0.0, room.x1 - taken.x1), room.x0 - taken.x0)
+    up = min(max(0.0, room.y0 - taken.y0), room.y1 - taken.y1)
+    place = axes.transData.transform((x, y)) + (right, up)
+    text.set_position(axes.transData.inverted().transform(place))
 
 
 def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:

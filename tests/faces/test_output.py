@@ -13,7 +13,7 @@ from PIL import Image
 from learned_descent import DescentError
 from learned_descent.faces.aligner import Face
 from learned_descent.faces.files import quiet_menpo, read_landmarks
-from learned_descent.faces.output import draw, files_of, write_faces, write_landmarks
+from learned_descent.faces.output import FONT, LARGEST, draw, files_of, write_faces, write_landmarks
 
 POINTS = torch.tensor([[10.0, 20.5], [30.25, 20.0], [20.0, 40.0]])
 FACES = [
@@ -73,7 +73,16 @@ def test_landmarks_that_cannot_be_written(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("size", "drawn"), [((60, 80), (600, 450)), ((600, 900), (900, 600)), ((1250, 2500), (2400, 1200))])
+@pytest.mark.parametrize(
+    ("size", "drawn"),
+    [
+        ((60, 80), (600, 450)),
+        ((600, 900), (900, 600)),
+        ((1250, 2500), (2048, 1024)),
+        ((2, 20000), (2048, 1)),
+        ((2, 2), (600, 600)),
+    ],
+)
 def test_the_picture_is_neither_too_small_nor_too_large(tmp_path: Path, size: tuple[int, int], drawn: tuple[int, int]):
     write_faces(tmp_path, "a", "png", FACES, np.zeros((*size, 3), np.uint8), EDGES)
     with Image.open(tmp_path / "a.png") as picture:
@@ -87,3 +96,38 @@ def test_the_drawing_holds_landmarks_lines_boxes_and_confidence():
     np.testing.assert_allclose(points.get_offsets(), POINTS)
     assert [patch.get_xy() for patch in axes.patches] == [(5, 15), (50, 50)]
     assert [text.get_text() for text in axes.texts] == ["0.91"]
+
+
+def box_at(x: float, y: float, confidence: float = 1.0) -> Face:
+    return Face((x, y, x + 30.0, y + 30.0), POINTS, confidence, torch.ones(3))
+
+
+@pytest.mark.parametrize("size", [(60, 80), (90, 160), (1250, 2500)])
+def test_a_label_is_seen_whole_wherever_its_face_lies(size: tuple[int, int]):
+    """Seen before: ".00" of 1.00 where the face lay at the left border, and nothing at the upper one."""
+    height, width = size
+    corners = [(x, y) for x in (-40, -5, width / 2, width - 2) for y in (-40, -5, height / 2, height - 2)]
+    figure = draw(np.zeros((*size, 3), np.uint8), [box_at(x, y) for x, y in corners], EDGES)
+    figure.draw_without_rendering()
+    room = figure.bbox
+    for text in figure.axes[0].texts:
+        patch = text.get_bbox_patch()
+        assert patch is not None
+        label = patch.get_window_extent()
+        assert room.x0 - 1 <= label.x0 < label.x1 <= room.x1 + 1
+        assert room.y0 - 1 <= label.y0 < label.y1 <= room.y1 + 1
+
+
+def test_labels_have_one_size_and_stand_on_their_boxes():
+    figure = draw(np.zeros((480, 640, 3), np.uint8), [box_at(200, 200), box_at(400, 300)], EDGES)
+    assert {text.get_fontsize() for text in figure.axes[0].texts} == {FONT}
+    np.testing.assert_allclose(figure.axes[0].texts[0].get_position(), (200, 200), atol=3)
+
+
+def test_a_large_photo_is_drawn_small():
+    """What Matplotlib is given is bounded; it took 60 bytes for each px of the photo."""
+    photo = np.zeros((3000, 4000, 3), np.uint8)
+    figure = draw(photo, FACES, EDGES)
+    assert figure.axes[0].images[0].get_size() == (1536, LARGEST)
+    assert figure.axes[0].get_xlim() == (-0.5, 3999.5)
+    np.testing.assert_allclose(figure.axes[0].collections[1].get_offsets(), POINTS)
