@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from .._check import DescentError
 from ..model import DescentModel
 from .crops import apply_affine, sampling_grid
 from .landmarks import Landmarks
@@ -19,6 +20,26 @@ VIEWS = ((0.0, 1.0), (12.0, 1.08), (-12.0, 1.08), (0.0, 1.08))
 
 _SMOOTHER = 1.04
 """How much larger than their mean shape faces are on the mean: its points are means, and reach less far. By held-out faces."""
+
+
+def faces_of(model: DescentModel) -> Landmarks:
+    """The problem of a model of faces that is ready for use.
+
+    Raises:
+        DescentError: if the problem is another one, its mean shape was never learnt, or a weight is not finite.
+    """
+    problem = model.problem
+    if not isinstance(problem, Landmarks):
+        raise DescentError(f"model: expected one of faces, got one of the problem {type(problem).__name__}")
+    if not problem.mean_shape.isfinite().all():
+        raise DescentError("model: its mean shape is not known; train it, or load trained weights")
+    bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise DescentError(
+            f"model: {bad[0]} holds NaN or infinity ({len(bad)} of {len(model.state_dict())} tensors do); "
+            "train it again, or load other weights"
+        )
+    return problem
 
 
 @torch.inference_mode()
@@ -40,6 +61,9 @@ def fit_often(
 
     Returns:
         ``K = 2 views`` fits per face, in px of its crop; those in the mirror images come last.
+
+    Raises:
+        DescentError: if a fit is not finite.
     """
     problem = cast(Landmarks, model.problem)
     middle, half = (problem.crop - 1) / 2, problem.box_side / 2
@@ -50,10 +74,14 @@ def fit_often(
         back = _onto(problem.points(start), first)
         centred = _seen(chunk, back)
         seen = (_view(centred, *view) for view in VIEWS[:views])  # one at a time
-        found = [[apply_affine(way, points) for points in _fits(model, copies, start)] for copies, way in seen]
-        plain, mirrored = zip(*found)
+        pairs = [[apply_affine(way, points) for points in _fits(model, copies, start)] for copies, way in seen]
+        plain, mirrored = zip(*pairs)
         fits.append(torch.stack([apply_affine(back, points) for points in (*plain, *mirrored)], 1))
-    return torch.cat(fits)
+    found = torch.cat(fits)
+    bad = (~found.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise DescentError(f"face {bad[0]}: the fit is not finite; train the model again, or load other weights")
+    return found
 
 
 def _fits(model: DescentModel, images: Tensor, start: Tensor) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L 2"]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -19,18 +19,24 @@ from ..checkpoint import load_model, problem_class, read_description
 from ..model import DescentModel
 from ..pictures import read_picture
 from ..weights import find_weights
-from .agreement import VIEWS, agree, fit_often
+from .agreement import VIEWS, agree, faces_of, fit_often
 from .calibration import Calibration
-from .crops import SMALLEST_BOX, apply_affine, crop_face
+from .crops import SMALLEST_BOX, apply_affine, check_box, crop_face
 from .detect import Box, Detector, DetectorWarning, FaceWarning, default_detector
 from .landmarks import Landmarks
 from .shapes import fit_similarity
+
+Boxes: TypeAlias = Iterable[Any]
+"""Boxes ``x0 y0 x1 y1`` in px: a tensor or an array ``(N, 4)``, a list or another iterable of them, or a single box."""
 
 FAR = 5.0
 """A fit lies far from where training faces lie in their boxes beyond so many standard deviations."""
 
 LONGISH = 2.0
 """A box is no face detector's if one side is so many times as long as the other."""
+
+SAME = 0.15
+"""Two fits are of the same face if their landmarks lie less than this apart (root mean square), over its size."""
 
 
 @final
@@ -77,7 +83,8 @@ class FaceAligner:
         device: where the model runs.
 
     Raises:
-        DescentError: if the model is one of another problem, or its mean shape was never learnt.
+        DescentError: if the model is one of another problem, its mean shape was never learnt, a weight is not finite, or
+            another argument is not what it should be.
 
     Example:
         >>> from learned_descent import Cascade
@@ -99,18 +106,18 @@ class FaceAligner:
         views: int = 4,
         device: torch.device | str = "cpu",
     ) -> None:
-        problem = model.problem
-        if not isinstance(problem, Landmarks):
-            raise DescentError(f"model: expected one of faces, got one of the problem {type(problem).__name__}")
-        if not problem.mean_shape.isfinite().all():
-            raise DescentError("model: its mean shape is not known; train it, or load trained weights")
-        if not 1 <= views <= len(VIEWS):
+        self.problem = faces_of(model)
+        if views not in range(1, len(VIEWS) + 1):
             raise DescentError(f"views: expected 1 to {len(VIEWS)}, got {views}")
+        if detector is not None and not isinstance(detector, Detector):
+            raise DescentError(
+                f"detector: expected a Detector, got {type(detector).__name__}; derive a class from Detector, or give "
+                "its boxes: aligner(photo, boxes)"
+            )
         self.model = model.to(device, torch.float32).eval()
-        self.problem = problem
         self.calibration = calibration or Calibration()
         self.detector = detector
-        self.views = views
+        self.views = int(views)
         self.device = torch.device(device)
 
     @classmethod
@@ -144,42 +151,51 @@ class FaceAligner:
             raise DescentError(f"{path}: expected weights of faces, got weights of the problem {name!r}")
         try:
             calibration = Calibration.from_json(description.get("calibration"))
+            model = load_model(path)
+            faces_of(model)
         except DescentError as error:
-            raise DescentError(f"{path}: {error}") from error
-        return cls(load_model(path), calibration=calibration, detector=detector, views=views, device=device)
+            raise DescentError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+        return cls(model, calibration=calibration, detector=detector, views=views, device=device)
 
-    def __call__(
-        self, photo: str | Path | Image.Image | np.ndarray, boxes: Sequence[Sequence[float]] | None = None
-    ) -> list[Face]:
+    def __call__(self, photo: str | Path | Image.Image | np.ndarray, boxes: Boxes | None = None) -> list[Face]:
         """The faces in a photo, the largest first, or those in the given boxes, in their order.
 
         Args:
-            photo: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.
-            boxes: the box of each face, ``x0 y0 x1 y1`` in px of the photo as displayed, drawn as those of the training faces.
+            photo: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``. Pixels are RGB, red first;
+                OpenCV reads BGR: give it ``pixels[..., ::-1]``.
+            boxes: the box of each face, ``x0 y0 x1 y1`` in px of the photo as displayed, drawn as those of the training
+                faces: a tensor or an array ``(N, 4)``, a list or another iterable of them, or a single box.
 
         Raises:
-            DescentError: if the photo cannot be read or a box cannot hold a face; the message names the file.
+            DescentError: if the photo cannot be read, a box cannot hold a face, or a fit is not finite; the message names
+                the file.
+
+        Warns:
+            FaceWarning: for each face that is to be looked at with care, and why; for each box of the detector that is left
+                out, because it has its centre outside of the photo.
         """
         pixels = read_picture(photo)
         try:
             if min(pixels.shape[:2]) < SMALLEST_BOX:
                 height, width = pixels.shape[:2]
                 raise DescentError(f"the image has {width} x {height} px, expected a photo of a face")
-            chosen = self.detect(pixels) if boxes is None else boxes
-            cut = [crop_face(pixels, box, self.problem.crop, self.problem.box_side) for box in chosen]
+            chosen = self.detect(pixels) if boxes is None else _listed(boxes, pixels)
+            return self._fit(pixels, chosen) if chosen else []
         except DescentError as error:
             raise DescentError(f"{photo}: {error}") if isinstance(photo, (str, Path)) else error from error
-        if not cut:
-            return []
+
+    def _fit(self, pixels: np.ndarray, boxes: Sequence[Box]) -> list[Face]:
+        """The faces in checked boxes of a photo ``(H, W, 3)``."""
+        cut = [crop_face(pixels, box, self.problem.crop, self.problem.box_side) for box in boxes]
         crops, ways = (torch.stack(parts) for parts in zip(*cut))
         points, spread = agree(fit_often(self.model, crops.to(self.device), views=self.views))
         points, spread = points.cpu(), spread.cpu() / self.problem.box_side
         sure = self.calibration.confidence
         confidence, each = sure(spread) if sure else (spread.mean(1) * torch.nan, spread * torch.nan)
-        corners: list[Box] = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in chosen]
-        self._warn_of_far(corners, points)
         landmarks = apply_affine(ways, points)
-        return [Face(*face) for face in zip(corners, landmarks, confidence.tolist(), each)]
+        for doubt in self._doubts(boxes, points, landmarks, pixels):
+            warnings.warn(doubt, FaceWarning, stacklevel=3)
+        return [Face(*face) for face in zip(boxes, landmarks, confidence.tolist(), each)]
 
     def detect(self, photo: np.ndarray) -> list[Box]:
         """The boxes of the faces in the pixels ``(H, W, 3)`` of a photo, moved to where the training boxes would lie."""
@@ -193,26 +209,44 @@ class FaceAligner:
                 f"the weights do not know how the boxes of {name} lie on faces: calibrate them", DetectorWarning, stacklevel=3
             )
             return found
-        height, width = photo.shape[:2]
-        moved = [offset(box) for box in found]
-        return [b for b in moved if 0 <= (b[0] + b[2]) / 2 <= width - 1 and 0 <= (b[1] + b[3]) / 2 <= height - 1]
+        kept = []
+        for box in map(offset, found):
+            try:
+                kept.append(check_box(box, *photo.shape[:2]))
+            except DescentError as error:
+                warnings.warn(f"a face at the border is left out: {error}", FaceWarning, stacklevel=3)
+        return kept
 
-    def _warn_of_far(self, boxes: Sequence[Box], points: Float[Tensor, "B L 2"]) -> None:
-        """Warns of boxes of another shape than a face detector's, and of fits far from where training faces lie in theirs."""
-        far = self._deviations(points)
-        for number, ((x0, y0, x1, y1), deviations) in enumerate(zip(boxes, far.tolist())):
+    def _doubts(
+        self,
+        boxes: Sequence[Box],
+        points: Float[Tensor, "B L 2"],
+        landmarks: Float[Tensor, "B L 2"],
+        pixels: np.ndarray,
+    ) -> Iterator[str]:
+        """What speaks against fits: ``points`` in px of their crops, ``landmarks`` of the photo.
+
+        The box has another shape than a face detector's, the fit lies far from where training faces lie in theirs, the
+        frame cuts the face, or another fit is of the same face.
+        """
+        height, width = pixels.shape[:2]
+        far = self._deviations(points).tolist()
+        outside = ((landmarks < -0.5) | (landmarks > torch.tensor([width, height]) - 0.5)).any(2).sum(1).tolist()
+        twins = _twins(landmarks)
+        for number, (x0, y0, x1, y1) in enumerate(boxes):
             sides = sorted((x1 - x0, y1 - y0))
             text = f"face {number}: the box ({x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
             if sides[1] > LONGISH * sides[0]:
-                warnings.warn(
-                    f"{text} is {sides[1] / sides[0]:.1f} times as long as wide, unlike a face's", FaceWarning, stacklevel=3
+                yield f"{text} is {sides[1] / sides[0]:.1f} times as long as wide, unlike a face's"
+            elif far[number] > FAR:
+                yield (f"{text} lies on the face unlike those of the training faces ({far[number]:.1f} standard deviations)")
+            if outside[number]:
+                yield (
+                    f"face {number} is cut by the frame: {outside[number]} of its {landmarks.shape[1]} landmarks lie "
+                    "outside of the photo and are guesses"
                 )
-            elif deviations > FAR:
-                warnings.warn(
-                    f"{text} lies on the face unlike those of the training faces ({deviations:.1f} standard deviations)",
-                    FaceWarning,
-                    stacklevel=3,
-                )
+            if number in twins:
+                yield f"face {number} has the landmarks of face {twins[number]}: one face, found twice"
 
     def _deviations(self, points: Float[Tensor, "B L 2"]) -> Float[Tensor, " B"]:
         """How far fits lie from where training faces lie in their boxes: the Mahalanobis distance of their similarities."""
@@ -224,6 +258,34 @@ class FaceAligner:
         away = fit_similarity(mean - mean.mean(0), torch.cat([mean.unsqueeze(0), shapes]))
         deviations: Tensor = torch.linalg.solve_triangular(factor, (away[1:] - away[:1]).T, upper=False)
         return deviations.square().sum(0).sqrt()
+
+
+def _listed(boxes: Boxes, pixels: np.ndarray) -> list[Box]:
+    """The boxes of a photo ``(H, W, 3)``, checked, whatever they came in; a single box is a list of one.
+
+    Raises:
+        DescentError: if these are no boxes, or one cannot hold a face.
+    """
+    wanted = "boxes: expected boxes x0 y0 x1 y1, as numbers in a list, an array or a tensor (N, 4)"
+    if isinstance(boxes, (str, bytes, Mapping)) or not isinstance(boxes, Iterable):
+        raise DescentError(f"{wanted}, got {type(boxes).__name__}")
+    try:
+        listed = boxes.tolist() if isinstance(boxes, (Tensor, np.ndarray)) else list(boxes)
+        single = bool(listed) and all(np.ndim(side) == 0 for side in listed)
+        rows = [[float(side) for side in row] for row in ([listed] if single else listed)]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DescentError(f"{wanted}, could not use what came ({error})") from error
+    height, width = pixels.shape[:2]
+    return [check_box(row, height, width) for row in rows]
+
+
+def _twins(landmarks: Float[Tensor, "B L 2"]) -> dict[int, int]:
+    """The fits that lie where an earlier one does, with the number of that one."""
+    count = landmarks.shape[1]
+    apart = torch.cdist(landmarks.flatten(1), landmarks.flatten(1)) / count**0.5
+    size = (landmarks.amax(1) - landmarks.amin(1)).amax(1)
+    pairs = (apart < SAME * size).tril(-1).nonzero().tolist()
+    return dict(reversed(pairs))
 
 
 def _number(value: float) -> float | None:

@@ -74,7 +74,7 @@ class CenterFace(Detector):
         height, width = (32 * math.ceil(side / 32) for side in small.shape[:2])  # the network halves five times
         padded = np.zeros((height, width, 3), np.uint8)
         padded[: small.shape[0], : small.shape[1]] = small
-        found, _ = self._network(padded, self.threshold)
+        found, _ = self._network(padded, self.threshold)  # no two of the same face: those that overlap most are left out
         return _largest_first((float(side) / zoom for side in box[:4]) for box in found)
 
 
@@ -110,7 +110,7 @@ class LBPCascade(Detector):
             return []
         found = self._cascade.detect_multi_scale(small, 1.2, 1, (least, least), (most, most))
         corners = ((box["c"], box["r"], box["c"] + box["width"], box["r"] + box["height"]) for box in found)
-        return _largest_first((float(side) / zoom for side in box) for box in corners)
+        return _once_each(_largest_first((float(side) / zoom for side in box) for box in corners))
 
 
 def default_detector() -> Detector:
@@ -135,9 +135,14 @@ def shrunk(photo: UInt8[np.ndarray, "H W 3"], longest: int) -> tuple[UInt8[np.nd
 
 
 def _largest_first(boxes: Iterable[Iterable[float]]) -> list[Box]:
-    """The boxes by their size, without those that have their centre in a larger one: the same face once more."""
+    corners = [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes]
+    return sorted(corners, key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
+
+
+def _once_each(boxes: Iterable[Box]) -> list[Box]:
+    """The boxes without those that have their centre in an earlier one: the same face once more."""
     kept: list[Box] = []
-    for x0, y0, x1, y1 in sorted(map(tuple, boxes), key=lambda box: (box[0] - box[2]) * (box[3] - box[1])):
+    for x0, y0, x1, y1 in boxes:
         x, y = (x0 + x1) / 2, (y0 + y1) / 2
         if not any(left < x < right and top < y < bottom for left, top, right, bottom in kept):
             kept.append((x0, y0, x1, y1))

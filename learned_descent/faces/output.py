@@ -140,8 +140,9 @@ def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
     # The left and the upper border win where the picture is smaller than the label.
     right = max(min(0.0, room.x1 - taken.x1), room.x0 - taken.x0)
     up = min(max(0.0, room.y0 - taken.y0), room.y1 - taken.y1)
-    place = axes.transData.transform((x, y)) + (right, up)
-    text.set_position(axes.transData.inverted().transform(place))
+    there = axes.transData.transform((x, y))
+    place = axes.transData.inverted().transform((there[0] + right, there[1] + up))
+    text.set_position((float(place[0]), float(place[1])))
 
 
 def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from learned_descent import Cascade, DescentError, weights
 from learned_descent.checkpoint import annotate, save_model
-from learned_descent.faces.aligner import FaceAligner
+from learned_descent.faces.aligner import Boxes, FaceAligner
 from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
 from learned_descent.faces.detect import DetectorWarning, FaceWarning
 from learned_descent.pictures import read_picture
@@ -100,8 +101,86 @@ def test_boxes_unlike_those_of_training_warn(model: Cascade, photo: Path):
     with pytest.warns(FaceWarning, match=r"face 1: the box \(30 20 110 50\) is 2.7 times as long as wide"):
         aligner(photo, [BOX, (30, 20, 110, 50)])
     torch.nn.init.constant_(model.stages[0].bias, 0.4)  # every landmark moves by four tenths of the side
-    with pytest.warns(FaceWarning, match=r"lies on the face unlike those of the training faces \(\d+.\d standard deviations\)"):
+    unlike = r"lies on the face unlike those of the training faces \(\d+.\d standard deviations\)"
+    with pytest.warns(FaceWarning, match="cut by the frame"), pytest.warns(FaceWarning, match=unlike):
         FaceAligner(model, views=1)(photo, [BOX])
+
+
+def test_a_face_that_the_frame_cuts_is_told(model: Cascade, photo: Path):
+    told = r"face 1 is cut by the frame: (\d+) of its 68 landmarks lie outside of the photo and are guesses"
+    with pytest.warns(FaceWarning, match=told):
+        _, cut = FaceAligner(model)(photo, [BOX, (-35.0, 20.0, 45.0, 90.0)])
+    assert cut.landmarks[:, 0].min() < -0.5
+
+
+def test_two_fits_of_one_face_are_told(model: Cascade, photo: Path):
+    boxes = [BOX, (0.0, 10.0, 50.0, 60.0), (32.0, 21.0, 112.0, 91.0), (60.0, 20.0, 140.0, 90.0)]
+    with pytest.warns(FaceWarning, match="face 2 has the landmarks of face 0: one face, found twice") as told:
+        FaceAligner(model)(photo, boxes)
+    assert len(told) == 1
+
+
+def test_a_box_of_the_detector_outside_of_the_photo_is_left_out_with_a_word(model: Cascade, photo: Path):
+    offset = BoxOffset((0.0, 5.0), 0.0)
+    aligner = FaceAligner(model, calibration=Calibration({"bright": offset}), detector=Bright())
+    with pytest.warns(FaceWarning, match=r"a face at the border is left out: the box \(.*\) has its centre outside"):
+        assert aligner(photo) == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: list(BOX),
+        lambda: (list(box) for box in [BOX]),
+        lambda: map(list, [BOX]),
+        lambda: torch.tensor(BOX),
+        lambda: torch.tensor([BOX], requires_grad=True),
+        lambda: [torch.tensor(BOX)],
+        lambda: np.array([BOX]),
+        lambda: np.array(BOX).astype(np.int32),
+    ],
+)
+def test_boxes_come_in_any_container_and_a_single_one_by_itself(model: Cascade, photo: Path, given: Callable[[], Boxes]):
+    """Seen before: no face in a generator of boxes, and a TypeError of a single one."""
+    aligner = FaceAligner(model)
+    (wanted,) = aligner(photo, [BOX])
+    (found,) = aligner(photo, given())
+    assert found.box == wanted.box
+    assert torch.equal(found.landmarks, wanted.landmarks)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (5, "got int"),
+        ("1 2 30 40", "got str"),
+        ({"a": BOX}, "got dict"),
+        ([None], "could not use what came .*NoneType"),
+        ([("1", "2", "30", "x")], "could not use what came .*'x'"),
+        ([[BOX]], "could not use what came"),
+        (torch.tensor([[BOX]]), "could not use what came"),
+        (np.array([[1j, 2, 30, 40]]), "could not use what came .*complex"),
+    ],
+)
+def test_what_holds_no_boxes_is_refused(model: Cascade, photo: Path, boxes: Boxes, message: str):
+    with pytest.raises(DescentError, match=rf"photo.png: boxes: expected boxes x0 y0 x1 y1, .*{message}"):
+        FaceAligner(model)(photo, boxes)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(model: Cascade, tmp_path: Path):
+    """Seen before: NaN for every landmark, in valid files, and exit code 0."""
+    model.stages[1].weight.data[3, 5] = math.nan
+    with pytest.raises(DescentError, match=r"model: stages.1.weight holds NaN or infinity \(1 of \d+ tensors do\); train it"):
+        FaceAligner(model)
+    save_model(model, tmp_path / "nan.safetensors")
+    with pytest.raises(DescentError, match=r"nan.safetensors: model: stages.1.weight holds NaN"):
+        FaceAligner.from_pretrained(tmp_path / "nan.safetensors")
+
+
+def test_a_fit_that_is_not_finite_is_an_error(model: Cascade, photo: Path):
+    model.stages[0].bias.data.fill_(3e38)
+    with pytest.raises(DescentError, match=r"photo.png: face 0: the fit is not finite; train the model again"):
+        FaceAligner(model)(photo, [BOX])
 
 
 @pytest.mark.parametrize(
@@ -126,6 +205,10 @@ def test_what_cannot_be_aligned_is_refused(model: Cascade):
         FaceAligner(model)(np.zeros((1, 1), np.uint8))
     with pytest.raises(DescentError, match="views: expected 1 to 4, got 0"):
         FaceAligner(model, views=0)
+    with pytest.raises(DescentError, match=r"views: expected 1 to 4, got 2.5"):
+        FaceAligner(model, views=2.5)  # type: ignore[arg-type]
+    with pytest.raises(DescentError, match="detector: expected a Detector, got function; derive a class"):
+        FaceAligner(model, detector=lambda photo: [BOX])  # type: ignore[arg-type]
     with pytest.raises(DescentError, match=r"expected one of faces, got one of the problem Analytic"):
         FaceAligner(Cascade.for_problem(Analytic("sin")))
     model.problem.mean_shape.fill_(math.nan)

