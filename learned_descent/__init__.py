@@ -1,6 +1,6 @@
 """Learned descent for non-linear least squares: ``x <- retract(x, step(observe(x)))``, with the step learnt from examples.
 
-The five nouns are imported with the package; trainers, evaluation, plots and files are imported when they are first used.
+Each name is imported when it is first used: the package alone imports nothing, not even PyTorch.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._check import DescentError, ShapeError
-from .model import DescentModel, Trajectory
-from .models import Cascade, MnemonicDescent
-from .observation import Concat, Frozen, ImageObservation, Observation
-from .problem import Batch, LeastSquares, Problem
-
 if TYPE_CHECKING:
+    from ._check import DescentError, ShapeError
     from .checkpoint import load_model, save_model
     from .evaluation import Evaluation, auc, ced, evaluate, failure_rate
+    from .model import DescentModel, Trajectory
+    from .models import Cascade, MnemonicDescent
+    from .observation import Concat, Frozen, ImageObservation, Observation
     from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
+    from .problem import Batch, LeastSquares, Problem
     from .recipe import Recipe
     from .registry import recipes_for, resolve_problem
     from .tables import table
@@ -62,15 +61,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "_check": ("DescentError", "ShapeError"),
     "checkpoint": ("load_model", "save_model"),
     "evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate"),
+    "model": ("DescentModel", "Trajectory"),
+    "models": ("Cascade", "MnemonicDescent"),
+    "observation": ("Concat", "Frozen", "ImageObservation", "Observation"),
     "plots": ("plot_basin", "plot_ced", "plot_fits", "plot_steps", "plot_time"),
+    "problem": ("Batch", "LeastSquares", "Problem"),
     "recipe": ("Recipe",),
     "registry": ("recipes_for", "resolve_problem"),
     "tables": ("table",),
     "training": ("BackpropThroughTime", "History", "SequentialRidge", "Trainer"),
 }
-"""The modules that are not needed for the five nouns, and the public names that each of them holds."""
+"""The modules, and the public names that each of them holds."""
 
 
 def __getattr__(name: str) -> Any:

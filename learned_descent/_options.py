@@ -15,9 +15,10 @@ from jsonargparse import ArgumentParser, Namespace
 from ._check import DescentError
 from ._runs import problem_of
 from .checkpoint import problem_class, read_description
+from .names import PROBLEMS
 from .problem import Problem
 from .recipe import Classical, Family, Polish, Recipe, learned_part, learned_parts
-from .registry import PROBLEMS, configured, resolve_problem
+from .registry import configured, resolve_problem
 from .training import BackpropThroughTime, SequentialRidge
 
 _SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad", "=true")}

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import yaml
-from matplotlib.figure import Figure
 
 from . import __version__
 from ._check import DescentError
@@ -29,6 +28,9 @@ from .problem import Problem, Split
 from .recipe import Recipe
 from .registry import configured, resolve_problem
 from .solvers import Polished, Solver
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def prepare_folder(

@@ -16,10 +16,11 @@ from ._check import DescentError
 from ._files import check_whole, save_tensors
 from .model import DescentModel
 from .models import Cascade, MnemonicDescent
+from .names import MODELS, OBSERVATIONS, PROBLEMS
 from .observation import Concat, Frozen, ImageObservation, Observation
 from .problem import LeastSquares, Problem
 from .recipe import image_observation
-from .registry import MODELS, OBSERVATIONS, PROBLEMS, builtin_class, configured, name_of
+from .registry import builtin_class, configured, name_of
 
 FORMAT = 1
 """The version of the layout of a weights file."""

@@ -32,11 +32,10 @@ from .checkpoint import describe, read_description, save_model
 from .data import Samples, fingerprint, num_samples
 from .evaluation import evaluate
 from .model import DescentModel
-from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
+from .names import PROBLEMS
 from .problem import Problem, Split
 from .recipe import Classical, Family, Polish, Recipe, held_out_of, learned_part, learned_parts
-from .registry import PROBLEMS, name_of
-from .report import report
+from .registry import name_of
 from .solvers import Polished
 from .tables import table
 from .training import History
@@ -130,6 +129,10 @@ def compare(
         },
     }
     write_json(results, content)
+    # Only what draws waits for Matplotlib and Jinja.
+    from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
+    from .report import report
+
     faces = any(name_of(base, PROBLEMS) in ("faces", "synthetic-faces") for base in type(problem).__mro__)
     figures = {
         "ced": ("ced.png", plot_ced(evaluations)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,6 @@ from ._runs import check_measurement, prepare_folder, provenance, save_figure
 from ._text import lay_out
 from .checkpoint import load_model
 from .data import fingerprint
-from .memory import Probes, embed_memory, equal_bins, plot_memory, probe_memory, remember
 from .weights import find_weights
 
 CLASSES = 5
@@ -47,6 +47,7 @@ def inspect(
     """
     from .faces.landmarks import Landmarks
     from .faces.synthetic import SyntheticFaces
+    from .memory import embed_memory, equal_bins, plot_memory, probe_memory, remember
 
     check_measurement(batch_size, device)
     if faces < (least := 6 * CLASSES):
@@ -85,12 +86,12 @@ def inspect(
         f"{CLASSES} classes of yaw with equally many faces, between {between} degrees; chance {100 * probes.chance:.1f} %, "
         f"standard error at most {50 / math.sqrt(probes.num_tested):.1f} %"
     )
-    return f"{_table(probes)}\n{summary}\nfigure: {files[0]}\nnumbers: {files[1]}"
+    return f"{_table(probes.state, probes.x, probes.num_tested)}\n{summary}\nfigure: {files[0]}\nnumbers: {files[1]}"
 
 
-def _table(probes: Probes) -> str:
-    states = ["-", *(f"{100 * share:.1f}" for share in probes.state)]
-    xs = [f"{100 * share:.1f}" for share in probes.x]
+def _table(state: Sequence[float], x: Sequence[float], num_tested: int) -> str:
+    states = ["-", *(f"{100 * share:.1f}" for share in state)]
+    xs = [f"{100 * share:.1f}" for share in x]
     steps = ["0 (start)", *map(str, range(1, len(xs)))]
     groups = [[["step", *steps]], [["state", *states], ["x", *xs]]]
-    return lay_out(groups, ["", f"yaw told right, % of {probes.num_tested} faces"])
+    return lay_out(groups, ["", f"yaw told right, % of {num_tested} faces"])

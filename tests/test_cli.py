@@ -19,7 +19,7 @@ from learned_descent import __version__, weights
 from learned_descent._runs import load_for
 from learned_descent.checkpoint import load_model, read_description
 from learned_descent.cli import main
-from learned_descent.registry import PROBLEMS
+from learned_descent.names import PROBLEMS
 
 DOT = '''
 import torch

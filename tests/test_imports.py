@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
-    {"_check", "_files", "_progress", "_text", "_linear", "kernels", "pictures"},
+    {"_check", "_files", "_progress", "_text", "_linear", "kernels", "names", "pictures"},
     {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},
@@ -22,6 +22,7 @@ LAYERS = [
     {"registry", "checkpoint", "testing", "_contract"},
     {"problems", "faces"},
     {"_runs", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
+    {"program"},
     {"cli", "__main__"},
 ]
 """Lowest first: a module imports from its own layer and from those below."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,35 @@ def test_unknown_name_is_an_attribute_error() -> None:
         learned_descent.Newton  # noqa: B018
 
 
+def seen(code: str) -> str:
+    """What a fresh interpreter prints last, with the modules that are slow to import."""
+    heavy = {"torch", "torch._dynamo", "lightning_fabric", "matplotlib", "menpo", "roma", "scipy", "skimage", "sklearn"}
+    found = f"{code}; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", f"import sys; {found}"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    heavy = ("lightning_fabric", "matplotlib", "menpo", "scipy", "skimage", "torch._dynamo")
-    code = f"import sys, learned_descent; print([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert seen("import learned_descent") == "[]"
+    assert seen("from learned_descent import Cascade, Problem") == "['torch']"
+
+
+@pytest.mark.parametrize("line", ["--version", "--help", ""])
+def test_version_and_help_do_not_wait_for_pytorch(line: str) -> None:
+    assert seen(f"from learned_descent.cli import main; main({line.split()!r})") == "[]"
+
+
+@pytest.mark.parametrize("line", ["train pose --family mdm --help", "compare faces --help", "inspect --help"])
+def test_the_help_of_a_command_waits_for_pytorch_alone(line: str) -> None:
+    called = f"from learned_descent.cli import main\ntry: main({line.split()!r})\nexcept SystemExit: pass\n1"
+    assert seen(called) == "['torch']"
+
+
+def test_version_takes_a_third_of_a_second_of_processor_time() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "learned_descent", "--version"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 0.3
 
 
 def test_every_public_name_is_in_the_reference() -> None:

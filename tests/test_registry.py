@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from learned_descent import Cascade, DescentError, DescentModel, ImageObservation, Problem, registry
+from learned_descent.names import MODELS, OBSERVATIONS, PROBLEMS
 from learned_descent.problems import Analytic
 from learned_descent.recipe import RECIPES, Classical, Polish
 from learned_descent.registry import (
-    MODELS,
-    OBSERVATIONS,
-    PROBLEMS,
     builtin_class,
     name_of,
     recipe_for,

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
-from scipy.optimize import minimize
 from torch import Generator, Tensor
 
 from .._check import DescentError
@@ -227,6 +226,8 @@ def _logistic(spread: Float[Tensor, " N"], good: Bool[Tensor, " N"]) -> tuple[fl
     def loss(numbers: np.ndarray) -> float:
         z = numbers[0] + numbers[1] * (x - middle)
         return float((np.logaddexp(0, z) - y * z).mean())
+
+    from scipy.optimize import minimize  # here, for the help of `align` is not to wait for it
 
     a, b = minimize(loss, np.array([0.0, -1.0]), method="L-BFGS-B", bounds=[(None, None), (None, 0.0)]).x
     return float(a - b * middle), float(b)

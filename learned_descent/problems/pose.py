@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, final, get_args
 
-import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
@@ -20,6 +19,7 @@ from ..problem import Batch, LeastSquares, Split
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 from ._points import collinear, cube
+from ._rotations import rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 
 Structure: TypeAlias = Literal["fixed", "varying"]
 
@@ -191,13 +191,13 @@ class Pose(LeastSquares):
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
         turn, shift, zoom = (delta * self.unit.to(x)).tensor_split([3, 6], 1)
-        rotation = roma.rotvec_to_rotmat(turn) @ _rotation(x)
+        rotation = rotvec_to_rotmat(turn) @ _rotation(x)
         return torch.cat([rotation.flatten(1), x[:, 9:12] * zoom.sum(1, keepdim=True).exp() + shift, x[:, 12:] + zoom], 1)
 
     def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
         zoom = y[:, 12:] - x[:, 12:]
         shift = y[:, 9:12] - x[:, 9:12] * zoom.sum(1, keepdim=True).exp()
-        return torch.cat([roma.rotmat_to_rotvec(_rotation(y) @ _rotation(x).mT), shift, zoom], 1) / self.unit.to(x)
+        return torch.cat([rotmat_to_rotvec(_rotation(y) @ _rotation(x).mT), shift, zoom], 1) / self.unit.to(x)
 
     def prepare(self, batch: Batch) -> Batch:
         return batch if self.structure == "fixed" else {**batch, "collinear": collinear(batch["points"])}
@@ -252,7 +252,7 @@ class Pose(LeastSquares):
         return self.kernel.cost(residual).where(determined, torch.inf)
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        angle: Tensor = roma.rotmat_geodesic_distance(_rotation(x), _rotation(self.target(batch)))
+        angle = rotmat_geodesic_distance(_rotation(x), _rotation(self.target(batch)))
         return torch.rad2deg(angle)
 
     def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:

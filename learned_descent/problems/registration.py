@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias, final, get_args
 
-import roma
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
@@ -20,6 +19,7 @@ from ..problem import Batch, LeastSquares, Split
 from ..recipe import Classical, Family, Polish, Recipe
 from ..solvers import GaussNewton
 from ..training import BackpropThroughTime, SequentialRidge
+from ._rotations import rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 from .sides import Sides, pieces
 from .surfaces import blob, read_surface
 
@@ -170,13 +170,13 @@ class Registration(LeastSquares):
 
     def retract(self, x: Float[Tensor, "B 12"], delta: Float[Tensor, "B 6"]) -> Float[Tensor, "B 12"]:
         (rotation, shift), delta = _parts(x), delta * self.unit.to(x)
-        turn = roma.rotvec_to_rotmat(delta[:, :3])
+        turn = rotvec_to_rotmat(delta[:, :3])
         return torch.cat([(turn @ rotation).flatten(1), (shift @ turn.mT).squeeze(1) + delta[:, 3:]], 1)
 
     def local(self, x: Float[Tensor, "B 12"], y: Float[Tensor, "B 12"]) -> Float[Tensor, "B 6"]:
         (rotation, shift), (wanted, place) = _parts(x), _parts(y)
         turn = wanted @ rotation.mT
-        return torch.cat([roma.rotmat_to_rotvec(turn), (place - shift @ turn.mT).squeeze(1)], 1) / self.unit.to(x)
+        return torch.cat([rotmat_to_rotvec(turn), (place - shift @ turn.mT).squeeze(1)], 1) / self.unit.to(x)
 
     def check_valid(self, batch: Batch) -> None:
         """Refuses a batch whose ``valid`` is no mask."""
@@ -246,7 +246,7 @@ class Registration(LeastSquares):
         return weighted.mT @ jacobian, gradient, self.kernel.cost(residual)
 
     def error(self, x: Float[Tensor, "B 12"], batch: Batch) -> Float[Tensor, " B"]:
-        angle: Tensor = roma.rotmat_geodesic_distance(_parts(x)[0], _parts(self.target(batch))[0])
+        angle = rotmat_geodesic_distance(_parts(x)[0], _parts(self.target(batch))[0])
         return angle.rad2deg()
 
     def metrics(self, x: Float[Tensor, "B 12"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeAlias, cast, final, get_args
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from .._check import DescentError, check_shape
@@ -182,6 +181,8 @@ class _Scipy(Observation):
             if not value.isfinite().all():
                 raise FloatingPointError("the Jacobian is not finite")
             return value.cpu().numpy()
+
+        from scipy.optimize import least_squares  # here, for the help of a command is not to wait for it
 
         start = torch.zeros_like(self.problem.local(x0, x0))[0].cpu().numpy()
         first = residual(start)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
 from .._check import DescentError
@@ -19,8 +18,8 @@ from .._progress import progress_bar
 from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
 from ..model import DescentModel, Detach
 from ..problem import Batch
+from . import ranks
 from .average import MovingAverage
-from .ranks import launch
 from .trainer import History, Trainer, check_identity
 
 
@@ -125,7 +124,7 @@ class BackpropThroughTime(Trainer):
         for samples in (train, val):
             if isinstance(samples, Mapping):
                 check_finite(samples, list(range(num_samples(samples))))
-        fabric = launch(self.accelerator, self.devices, self.precision)
+        fabric = ranks.launch(self.accelerator, self.devices, self.precision)
         model.to(fabric.device)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fused = self.precision != "16-mixed"  # whose scaled gradients could not be clipped
@@ -221,7 +220,7 @@ class BackpropThroughTime(Trainer):
         return self.lr * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1.0, self.iterations - warm)))
 
     @torch.no_grad()
-    def _validate(self, fabric: Fabric, model: DescentModel, val: Samples) -> list[float]:
+    def _validate(self, fabric: ranks.Fabric, model: DescentModel, val: Samples) -> list[float]:
         """The mean error at the start and after each step, over the samples of all ranks."""
         model.eval()
         sums = torch.zeros(model.num_steps + 2, dtype=torch.float64, device=fabric.device)

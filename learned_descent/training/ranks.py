@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
 
 from .._check import DescentError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric as Fabric  # what trains by it is annotated ranks.Fabric
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """The options of ``mallopt`` in ``malloc.h``: what may lie free, and what is asked of the system by itself, in bytes."""
@@ -30,6 +32,8 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
     Raises:
         DescentError: if ``"cuda"`` is asked for where there is none.
     """
+    from lightning_fabric import Fabric  # takes as long to import as PyTorch: only what trains waits for it
+
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise DescentError('accelerator="cuda": PyTorch finds no CUDA device on this machine; use "cpu" or "auto"')
     if dist.is_torchelastic_launched():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
 from .._check import DescentError, check_shape
@@ -16,7 +15,7 @@ from .._progress import progress_bar
 from ..data import Samples, batches, check_finite, mix, num_samples
 from ..model import DescentModel
 from ..models import Cascade
-from .ranks import launch
+from . import ranks
 from .trainer import History, Trainer
 
 
@@ -95,7 +94,7 @@ class SequentialRidge(Trainer):
                 f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: use BackpropThroughTime"
             )
         start, count = time.perf_counter(), num_samples(train)
-        fabric = launch(self.accelerator, self.devices)
+        fabric = ranks.launch(self.accelerator, self.devices)
         model.to(fabric.device).eval()
         candidates = self._candidates()
         every = round(1 / self.holdout) if len(candidates) > 1 and val is None else 0
@@ -143,7 +142,7 @@ class SequentialRidge(Trainer):
         return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)
 
     def _rows(
-        self, fabric: Fabric, model: Cascade, stage: int, samples: Samples, seed: int, every: int, *, held_out: bool
+        self, fabric: ranks.Fabric, model: Cascade, stage: int, samples: Samples, seed: int, every: int, *, held_out: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by start, on this rank."""
         problem, rank, world = model.problem, fabric.global_rank, fabric.world_size
@@ -211,7 +210,7 @@ class NormalEquations:
         self.scalars += torch.stack([self.scalars.new_tensor(len(features)), updates.double().square().sum()])
 
     def solve(
-        self, fabric: Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
+        self, fabric: ranks.Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
     ) -> dict[float, tuple[Tensor, Tensor, float]]:
         """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for each ridge that is enough.
 
@@ -251,6 +250,6 @@ class NormalEquations:
         return solutions
 
 
-def _summed(fabric: Fabric, value: Tensor) -> Tensor:
+def _summed(fabric: ranks.Fabric, value: Tensor) -> Tensor:
     """The sum of ``value`` over the ranks."""
     return cast(Tensor, fabric.all_reduce(value, reduce_op="sum")) if fabric.world_size > 1 else value

@@ -1,0 +1,33 @@
+"""The names of what is built in, and where each lies: nothing is imported before its name is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+PROBLEMS: Mapping[str, str] = {
+    "analytic": "learned_descent.problems.analytic:Analytic",
+    "pose": "learned_descent.problems.pose:Pose",
+    "faces": "learned_descent.faces.alignment:FaceAlignment",
+    "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
+    "sinusoid": "learned_descent.problems.curves:Sinusoid",
+    "exponentials": "learned_descent.problems.curves:TwoExponentials",
+    "registration": "learned_descent.problems.registration:Registration",
+    "fixed-template": "learned_descent.problems.photometric:FixedTemplate",
+    "any-template": "learned_descent.problems.photometric:AnyTemplate",
+}
+"""The built-in problems: the only ones that a weights file may name by itself."""
+
+OBSERVATIONS: Mapping[str, str] = {
+    "patches": "learned_descent.observations.patches:Patches",
+    "dense-hog": "learned_descent.observations.descriptors:DenseHOG",
+    "dense-sift": "learned_descent.observations.descriptors:DenseSIFT",
+    "convolutional-patches": "learned_descent.observations.convolutional:ConvolutionalPatches",
+    "convolutional-map": "learned_descent.observations.convolutional:ConvolutionalMap",
+}
+"""The built-in image observations: the only ones that a weights file may name by itself."""
+
+MODELS: Mapping[str, str] = {
+    "cascade": "learned_descent.models.cascade:Cascade",
+    "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
+}
+"""The built-in models: the only ones that a weights file may name."""
