@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ._check import DescentError, check_shape
+from ._description import plain_settings
 from .data import batches, index
 from .problem import Batch, LeastSquares, Problem, Split
 
@@ -166,10 +166,7 @@ def expect_rows_alone(function: Callable[[Batch, Tensor], Tensor], batch: Batch,
 
 def expect_settings(settings: Mapping[str, Any], constructor: Callable[..., object] | None = None) -> None:
     """Fails the clause unless JSON can hold ``settings`` and they are arguments of ``constructor``."""
-    try:
-        json.dumps(settings)
-    except (TypeError, ValueError) as error:
-        raise DescentError(f"settings(): expected what JSON can hold, got {settings} ({error})") from error
+    plain_settings(settings)
     if constructor is not None:
         try:
             inspect.signature(constructor).bind(**settings)

@@ -10,20 +10,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ._check import DescentError
+from ._description import FORMAT, describe, described
 from ._files import check_whole, save_tensors
 from .model import DescentModel
-from .models import Cascade, MnemonicDescent
 from .names import MODELS, OBSERVATIONS, PROBLEMS
 from .observation import Concat, Frozen, ImageObservation, Observation
 from .problem import LeastSquares, Problem
 from .recipe import image_observation
 from .registry import builtin_class, configured, name_of
-
-FORMAT = 1
-"""The version of the layout of a weights file."""
 
 _KEY = "learned_descent"
 
@@ -35,12 +33,13 @@ def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, 
     needs, and ``training``. Nothing is pickled.
 
     Args:
-        model: a built-in model; its problem and its observation may be anybody's.
+        model: a learned model; it, its problem and its observation may be anybody's. One that is not built in is read again
+            by :func:`load_weights`.
         path: the file.
         training: where the weights come from (seed, settings, fingerprint of the data, ...), as JSON.
 
     Raises:
-        DescentError: if the model is not a built-in one, or a setting is not JSON.
+        DescentError: if the model has nothing to learn, or a setting is nothing that JSON can hold.
 
     Example:
         >>> import tempfile
@@ -51,15 +50,28 @@ def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, 
         >>> load_model(path).num_steps, read_description(path)["training"]
         (3, {'seed': 1})
     """
+    tensors, text = _packed(model, training)
+    save_tensors(path, tensors, {_KEY: text})
+
+
+def check_storable(model: DescentModel) -> None:
+    """Refuses a model that :func:`save_model` could not write, before anything is trained.
+
+    Raises:
+        DescentError: as :func:`save_model` does.
+    """
+    tensors, text = _packed(model, None)
+    save(tensors, {_KEY: text})
+
+
+def _packed(model: DescentModel, training: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a weights file, and its description as JSON."""
     description = {**describe(model), "training": None if training is None else dict(training)}
     try:
         text = json.dumps(description)
     except (TypeError, ValueError) as error:
-        raise DescentError(
-            f"settings of the problem, the observation, the model or the training: expected JSON: {error}"
-        ) from error
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    save_tensors(path, tensors, {_KEY: text})
+        raise DescentError(f"training: expected JSON: {error}") from error
+    return {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}, text
 
 
 def annotate(path: str | Path, section: str, value: Any) -> None:
@@ -110,19 +122,6 @@ def pack(path: str | Path, target: str | Path) -> None:
     save_tensors(target, half, {_KEY: json.dumps(description)})
 
 
-def describe(model: DescentModel) -> dict[str, Any]:
-    """The names and settings that :func:`load_model` needs to build a model again."""
-    if not isinstance(model, (Cascade, MnemonicDescent)):
-        raise DescentError(f"model: expected one of the built-in models {', '.join(MODELS)}, got {type(model).__qualname__}")
-    sizes = {"num_features": model.num_features, "num_updates": model.num_updates}
-    return {
-        "format": FORMAT,
-        "problem": {"name": name_of(type(model.problem), PROBLEMS), "settings": model.problem.settings()},
-        "observation": _described(model.observation),
-        "model": {"name": name_of(type(model), MODELS), "settings": {**sizes, **model.settings()}},
-    }
-
-
 def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentModel:
     """A model on the CPU, in evaluation mode, as :func:`save_model` wrote it.
 
@@ -144,6 +143,10 @@ def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentMo
         _check_problem(problem, description, path)
         observation = _build_observation(description["observation"], problem)
         spec = description["model"]
+        if spec["name"].startswith("custom:"):
+            raise DescentError(
+                f"made with the model {_plain(spec['name'])}, which is not built in: build it and give it to load_weights"
+            )
         cls = builtin_class(spec["name"], MODELS, "model")
         model: DescentModel = cls(problem, observation, **spec["settings"])
         own = model.state_dict()
@@ -254,19 +257,10 @@ def _laid_out(value: Tensor, own: Tensor) -> Tensor:
     return torch.empty_like(own, dtype=kind).copy_(value) if own.shape == value.shape else value
 
 
-def _described(observation: Observation) -> dict[str, Any]:
-    """The name and settings of an observation, part by part."""
-    if isinstance(observation, Frozen):
-        return {"name": "frozen", "inner": _described(observation.inner)}
-    if isinstance(observation, Concat):
-        return {"name": "concat", "parts": [_described(part) for part in observation.parts]}  # type: ignore[arg-type]
-    return {"name": name_of(type(observation), OBSERVATIONS), "settings": observation.settings()}
-
-
 def _build_observation(spec: Mapping[str, Any], problem: Problem) -> Observation:
     """The problem's own observation where that is the one described, else a built-in one around the problem's points."""
     own = problem.observation()
-    found = json.loads(json.dumps(_described(own)))
+    found = json.loads(json.dumps(described(own)))
     if found == spec:
         return own
     name = spec["name"]

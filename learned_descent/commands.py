@@ -22,7 +22,7 @@ from ._runs import (
     steps,
     write_settings,
 )
-from .checkpoint import load_model, load_weights, read_description, save_model
+from .checkpoint import check_storable, load_model, load_weights, read_description, save_model
 from .data import fingerprint
 from .evaluation import evaluate
 from .problem import Problem, Split
@@ -72,6 +72,7 @@ def train(
         before = read_description(init).get("training") or {}
     samples, held = samples_of(problem, "train"), held_out_of(problem)
     model = recipe.build(problem, seed=seed)
+    check_storable(model)
     if init is not None:
         load_weights(model, init)
     write_settings(out / "settings.yaml", settings)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from ._check import DescentError
+from ._description import describe, described_problem
 from ._files import atomic_write, write_json
 from ._pace import forecast
 from ._runs import (
@@ -28,7 +29,7 @@ from ._runs import (
     write_settings,
 )
 from .basin import basin
-from .checkpoint import describe, read_description, save_model
+from .checkpoint import check_storable, read_description, save_model
 from .data import Samples, fingerprint, num_samples
 from .evaluation import evaluate
 from .model import DescentModel
@@ -91,7 +92,10 @@ def compare(
     samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
     models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
     models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
+    for name in sorted(set(models) - set(files)):
+        check_storable(models[name])
     whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
+    problem_described = described_problem(problem)
     origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
     write_settings(out / "settings.yaml", settings)
     stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
@@ -111,7 +115,7 @@ def compare(
     trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
     content = {
         **origin,
-        "problem": {"name": name_of(type(problem), PROBLEMS), "settings": problem.settings()},
+        "problem": problem_described,
         "samples": {"train": num_samples(samples), split: num_samples(tested)},
         "split": split,
         "basin": None if starts is None else starts.to_json(),

@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent
+from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent, Problem
+from learned_descent._description import describe
 from learned_descent._files import save_state
-from learned_descent.checkpoint import annotate, describe, load_model, load_weights, pack, read_description, save_model
+from learned_descent.checkpoint import annotate, check_storable, load_model, load_weights, pack, read_description, save_model
 from learned_descent.observations import ConvolutionalPatches, DenseHOG, Patches, Residual
-from learned_descent.problems import Analytic
+from learned_descent.problems import Analytic, Pose
+from learned_descent.solvers import LevenbergMarquardt, Polished
 from tests.toys import Line, Turn
 
 
@@ -215,17 +218,86 @@ def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(path: Path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_model_of_another_class_is_refused(path: Path):
-    class Still(DescentModel):
-        def init_state(self, x):
-            return None
+class Own(DescentModel):
+    """A model that is not built in."""
 
-        def step(self, k, features, state):
-            return torch.zeros_like(features), None
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem, problem.observation(), 2)
+        self.linear = torch.nn.Linear(1, 1)
 
-    problem = Analytic("sin")
-    with pytest.raises(DescentError, match=r"expected one of the built-in models cascade, mnemonic, got .*Still"):
-        save_model(Still(problem, problem.observation(), 1), path)
+    def init_state(self, x):
+        return None
+
+    def step(self, k, features, state):
+        return self.linear(features), None
+
+
+def test_a_model_of_ones_own_is_stored_and_goes_back_into_one_of_its_class(path: Path):
+    model, other = Own(Analytic("sin")), Own(Analytic("sin"))
+    save_model(model, path)
+    with pytest.raises(DescentError, match="made with the model Own, which is not built in: build it and give it to load_we"):
+        load_model(path)
+    load_weights(other, path)
+    assert torch.equal(other.linear.weight, model.linear.weight)
+    with pytest.raises(DescentError, match="expected the model"):
+        load_weights(Cascade.for_problem(Analytic("sin")), path)
+
+
+def test_a_solver_is_not_stored(path: Path):
+    solver = LevenbergMarquardt(problem := Analytic("sin"))
+    with pytest.raises(DescentError, match="expected a learned model, got LevenbergMarquardt, which has no weights to store"):
+        save_model(solver, path)
+    with pytest.raises(DescentError, match=r"got a Polished one: store what it learned, its \.model"):
+        save_model(Polished(Cascade.for_problem(problem), solver), path)
+
+
+class Marked(Analytic):
+    """A problem with a setting of any kind."""
+
+    def __init__(self, mark: Any) -> None:
+        super().__init__("sin")
+        self.mark = mark
+
+    def settings(self):
+        return self.mark if self.mark is None else {"mark": self.mark}
+
+
+@pytest.mark.parametrize(
+    ("mark", "stored"),
+    [
+        (np.eye(2), [[1, 0], [0, 1]]),
+        (torch.ones(2), [1, 1]),
+        (np.float32(0.5), 0.5),
+        (Path("faces"), "faces"),
+        ({1: (np.zeros(1), True)}, {"1": [[0], True]}),
+    ],
+)
+def test_settings_may_hold_arrays(mark: Any, stored: Any, path: Path):
+    save_model(Cascade.for_problem(Marked(mark)), path)
+    assert read_description(path)["problem"]["settings"] == {"mark": stored}
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        (object(), r"Marked.settings\(\)\['mark'\]: expected what JSON can hold .*, got object: .*register it as a buffer"),
+        ([{"a": torch.sin}], r"Marked.settings\(\)\['mark'\]\['a'\]: expected what JSON can hold .*, got builtin"),
+        (None, r"Marked.settings\(\): expected the constructor's arguments as a dict, got NoneType"),
+    ],
+)
+def test_settings_that_cannot_be_stored_are_named(mark: Any, message: str):
+    with pytest.raises(DescentError, match=message):
+        check_storable(Cascade.for_problem(Marked(mark)))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor, list, tuple])
+def test_a_known_object_may_be_an_array(kind: Any, path: Path):
+    points = [[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0.1]]
+    problem = Pose(points=kind(points), num_train=8, num_test=4)
+    model = shaken(Cascade.for_problem(problem, num_steps=2))
+    save_model(model, path)
+    batch = problem.data("test")
+    assert torch.equal(load_model(path)(batch).final, model(batch).final)
 
 
 def test_weights_move_into_a_model_of_the_same_kind_only(path: Path):

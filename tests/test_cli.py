@@ -68,6 +68,11 @@ class Dot(Problem):
         return {"width": self.width, "count": self.count}
 
 
+class Unwritable(Dot):
+    def settings(self):
+        return {"width": object()}
+
+
 class Wrong(Dot):
     def local(self, x, y):
         return x - y
@@ -320,6 +325,14 @@ def test_a_comparison_of_solvers_alone_trains_nothing(run: Run):
     assert code == 0, err
     assert "training" not in err + out
     assert not list(Path("all").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("line", ["train DOT --family sdm --out x", "compare DOT --families sdm --out x"])
+def test_a_model_that_could_not_be_stored_is_not_trained(run: Run, dot: str, line: str):
+    code, _, err = run(line.replace("DOT", dot.replace(":Dot", ":Unwritable")))
+    assert code == 2
+    assert "error: Unwritable.settings()['width']: expected what JSON can hold" in err
+    assert "ridge" not in err
 
 
 def test_compare_says_how_long_it_will_take(run: Run, dot: str):

@@ -19,7 +19,7 @@ LAYERS = [
     {"models", "observations", "data"},
     {"training", "evaluation", "_ced", "basin", "tables", "solvers", "plots", "memory"},
     {"recipe"},
-    {"registry", "checkpoint", "testing", "_contract"},
+    {"registry", "checkpoint", "testing", "_contract", "_description"},
     {"problems", "faces"},
     {"_runs", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
     {"program"},

@@ -194,7 +194,7 @@ BROKEN = {
     "settings are not JSON": (
         {"settings": lambda self: {"f": torch.sin}},
         "settings",
-        r"settings\(\): expected what JSON can hold",
+        r"settings\(\)\['f'\]: expected what JSON can hold",
     ),
     "no failure_above": ({"failure_above": 0.0}, "settings", "failure_above: expected a number > 0, got 0"),
     "learnable weights": (

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from .._check import DescentError
+
 _COLLINEAR = 1e-5
+
+
+def as_points(points: Any) -> Tensor:
+    """Points that a user gives, lists of numbers or an array, in single precision.
+
+    Raises:
+        DescentError: if they are not made of numbers.
+    """
+    try:
+        return torch.as_tensor(np.asarray(points, dtype=np.float32)).clone()
+    except (TypeError, ValueError) as error:
+        raise DescentError(f"points: expected numbers of shape (N, 3), got {type(points).__name__}: {error}") from error
 
 
 def cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:

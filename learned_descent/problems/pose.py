@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast, final, get_args
 
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
@@ -18,7 +19,7 @@ from ..observations import GaussNewtonSteps
 from ..problem import Batch, LeastSquares, Split
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
-from ._points import collinear, cube
+from ._points import as_points, collinear, cube
 from ._rotations import rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 
 Structure: TypeAlias = Literal["fixed", "varying"]
@@ -92,7 +93,7 @@ class Pose(LeastSquares):
         self,
         structure: Structure = "fixed",
         *,
-        points: Sequence[Sequence[float]] | None = None,
+        points: Sequence[Sequence[float]] | NDArray[Any] | Tensor | None = None,
         num_points: int = 40,
         distance: float = 5.0,
         focal: bool = False,
@@ -113,7 +114,7 @@ class Pose(LeastSquares):
             raise DescentError(f"expected a distance > 0, 0 <= outliers < 1, noise >= 0 and robust >= 0, got {numbers}")
         if min(num_train, num_test) < 1 or num_points < 4:
             raise DescentError(f"expected num_train, num_test >= 1, num_points >= 4, got {num_train}, {num_test}, {num_points}")
-        known = cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else torch.tensor(points).float()
+        known = cube(1, num_points, Generator().manual_seed(seed))[0] if points is None else as_points(points)
         check_shape(known, "N 3", name="points")
         if len(known) < 4 or not known.isfinite().all() or collinear(known.unsqueeze(0)).item():
             raise DescentError(f"points: expected four or more, finite and not collinear, got {points}")
