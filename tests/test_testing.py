@@ -338,7 +338,7 @@ def test_features_that_overflow_far_away_are_found():
 def test_an_observation_whose_settings_are_no_json_is_found():
     class Secret(Eyes):
         def settings(self):
-            return {"kernel": torch.ones(3)}
+            return {"kernel": torch.ones}
 
     with pytest.raises(ContractError, match="expected what JSON can hold") as error:
         check_observation(Secret(), Turn())
