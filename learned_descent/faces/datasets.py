@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .._check import DescentError
@@ -33,6 +34,9 @@ FACES_OF_300W: Mapping[str, int] = {
 
 TOLERATED = 0.05
 """The share of unusable faces that reading puts up with unasked."""
+
+THIN = 0.01
+"""Sides of the box: landmarks that are not so far apart, or have a line so near, are no face."""
 
 SHOWN = 10
 """How many unusable faces the message of an error lists."""
@@ -131,6 +135,8 @@ def read_faces(
     if len(found) < len(parts) or len(set(names)) < len(names):
         raise DescentError(f"parts: expected folders of which none contains another, got {', '.join(parts)}")
     given = {} if boxes is None else read_boxes(boxes)
+    if boxes is not None:
+        _account_of_boxes(boxes, given, everything, root)
     remarks: list[str] = []
 
     def read(files: FaceFiles) -> dict[str, Tensor] | str:
@@ -191,15 +197,51 @@ def _read_face(
         raise DescentError(f"{path}: {error}; mend the box") from error
     to_crop = invert_affine(to_photo.double())
     points = apply_affine(to_crop, torch.from_numpy(on_photo))
-    outside = ((points < 0) | (points > crop - 1)).any(1).nonzero().flatten().tolist()
-    if outside:
-        column, row = points[outside[0]].tolist()
-        raise DescentError(
-            f"{landmarks}: landmark {outside[0]} (from 0) falls on ({column:.0f}, {row:.0f}), outside the crop of {crop} px "
-            f"around the box ({len(outside)} of {len(points)} landmarks); mend landmarks or box, or raise crop / box_side"
-        )
+    fault = _outside(points, crop) or _no_face(points / box_side, schema)
+    if fault:
+        raise DescentError(f"{landmarks}: {fault}")
     corners = apply_affine(to_crop, torch.tensor(box, dtype=torch.float64).view(2, 2))
     return {"image": pixels, "points": points.float(), "box": corners.flatten().float(), "to_photo": to_photo}
+
+
+def _outside(points: Float[Tensor, "L 2"], crop: int) -> str:
+    """What is wrong with landmarks of which some lie outside the crop; nothing if none does."""
+    outside = ((points < 0) | (points > crop - 1)).any(1).nonzero().flatten().tolist()
+    if not outside:
+        return ""
+    column, row = points[outside[0]].tolist()
+    return (
+        f"landmark {outside[0]} (from 0) falls on ({column:.0f}, {row:.0f}), outside the crop of {crop} px "
+        f"around the box ({len(outside)} of {len(points)} landmarks); mend landmarks or box, or raise crop / box_side"
+    )
+
+
+def _no_face(points: Float[Tensor, "L 2"], schema: LandmarkSchema) -> str:
+    """Why nothing can be learnt from landmarks, in sides of the box, nor an error be measured; nothing if it can."""
+    long, wide = (torch.linalg.svdvals(points - points.mean(0)) / len(points) ** 0.5).tolist()
+    left, right = schema.outer_eye_corners
+    left_pupil, right_pupil = (points[list(eye)].mean(0) for eye in (schema.left_eye, schema.right_eye))
+    apart = min(torch.dist(points[left], points[right]).item(), torch.dist(left_pupil, right_pupil).item())
+    for value, found in ((long, "are all in one place"), (wide, "lie on a line"), (apart, "have both eyes in one place")):
+        if value < THIN:
+            return f"the landmarks {found}: expected those of a face; mend the file"
+    return ""
+
+
+def _account_of_boxes(path: str | Path, boxes: Mapping[str, Sequence[float]], faces: Sequence[FaceFiles], root: Path) -> None:
+    """Logs which images a file of boxes passes over, and raises if it names none that there is."""
+    images = {image.relative_to(root).as_posix() for files in faces for image in files.images}
+    absent = [name for name in boxes if name not in images and not (root / name).is_file()]
+    if len(absent) == len(boxes):
+        first = f"its first entry is {absent[0]!r}" if absent else "it is empty"
+        raise DescentError(
+            f"boxes: {path} names no image in {root}: {first}; expected paths relative to that folder, such as {min(images)!r}"
+        )
+    if absent:
+        _log.warning("boxes: %s names images that are not in %s (%d):\n%s", path, root, len(absent), _listed(absent))
+    missing = len(images - boxes.keys())
+    if missing:
+        _log.warning("boxes: %s has none for %d of %d images; those in %s serve", path, missing, len(images), BOXES)
 
 
 def _account(part: str, outcomes: Sequence[dict[str, Tensor] | str]) -> PartReport:

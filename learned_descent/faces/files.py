@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,24 @@ BOXES = "bounding_boxes"
 
 IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LANDMARKS = frozenset({".ljson", ".pts"})
+
+NAMES = frozenset({"image", "imagename", "imagepath", "file", "filename", "filepath", "name", "path", "photo"})
+"""The titles of a column of images; capitals, blanks and underscores do not matter in any title."""
+
+CORNERS = (
+    ("x0", "y0", "x1", "y1"),
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("left", "top", "right", "bottom"),
+)
+"""The titles of the corners of a box, in px from 0."""
+
+SIZES = (
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("left", "top", "width", "height"),
+)
+"""The titles of the first corner of a box, its width and its height, in px: its last column is the first one plus the width."""
 
 
 @dataclass
@@ -79,21 +98,51 @@ def read_landmarks(path: Path) -> Float[np.ndarray, "L 2"]:
     """The points of a ``.pts`` or ``.ljson`` as ``(column, row)`` in px from 0; call it within :func:`quiet_menpo`.
 
     Raises:
-        DescentError: if menpo cannot read the file, if it holds several groups of points, or if one is not finite.
+        DescentError: if the file cannot be read, if it holds several groups of points or another number of them than it
+            says, or if one is not a pair of finite numbers.
     """
-    import menpo.io
-
     try:
-        groups = menpo.io.import_landmark_file(path)
+        points = _read_pts(path) if path.suffix.lower() == ".pts" else _read_ljson(path)
+    except DescentError as error:
+        raise DescentError(f"{path}: {error}") from error
     except Exception as error:  # every broken file fails in its own way
         raise DescentError(f"{path}: not readable as landmarks ({type(error).__name__}: {error}); mend it") from error
-    if len(groups) != 1:
-        raise DescentError(f"{path}: expected one group of landmarks, got {len(groups)}; keep one")
-    points = np.asarray(next(iter(groups.values())).points, dtype=np.float64)[:, ::-1].copy()
     bad = np.flatnonzero(~np.isfinite(points).all(1)).tolist()
     if bad:
         raise DescentError(f"{path}: point {bad[0]} (from 0) is not finite ({len(bad)} of {len(points)} points); mend it")
     return points
+
+
+def _read_pts(path: Path) -> Float[np.ndarray, "L 2"]:
+    """The points of the format of 300-W, which counts pixels from 1: two numbers a line, between braces."""
+    head, brace, body = path.read_text(encoding="utf-8-sig").partition("{")
+    rows = [line.split() for line in body.partition("}")[0].splitlines() if line.strip()]
+    if not brace or not rows:
+        raise DescentError("not readable as landmarks (there are no points between braces); mend it")
+    odd = next((row for row in rows if len(row) != 2), None)
+    if odd is not None:
+        raise DescentError(
+            f"expected a column and a row in each line of points, got {len(odd)} values ({' '.join(odd)}); remove what is no "
+            "coordinate, such as the number of the point"
+        )
+    points = np.array(rows, dtype=np.float64) - 1
+    stated = re.search(r"n_points\s*:\s*(\d+)", head)
+    if stated and int(stated[1]) != len(rows):
+        raise DescentError(f"n_points is {stated[1]}, but there are {len(rows)} points; mend the file")
+    return points
+
+
+def _read_ljson(path: Path) -> Float[np.ndarray, "L 2"]:
+    """The points of a file of menpo, which names the row first and counts pixels from 0."""
+    import menpo.io
+
+    groups = menpo.io.import_landmark_file(path)
+    if len(groups) != 1:
+        raise DescentError(f"expected one group of landmarks, got {len(groups)}; keep one")
+    points = np.asarray(next(iter(groups.values())).points, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise DescentError(f"expected a row and a column for each point, got an array {points.shape}; keep these two")
+    return points[:, ::-1].copy()
 
 
 def find_box(root: Path, name: str) -> list[float] | None:
@@ -116,12 +165,12 @@ def read_boxes(path: str | Path) -> dict[str, list[float]]:
     r"""Detector boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image relative to the root of the data.
 
     Args:
-        path: a ``.csv`` of rows ``IMAGE,x0,y0,x1,y1`` (a first row of titles is skipped), or a ``.json`` of entries
-            ``"IMAGE": [x0, y0, x1, y1]``.
+        path: a ``.csv`` of rows ``IMAGE,x0,y0,x1,y1``, or in the order of a first row of titles, see :data:`CORNERS`,
+            :data:`SIZES` and :data:`NAMES`; or a ``.json`` of entries ``"IMAGE": [x0, y0, x1, y1]``.
 
     Raises:
-        DescentError: if the file is missing or broken, if an entry is not a path with four numbers, or if an image is named
-            twice.
+        DescentError: if the file is missing or broken, if its titles are not known, if an entry is not a path with four
+            numbers, or if an image is named twice.
 
     Example:
         >>> import tempfile
@@ -145,14 +194,15 @@ def read_all_boxes(path: str | Path) -> dict[str, list[list[float]]]:
             ``"IMAGE": [[x0, y0, x1, y1], ...]``.
 
     Raises:
-        DescentError: if the file is missing or broken, or if an entry is not a path with boxes of four numbers.
+        DescentError: if the file is missing or broken, if its titles are not known, or if an entry is not a path with boxes
+            of four numbers.
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".json") or not path.is_file():
         raise DescentError(f"boxes: expected a .csv or .json file of boxes, but {path} is none")
     try:
         rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise DescentError(
             f"boxes: {path} cannot be read ({error}); expected an image and x0 y0 x1 y1 in each entry"
         ) from error
@@ -199,10 +249,30 @@ def _json_rows(path: Path) -> list[tuple[str, object]]:
 
 
 def _csv_rows(path: Path) -> list[tuple[str, object]]:
+    """The image of each row, and its box as ``x0 y0 x1 y1`` if that is what the row holds."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [(row[0], row[1:]) for row in csv.reader(file) if row]
-    titles = bool(rows) and not any(map(_is_number, rows[0][1]))
-    return list(rows[titles:])
+        rows = [row for row in csv.reader(file) if row]
+    if not rows or any(map(_is_number, rows[0][1:])):
+        return [(row[0], row[1:]) for row in rows]
+    order, sized = _columns([re.sub(r"[\s_-]", "", title).lower() for title in rows[0]])
+    found: list[tuple[str, object]] = []
+    for row in rows[1:]:
+        image, *box = [row[column] for column in order] if len(row) == len(order) else row
+        if sized and len(box) == 4 and all(map(_is_number, box)):
+            x, y, width, height = map(float, box)
+            found.append((image, [x, y, x + width, y + height]))
+        else:
+            found.append((image, box))
+    return found
+
+
+def _columns(titles: list[str]) -> tuple[list[int], bool]:
+    """Where the image and the four numbers of its box are in a row, and whether the last two are its width and height."""
+    for layout in (*CORNERS, *SIZES):
+        names = [title for title in titles if title not in layout]
+        if len(titles) == 5 and len(names) == 1 and names[0] in NAMES and {*layout} <= {*titles}:
+            return [titles.index(title) for title in (names[0], *layout)], layout in SIZES
+    raise ValueError(f"its titles are {','.join(titles)}, not image,x0,y0,x1,y1 or image,x,y,width,height, in any order")
 
 
 def _is_number(value: object) -> bool:

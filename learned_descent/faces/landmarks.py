@@ -114,6 +114,12 @@ class Landmarks(Problem):
         shapes = (batch["points"] - centre.unsqueeze(1)) / side[:, None, None]
         mean = shapes.mean(0)
         similarities = fit_similarity(mean - mean.mean(0), shapes)
+        odd = (~similarities.isfinite().all(1)).nonzero().flatten().tolist()
+        if odd:
+            raise DescentError(
+                f"training faces {odd[:10]}: expected landmarks of a face in a box, got ones that are all in one place or not "
+                "finite, or a box without area; remove or mend them"
+            )
         self.mean_shape.copy_(mean)
         if len(shapes) > 4:
             covariance = similarities.T.cov() + 1e-8 * torch.eye(4)

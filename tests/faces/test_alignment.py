@@ -12,9 +12,11 @@ from learned_descent.checkpoint import load_model, save_model
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.augment import Augmentation, augment, mirrored
 from learned_descent.faces.crops import apply_affine
+from learned_descent.faces.landmarks import Landmarks
 from learned_descent.faces.metrics import landmark_errors
 from learned_descent.faces.shapes import fit_similarity
 from learned_descent.observations import Patches
+from learned_descent.problem import Batch, Split
 from learned_descent.registry import configured
 
 from .fake300w import write_fake_300w
@@ -245,6 +247,25 @@ def test_only_training_faces_make_the_start(make):
     wanted = in_box(train["points"], train["box"]).mean(0)
     torch.testing.assert_close(problem.mean_shape.cpu(), wanted)
     assert not torch.allclose(in_box(held_out["points"], held_out["box"]).mean(0), wanted, atol=1e-3)
+
+
+class OwnFaces(Landmarks):
+    """Faces that come from somewhere else than a folder; those of number 3 have no extent."""
+
+    def _read(self, split: Split) -> Batch:
+        points = 30 + 30 * torch.rand(6, 68, 2, generator=torch.Generator().manual_seed(0))
+        points[3] = 40.0
+        return {"points": points, "box": torch.tensor([30.0, 30.0, 60.0, 60.0]).expand(6, 4)}
+
+
+def test_a_training_face_without_extent_is_named_before_the_training(problem):
+    """It ended in a LinAlgError that named no face."""
+    settings = {"val_fraction": 0.0, "mirror": False, "start_noise": 1.0, "augmentation": Augmentation()}
+    own = OwnFaces(schema="ibug68", normaliser="inter_ocular", crop=96, box_side=30.0, **settings)
+    with pytest.raises(
+        DescentError, match=r"training faces \[3\]: expected landmarks of a face in a box, got ones .* in one place"
+    ):
+        own.data("train")
 
 
 def test_updates_are_in_units_of_the_box(problem, generator, device):

@@ -6,6 +6,7 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -54,6 +55,26 @@ def spoil(root: Path, how: str) -> Path | None:
     elif how == "far landmark":
         points[3] = torch.tensor([-400.0, 20.0])
         write_pts(landmarks, points)
+    elif how == "landmarks in one place":
+        write_pts(landmarks, points.mean(0).expand_as(points))
+    elif how == "landmarks on a line":
+        points[:, 1] = 40 + 0.2 * points[:, 0]
+        write_pts(landmarks, points)
+    elif how == "eyes in one place":
+        points[36:42] = points[42:48].flip(0)
+        points[36] = points[45]
+        write_pts(landmarks, points)
+    elif how == "numbered points":
+        rows = "".join(f"{number} {column} {row}\n" for number, (column, row) in enumerate(points.tolist(), 1))
+        landmarks.write_text(f"version: 1\nn_points: 68\n{{\n{rows}}}\n")
+    elif how == "other number than it says":
+        landmarks.write_text(landmarks.read_text().replace("n_points: 68", "n_points: 67"))
+    elif how == "cut off":
+        landmarks.write_text("\n".join(landmarks.read_text().splitlines()[:60]))
+    elif how == "points in space":
+        group = {"landmarks": {"points": [[1.0, 2.0, 3.0]] * 68, "connectivity": [[0, 0]]}, "labels": []}
+        landmarks.unlink()
+        landmarks.with_suffix(".ljson").write_text(json.dumps({"version": 3, "groups": {"a": group}}))
     elif how == "no box":
         box.unlink()
     elif how == "nan box":
@@ -83,6 +104,13 @@ SPOILT = {
     "empty landmarks": "face_0001.pts: not readable as landmarks",
     "two groups": "face_0001.ljson: expected one group of landmarks, got 2",
     "far landmark": "face_0001.pts: landmark 3 (from 0) falls on (-",
+    "landmarks in one place": "face_0001.pts: the landmarks are all in one place: expected those of a face; mend the file",
+    "landmarks on a line": "face_0001.pts: the landmarks lie on a line: expected those of a face",
+    "eyes in one place": "face_0001.pts: the landmarks have both eyes in one place",
+    "numbered points": "face_0001.pts: expected a column and a row in each line of points, got 3 values (1 ",
+    "other number than it says": "face_0001.pts: n_points is 67, but there are 68 points",
+    "cut off": "face_0001.pts: n_points is 68, but there are 57 points",
+    "points in space": "face_0001.ljson: expected a row and a column for each point, got an array (68, 3)",
     "no box": "face_0001.jpg: no box; add ",
     "nan box": "bounding_boxes/afw/face_0001.pts: point 0 (from 0) is not finite",
     "box of two corners": "bounding_boxes/afw/face_0001.pts: 2 points, expected the 4 corners of a box",
@@ -169,18 +197,96 @@ def test_wrong_parts_and_sizes(root: Path) -> None:
     [
         ("boxes.txt", "", r"expected a .csv or .json file of boxes, but .*boxes.txt is none"),
         ("boxes.json", "{", r"boxes.json cannot be read \(Expecting"),
+        ("boxes.json", "[" * 100_000, r"boxes.json cannot be read \(maximum recursion depth"),
         ("boxes.json", "[1]", r"boxes.json cannot be read \(it holds a list, not an object\)"),
         ("boxes.json", '{"a.jpg": 3}', r"gives 3 for 'a.jpg', expected the four numbers"),
         ("boxes.json", '{"a.jpg": [1, 2, 3, null]}', r"gives \[1, 2, 3, None\] for 'a.jpg'"),
         ("boxes.csv", "b.jpg,1,2,3,4\na.jpg,1,2,3\n", r"gives \['1', '2', '3'\] for 'a.jpg', expected the four numbers"),
         ("boxes.csv", "b.jpg,1,2,3,4\na.jpg,1,2,3,x\n", r"for 'a.jpg', expected the four numbers x0 y0 x1 y1"),
         ("boxes.csv", "a.jpg,1,2,3,4\n./a.jpg,1,2,3,5\n", r"names 'a.jpg' twice; keep one box"),
+        ("boxes.csv", "image,cx,cy,w,h\na.jpg,1,2,3,4\n", r"its titles are image,cx,cy,w,h, not image,x0,y0,x1,y1 or image,x"),
+        ("boxes.csv", "image,x0,y0,x1,y1,score\na.jpg,1,2,3,4,5\n", "its titles are image,x0,y0,x1,y1,score, not"),
+        ("boxes.csv", "box,x0,y0,x1,y1\na.jpg,1,2,3,4\n", "its titles are box,x0,y0,x1,y1, not"),
+        ("boxes.csv", "image,x,y,w,h\na.jpg,1,2,3\n", r"gives \['1', '2', '3'\] for 'a.jpg', expected the four numbers"),
+        ("boxes.csv", "image,x,y,w,h\na.jpg,1,2,,4\n", "for 'a.jpg', expected the four numbers"),
     ],
 )
 def test_wrong_files_of_boxes(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DescentError, match=f"boxes: .*{message}"):
         read_boxes(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.jpg,10,20,40,80",
+        "image,x0,y0,x1,y1\na.jpg,10,20,40,80",
+        "image,y0,x0,y1,x1\na.jpg,20,10,80,40",
+        "File Name; X Min".replace("; ", ",") + ",Y Min,x_max,Y-Max\na.jpg,10,20,40,80",
+        "left,top,right,bottom,image\n10,20,40,80,a.jpg",
+        "image,x1,y1,x2,y2\na.jpg,10,20,40,80",
+        "image,x,y,width,height\na.jpg,10,20,30,60",
+        "h,w,y,x,path\n60,30,20,10,a.jpg",
+        "filename,left,top,width,height\na.jpg,10,20,30,60",
+    ],
+)
+def test_titles_say_what_the_columns_of_boxes_are(tmp_path: Path, text: str) -> None:
+    """They were passed over, and the columns read as corners."""
+    (tmp_path / "boxes.csv").write_text(text)
+    assert read_boxes(tmp_path / "boxes.csv") == {"a.jpg": [10, 20, 40, 80]}
+
+
+def test_boxes_that_name_no_image_are_refused_and_a_part_of_them_is_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = root / "boxes.csv"
+    for text, told in (("face_0000.jpg,20,20,80,80\n", "its first entry is 'face_0000.jpg'"), ("", "it is empty")):
+        table.write_text(text)
+        with pytest.raises(
+            DescentError, match=rf"boxes: .* names no image in .*: {told}; expected paths .* 'afw/face_0000.jpg'"
+        ):
+            read_fake_300w(root, boxes=table)
+    table.write_text("afw/face_0000.jpg,20,20,80,80\nafw/nobody.jpg,20,20,80,80\n")
+    read_fake_300w(root, boxes=table)
+    assert "images that are not in" in caplog.text
+    assert "(1):\n  afw/nobody.jpg" in caplog.text
+    assert "has none for 3 of 4 images; those in bounding_boxes serve" in caplog.text
+    caplog.clear()
+    read_fake_300w(root, ("helen/testset",), boxes=table)
+    assert "has none for 2 of 2 images" in caplog.text
+
+
+def outcome(path: Path) -> str:
+    """What is said of a file of landmarks or boxes; nothing where it is read."""
+    try:
+        if path.suffix in (".csv", ".json"):
+            return "" if read_all_boxes(path) else "none"
+        with quiet_menpo():
+            return "" if len(read_landmarks(path)) else "none"
+    except DescentError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", ["face.pts", "face.ljson", "boxes.csv", "boxes.json"])
+def test_a_broken_file_is_read_or_named(tmp_path: Path, name: str) -> None:
+    """Sixty damages of a kind: cut off, or with bytes replaced."""
+    group = {"landmarks": {"points": [[1.5, 2.0]] * 4, "connectivity": [[0, 1]]}, "labels": []}
+    whole = {
+        "face.pts": "version: 1\nn_points: 4\n{\n1 2\n3 4\n5 6.5\n7 8\n}\n",
+        "face.ljson": json.dumps({"version": 3, "groups": {"a": group}}),
+        "boxes.csv": "image,x,y,w,h\na.jpg,1,2,3,4\nb.jpg,1,2,3,4.5\n",
+        "boxes.json": '{"a.jpg": [1, 2, 3, 4], "b.jpg": [[1, 2, 3, 4.5]]}',
+    }[name].encode()
+    path, draw = tmp_path / name, np.random.default_rng(0)
+    found = []
+    for number in range(60):
+        data = bytearray(whole[: draw.integers(len(whole))] if number % 3 == 0 else whole)
+        for at in draw.integers(max(1, len(data)), size=number % 4 if data else 0):
+            data[at] = draw.integers(256)
+        path.write_bytes(data)
+        found.append(outcome(path))
+    assert all(text in ("", "none") or str(path) in text for text in found)
+    assert "" in found
+    assert any(found)
 
 
 def test_missing_file_of_boxes(root: Path) -> None:
