@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import sys
-import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ._check import DescentError
+from ._modules import described, import_module, run_file
 from .names import PROBLEMS
 from .problem import LeastSquares, Problem
 from .recipe import RECIPES, SOLVERS, Classical, Family, Polish, Recipe
@@ -188,7 +187,7 @@ def builtin_class(name: str, table: Mapping[str, str], what: str) -> Any:
 
 def _from_module(name: str) -> object:
     source, _, wanted = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
-    module = _run_file(Path(source)) if source.endswith(".py") else _import(source, name)
+    module = run_file(Path(source)) if source.endswith(".py") else import_module(source, name)
     candidates = [key for key, value in vars(module).items() if _is_own_problem(value, module)]
     hint = f"; it holds the problems {', '.join(candidates)}" if candidates else "; it holds no subclass of Problem"
     if not wanted:
@@ -203,49 +202,8 @@ def _is_own_problem(value: object, module: ModuleType) -> bool:
     return isinstance(value, type) and issubclass(value, Problem) and value.__module__ == module.__name__
 
 
-def _import(module: str, name: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise DescentError(
-            f"problem {name!r}: {error}; install it, put it on PYTHONPATH, or name the file: file.py:Class"
-        ) from error
-    except Exception as error:
-        raise DescentError(f"problem {name!r}: importing {module} failed with {_described(error)}") from error
-
-
 def _from_entry_point(plugin: EntryPoint) -> object:
     try:
         return plugin.load()
     except Exception as error:
-        raise DescentError(f"problem {plugin.name!r}: loading {plugin.value} failed with {_described(error)}") from error
-
-
-def _run_file(path: Path) -> ModuleType:
-    """The module that a file defines, under the name of the file, as an import would give it."""
-    if not path.is_file():
-        raise DescentError(f"{path}: expected a Python file, found {'a folder' if path.is_dir() else 'nothing'} there")
-    name = path.stem
-    spec = importlib.util.spec_from_file_location(name if name not in sys.modules else f"_problem_{name}", path)
-    if spec is None or spec.loader is None:
-        raise DescentError(f"{path}: expected a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        sys.modules.pop(spec.name)
-        raise DescentError(
-            f"{error.filename or path}:{error.lineno}: syntax error: {error.msg}: {(error.text or '').strip()}"
-        ) from error
-    except Exception as error:
-        sys.modules.pop(spec.name)
-        frames: Iterable[traceback.FrameSummary] = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-        where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise DescentError(f"{where}: running the file failed with {_described(error)}") from error
-    return module
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+        raise DescentError(f"problem {plugin.name!r}: loading {plugin.value} failed with {described(error)}") from error

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
-    {"_check", "_files", "_progress", "_text", "_linear", "kernels", "names", "pictures"},
+    {"_check", "_files", "_modules", "_progress", "_text", "_linear", "kernels", "names", "pictures"},
     {"problem", "observation", "weights"},
     {"model"},
     {"models", "observations", "data"},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from learned_descent import Cascade, DescentError, DescentModel, ImageObservation, Problem, registry
+from learned_descent import Cascade, DescentError, DescentModel, ImageObservation, Problem, _modules, registry
 from learned_descent.names import MODELS, OBSERVATIONS, PROBLEMS
 from learned_descent.problems import Analytic
 from learned_descent.recipe import RECIPES, Classical, Polish
@@ -105,6 +106,7 @@ def test_a_file_without_the_class(toy: Path, ending: str, message: str):
     [
         ("x = 1\nclass Toy(:\n", r"broken.py:2: syntax error: .*: class Toy\(:"),
         ("\n\nimport nothing_like_this\n", r"broken.py:3: running the file failed with ModuleNotFoundError: No module named"),
+        ("import sys\nsys.exit(3)\n", r"broken.py:2: .* failed with SystemExit: 3; .* under if __name__ == .__main__."),
         ("def f():\n    return 1 / 0\nf()\n", r"broken.py:2: running the file failed with ZeroDivisionError: division by zero"),
     ],
 )
@@ -121,6 +123,69 @@ def test_a_file_that_is_not_there(tmp_path: Path):
     (tmp_path / "folder.py").mkdir()
     with pytest.raises(DescentError, match=r"folder.py: expected a Python file, found a folder there"):
         resolve_problem(f"{tmp_path / 'folder.py'}:Toy")
+
+
+HELPED = TOY.replace("number = 3", "import {helper}\n\n\ndef late():\n    import {late}\n    return {late}.number")
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for modules that are forgotten afterwards."""
+    monkeypatch.setattr(_modules, "_BESIDE", _modules._Beside())
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    yield tmp_path
+    for name, module in [*sys.modules.items()]:
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+def write(folder: Path, number: int) -> str:
+    """A problem with two helpers beside it, one of which it imports late."""
+    folder.mkdir()
+    (folder / "helped.py").write_text(HELPED.format(helper="first_helper", late="late_helper"))
+    (folder / "first_helper.py").write_text(f"number = {number}")
+    (folder / "late_helper.py").write_text(f"number = {number}")
+    return f"{folder / 'helped.py'}:Toy"
+
+
+def test_a_file_imports_what_lies_beside_it(beside: Path):
+    path = [*sys.path]
+    module = sys.modules[resolve_problem(write(beside / "one", 1)).__module__]
+    assert module.first_helper.number == module.late() == 1
+    assert sys.path == path
+
+
+def test_two_files_with_helpers_of_one_name_are_not_mixed_up(beside: Path):
+    first = sys.modules[resolve_problem(write(beside / "one", 1)).__module__]
+    second = write(beside / "two", 2)
+    with pytest.raises(DescentError, match=r"helped.py: in .*two lies the module first_helper, and another .*one: rename one"):
+        resolve_problem(second)
+    (beside / "two" / "first_helper.py").rename(beside / "two" / "other_helper.py")
+    (beside / "two" / "helped.py").write_text(HELPED.format(helper="other_helper", late="late_helper"))
+    resolve_problem(second)
+    with pytest.raises(ImportError, match=r"late_helper is in each of .*one, .*two: rename all but one"):
+        first.late()
+
+
+def test_what_is_installed_is_not_hidden_by_a_neighbour(beside: Path):
+    import json
+
+    name = write(beside / "one", 1)
+    (beside / "one" / "json.py").write_text("raise RuntimeError")
+    (beside / "one" / "helped.py").write_text(HELPED.format(helper="json", late="late_helper"))
+    assert sys.modules[resolve_problem(name).__module__].json is json
+
+
+def test_a_package_in_the_current_folder_imports_its_own_parts(beside: Path, monkeypatch: pytest.MonkeyPatch):
+    package = beside / "toy_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text("number = 3")
+    (package / "task.py").write_text(TOY.replace("number = 3", "from .helper import number"))
+    monkeypatch.chdir(beside)
+    with pytest.raises(DescentError, match=r"task.py:\d+: .*relative import.*: name it package.module:Class, from the folder"):
+        resolve_problem(f"{package / 'task.py'}:Toy")
+    assert sys.modules[resolve_problem("toy_package.task:Toy").__module__].number == 3
 
 
 def test_a_module_that_is_not_there():
