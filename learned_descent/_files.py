@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -72,9 +73,17 @@ def _settle(folder: Path) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2) + "\n"
+    """Writes ``value`` as indented JSON, atomically; JSON knows no NaN and no infinity, so they become null."""
+    text = json.dumps(_or_null(value), indent=2, allow_nan=False) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _or_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _or_null(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_or_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -74,6 +74,13 @@ def test_json(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1, 2.5, None]}
 
 
+def test_json_holds_no_number_that_is_not_finite(tmp_path):
+    """Seen before: NaN and Infinity, which only Python reads."""
+    write_json(tmp_path / "a.json", {"nan": float("nan"), "in": [(1.0, float("inf")), {"deep": -float("inf")}], "kept": 1e300})
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"nan": None, "in": [[1.0, None], {"deep": None}], "kept": 1e300}
+
+
 def test_a_state_leaves_no_copies_of_its_tensors_in_memory(tmp_path):
     state = {"weights": [torch.ones(3), torch.ones(2)]}
     path = tmp_path / "state.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -11,14 +12,16 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from learned_descent import Cascade, DescentError, photos, weights
 from learned_descent.checkpoint import annotate, read_description, save_model
 from learned_descent.cli import main
 from learned_descent.faces import calibration, detect
-from learned_descent.faces.aligner import FaceAligner
+from learned_descent.faces.aligner import Face, FaceAligner
 from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
+from learned_descent.faces.detect import Box
 from learned_descent.faces.output import Format
 from learned_descent.problems import Analytic
 
@@ -201,7 +204,7 @@ def test_nothing_is_replaced_unasked(run: Run):
     assert run("bright.png --overwrite")[0] == 0
     before = Path("bright.png").read_bytes()
     code, _, err = run("bright.png --overwrite --output .")
-    assert (code, "bright.png is one of the photos: give another --output" in err) == (1, True)
+    assert (code, "bright.png is one of the files to read: give another --output" in err) == (1, True)
     assert Path("bright.png").read_bytes() == before
 
 
@@ -229,10 +232,89 @@ def test_warnings_name_the_photo_and_those_of_the_set_up_come_once(run: Run):
     code, out, err = run("bright.png copy.png")
     assert code == 0
     assert err.count("learned-descent: warning: the weights do not know how the boxes of bright lie on faces") == 1
-    assert "confidence nan" in out
+    assert "1 face, confidence unknown: calibrate the weights; " in out
     assert (
         "warning: bright.png: face 0: the box (10 10 70 20) is 6.0 times" in run("bright.png --box 10 10 70 20 --overwrite")[2]
     )
+
+
+def test_one_odd_photo_does_not_end_the_others(run: Run):
+    """Seen before: a photo of 200,000 x 2 px ended all in a traceback; one of NaN gave NaN in the JSON, exit code 0."""
+    Image.fromarray(np.zeros((2, 30_000, 3), np.uint8)).save("wide.png")
+    code, out, err = run("cut.jpg wide.png bright.png")
+    assert code == 1
+    assert out.startswith("bright.png: 1 face")
+    assert "learned-descent: cut.jpg: the image does not decode" in err
+    assert "learned-descent: wide.png: no face found" in err
+    assert "2 of 3 photos failed: cut.jpg, wide.png\n" in err
+
+
+def test_what_nobody_thought_of_costs_one_photo(run: Run, monkeypatch: pytest.MonkeyPatch):
+    def odd(self: Bright, photo: np.ndarray) -> list[Box]:
+        if photo.max() < 100:
+            raise RuntimeError("the\nnetwork")
+        return [(20.0, 15.0, 50.0, 45.0)]
+
+    monkeypatch.setattr(Bright, "__call__", odd)
+    code, out, err = run("dark.png bright.png")
+    assert (code, out[:18]) == (1, "bright.png: 1 face")
+    assert "learned-descent: dark.png: could not be aligned (RuntimeError('the\\nnetwork'))\n" in err
+
+
+def test_weights_that_are_not_finite_are_refused_before_any_photo(run: Run):
+    model = small_model()
+    model.stages[0].bias.data[3] = np.nan
+    save_model(model, "nan.safetensors")
+    code, out, err = run("bright.png dark.png --weights nan.safetensors")
+    assert (code, out) == (2, "")
+    assert "nan.safetensors: model: stages.0.bias holds NaN or infinity" in err
+    assert not Path("aligned").exists()
+
+
+def test_many_faces_are_told_in_one_line(run: Run):
+    rows = [f"bright.png,{x},{y},{x + 30},{y + 12}\n" for x in range(0, 45, 5) for y in range(0, 45, 15)]
+    Path("boxes.csv").write_text("".join(rows))
+    code, out, err = run("bright.png --boxes boxes.csv --format json pts")
+    assert code == 0, err
+    assert re.fullmatch(
+        r"bright.png: 27 faces, confidence 0.\d\d; aligned/bright.json, aligned/bright_0.pts to bright_26.pts\n",
+        out,
+    )
+    assert re.fullmatch(r"learned-descent: warning: bright.png: face 0: (.*; ){3}and \d+ more\n", err)
+    assert "face 0: the box (0 0 30 12) is 2.5 times as long as wide, unlike a face's" in err
+
+
+def test_the_confidence_of_many_faces_is_a_range():
+    points = torch.zeros(68, 2)
+    faces = [Face((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68)) for sure in (0.91, 0.3, 0.305, 1.0)]
+    assert photos._summary(faces) == "4 faces, confidence 0.30 to 1.00"
+
+
+def test_views_is_an_option(run: Run):
+    for views in (1, 4):
+        assert run(f"bright.png --views {views} --output {views} --format json")[0] == 0
+    assert Path("1/bright.json").read_text() != Path("4/bright.json").read_text()
+    code, _, err = run("bright.png --views 5")
+    assert (code, "views: expected 1 to 4, got 5" in err) == (2, True)
+
+
+def test_files_of_faces_that_are_gone_do_not_pass_for_new_ones(run: Run):
+    box = "bright.png,10,12,40,42\n"
+    Path("boxes.csv").write_text(box + "bright.png,15,12,45,42\n")
+    assert run("bright.png --boxes boxes.csv --format pts")[0] == 0
+    Path("aligned/bright_0.pts").unlink()
+    Path("boxes.csv").write_text(box)
+    code, _, err = run("bright.png --boxes boxes.csv --format pts")
+    assert (code, "aligned/bright_1.pts: is there already" in err) == (1, True)
+    code, _, err = run("bright.png --boxes boxes.csv --format pts --overwrite")
+    assert code == 0
+    assert "bright_1.pts is left of an earlier run that found more faces: remove it" in err
+
+
+def test_the_file_of_boxes_is_not_replaced(run: Run):
+    Path("bright.json").write_text(json.dumps({"bright.png": [10, 12, 40, 42]}))
+    code, _, err = run("bright.png --boxes bright.json --output . --format json --overwrite")
+    assert (code, "bright.json is one of the files to read" in err) == (1, True)
 
 
 def test_the_fall_back_is_announced(run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -243,6 +325,29 @@ def test_the_fall_back_is_announced(run: Run, monkeypatch: pytest.MonkeyPatch):
     code, _, err = run("dark.png")
     assert code == 1
     assert "learned-descent: warning: CenterFace is not installed; scikit-image's LBP cascade finds the faces instead" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sin.safetensors", "model: expected one of faces, got one of the problem Analytic"),
+        ("nan.safetensors", "model: stages.0.bias holds NaN or infinity"),
+        ("tiny.safetensors --faces -3", "calibrate: expected 10 or more faces, got -3"),
+        ("tiny.safetensors --output tiny.safetensors", "--output tiny.safetensors: is the weights file itself"),
+        ("tiny.safetensors --output sin.safetensors", "sin.safetensors: is there already: give another --output"),
+    ],
+)
+def test_calibrate_refuses_before_it_reads_a_face(here: Path, capsys: pytest.CaptureFixture[str], line: str, message: str):
+    """Seen before: a KeyError, all but three faces, and weights that were replaced."""
+    model = small_model()
+    model.stages[0].bias.data[3] = np.nan
+    save_model(model, "nan.safetensors")
+    before = Path("sin.safetensors").read_bytes()
+    assert main(["calibrate", *shlex.split(line)]) == 2
+    _, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert Path("sin.safetensors").read_bytes() == before
 
 
 def test_calibrate_stores_what_it_found(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,7 @@ from .._progress import progress_bar
 from ..data import index
 from ..model import DescentModel
 from ..problem import Batch
-from .agreement import agree, fit_often
+from .agreement import agree, faces_of, fit_often
 from .augment import Augmentation, augment
 from .detect import Box, Detector
 from .landmarks import Landmarks
@@ -144,9 +144,12 @@ def calibrate(
         seed: the seed of the choice of faces and of the variants.
 
     Raises:
-        DescentError: if a detector finds next to no face, or there are no held-out faces.
+        DescentError: if the model is none of faces or not finite, if a detector finds next to no face, or if there are no
+            held-out faces.
     """
-    problem = cast(Landmarks, model.problem)
+    problem = faces_of(model)
+    if faces < FEWEST:
+        raise DescentError(f"calibrate: expected {FEWEST} or more faces, got {faces}")
     generator = Generator().manual_seed(seed)
     train, held_out = problem.data("train"), problem.data("val")
     if not len(held_out["image"]):

@@ -20,6 +20,9 @@ SMALLEST_BOX = 2.0
 LARGEST_BOX = 2.0
 """The longest side of a box that can hold a face, in longer sides of the photo."""
 
+LARGEST_CUT = 8192
+"""A crop that covers more px of the photo than this along its side is cut out of a copy that is shrunk before."""
+
 
 def check_box(box: Sequence[float], height: int, width: int) -> tuple[float, float, float, float]:
     """A box ``x0 y0 x1 y1`` in 0-based px, if it can hold a face of a photo of ``height`` x ``width`` px.
@@ -96,6 +99,15 @@ def crop_face(
     scale = max(x1 - x0, y1 - y0) / box_side
     # In PIL a pixel is an area: its centre c has the coordinate c + 0.5.
     left, top = ((low + high) / 2 + 0.5 - scale * crop / 2 for low, high in ((x0, x1), (y0, y1)))
+    shrink = math.ceil(scale * crop / LARGEST_CUT)
+    source = image if shrink == 1 else np.asarray(Image.fromarray(image).reduce(shrink))
+    pixels = _cut(source, left / shrink, top / shrink, scale / shrink, crop)
+    to_photo = [[scale, 0.0, left + scale / 2 - 0.5], [0.0, scale, top + scale / 2 - 0.5]]
+    return torch.from_numpy(np.array(pixels)).movedim(-1, 0).contiguous(), torch.tensor(to_photo)
+
+
+def _cut(image: UInt8[np.ndarray, "H W 3"], left: float, top: float, scale: float, crop: int) -> Image.Image:
+    """The square of ``crop`` px whose corner is at ``(left, top)`` and whose pixels have the side ``scale`` in the photo."""
     margin = math.ceil(scale) + 1  # what the filter sees beyond the crop
     ahead, above = math.floor(left) - margin, math.floor(top) - margin
     behind, below = math.ceil(left + scale * crop) + margin, math.ceil(top + scale * crop) + margin
@@ -103,9 +115,7 @@ def crop_face(
     inside = Image.fromarray(image[inside_y : max(below, 0), inside_x : max(behind, 0)])
     padded = inside.crop((ahead - inside_x, above - inside_y, behind - inside_x, below - inside_y))
     area = (left - ahead, top - above, left - ahead + scale * crop, top - above + scale * crop)
-    pixels = padded.resize((crop, crop), Image.Resampling.BILINEAR, box=area, reducing_gap=3.0)
-    to_photo = [[scale, 0.0, left + scale / 2 - 0.5], [0.0, scale, top + scale / 2 - 0.5]]
-    return torch.from_numpy(np.array(pixels)).movedim(-1, 0).contiguous(), torch.tensor(to_photo)
+    return padded.resize((crop, crop), Image.Resampling.BILINEAR, box=area, reducing_gap=3.0)
 
 
 def apply_affine(affine: Float[Tensor, "*B 2 3"], points: Float[Tensor, "*B L 2"]) -> Float[Tensor, "*B L 2"]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from learned_descent import DescentError
+from learned_descent.faces import crops
 from learned_descent.faces.crops import apply_affine, check_box, crop_face, invert_affine
 
 CROP, SIDE = 64, 40
@@ -104,3 +105,23 @@ def test_wrong_images_and_sizes() -> None:
     for side in (0, CROP + 1):
         with pytest.raises(DescentError, match=f"expected 0 < box_side <= crop, got box_side = {side} and crop = 64 px"):
             crop_face(np.zeros((9, 9, 3), np.uint8), [1, 1, 8, 8], CROP, side)
+
+
+def test_a_crop_of_a_large_part_of_a_photo_is_cut_out_of_a_shrunk_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns = np.mgrid[:900, :1000]
+    photo = np.stack([rows / 4, columns / 5, 128 + 100 * np.sin(rows / 90)], -1).astype(np.uint8)
+    box = (100, 50, 950, 880)
+    wanted, way = crop_face(photo, box, 64, 40)
+    monkeypatch.setattr(crops, "LARGEST_CUT", 300)
+    found, shrunk_way = crop_face(photo, box, 64, 40)
+    assert torch.equal(way, shrunk_way)
+    inside = wanted.sum(0) > 0
+    assert (found.float() - wanted.float())[:, inside].abs().mean() < 1
+
+
+@pytest.mark.parametrize(("size", "box"), [((2, 30_000), (0, -9000, 29_999, 9000)), ((6000, 6000), (-999, 0, 6999, 5999))])
+def test_no_box_takes_gigabytes(size: tuple[int, int], box: tuple[int, ...]) -> None:
+    """Seen before: a DecompressionBombError, of the crop that was cut out before it was shrunk."""
+    pixels, _ = crop_face(np.full((*size, 3), 200, np.uint8), box, 192, 100)
+    assert pixels.max() > 0
+    assert pixels[:, 0, 0].tolist() == [0, 0, 0]
