@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import yaml
 
 from . import __version__
 from ._check import DescentError
 from ._files import atomic_write
+from ._lock import main_rank
 from .checkpoint import load_model, problem_class, read_description
 from .data import Samples, batches, num_samples
 from .evaluation import Evaluation
@@ -196,7 +196,3 @@ def steps(result: Evaluation, split: str) -> str:
 
 def save_figure(path: Path, figure: Figure) -> None:
     atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150))
-
-
-def main_rank() -> bool:
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0

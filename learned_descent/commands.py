@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 from ._check import DescentError
 from ._files import write_json
+from ._going_on import begin, check_output, check_replaces, check_settings
+from ._lock import locked, main_rank
 from ._runs import (
     check_measurement,
     columns,
     logged,
     main_metrics,
-    main_rank,
     prepare_folder,
     problem_of,
     provenance,
     samples_of,
     steps,
-    write_settings,
 )
 from .checkpoint import check_storable, load_model, load_weights, read_description, save_model
 from .data import fingerprint
@@ -53,47 +53,57 @@ def train(
         seed: the seed of weights, batches, starts and augmentation.
         init: start from the weights of this file, or from those that come with the package by their name; the closed form is
             then left out, and what the file says of its own training is kept as a part of the new one's.
-        resume: go on from the checkpoint in the folder.
-        overwrite: replace the model that is in the folder.
+        resume: go on from the checkpoint in the folder, with the settings that the training was started with.
+        overwrite: replace the model and the checkpoint that are in the folder.
         settings: the resolved settings, for ``settings.yaml`` and for the weights file.
 
     Returns:
         The validation error after every step, and where the weights are.
+
+    Raises:
+        DescentError: before anything is written, if another run uses the folder, if it holds a model or a checkpoint that
+            would be replaced, or one to go on from that belongs to another training.
     """
-    weights = out / "model.safetensors"
-    prepare_folder(out, None if resume or overwrite else weights)
-    recipe = logged(recipe, out, resume=resume)
-    before: dict[str, Any] = {}
-    if init is not None:
-        if recipe.bptt is None:
-            raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
-        recipe = replace(recipe, ridge=None)
-        init = str(find_weights(init))
-        before = read_description(init).get("training") or {}
-    samples, held = samples_of(problem, "train"), held_out_of(problem)
-    model = recipe.build(problem, seed=seed)
-    check_storable(model)
-    if init is not None:
-        load_weights(model, init)
-    write_settings(out / "settings.yaml", settings)
-    histories = recipe.fit(model, samples, held, seed=seed)
-    if not main_rank():
-        return ""
-    seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())
-    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}, **({"init": before} if before else {})}
-    save_model(model, weights, training={**origin, "seconds": seconds})
-    result = evaluate(model, samples if held is None else held)
-    errors = [result.mean(step=step) for step in range(result.num_steps + 1)]
-    write_json(
-        out / "history.json",
-        {
-            **origin,
-            "seconds": seconds,
-            "train_error" if held is None else "val_error": {"metric": result.metrics[0], "after_step": errors},
-            "trainers": {name: asdict(history) for name, history in histories.items()},
-        },
-    )
-    return f"{steps(result, 'training' if held is None else 'validation')}\nweights: {weights}"
+    with locked(out):
+        weights = out / "model.safetensors"
+        check_replaces({weights: out}, resume=resume, overwrite=overwrite)
+        recipe, before = _started(logged(recipe, out, resume=resume), init)
+        samples, held = samples_of(problem, "train"), held_out_of(problem)
+        model = recipe.build(problem, seed=seed)
+        check_storable(model)
+        if init is not None:
+            load_weights(model, find_weights(init))
+        if resume:
+            check_settings(out / "settings.yaml", settings)
+            recipe.check_checkpoint(model, samples, seed=seed)
+        begin(out / "settings.yaml", settings, [out] if overwrite else ())
+        histories = recipe.fit(model, samples, held, seed=seed)
+        if not main_rank():
+            return ""
+        seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())
+        origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}, **({"init": before} if before else {})}
+        save_model(model, weights, training={**origin, "seconds": seconds})
+        result = evaluate(model, samples if held is None else held)
+        errors = [result.mean(step=step) for step in range(result.num_steps + 1)]
+        write_json(
+            out / "history.json",
+            {
+                **origin,
+                "seconds": seconds,
+                "train_error" if held is None else "val_error": {"metric": result.metrics[0], "after_step": errors},
+                "trainers": {name: asdict(history) for name, history in histories.items()},
+            },
+        )
+        return f"{steps(result, 'training' if held is None else 'validation')}\nweights: {weights}"
+
+
+def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, dict[str, Any]]:
+    """The training that is left to do from given weights, and what their file says of their own."""
+    if init is None:
+        return recipe, {}
+    if recipe.bptt is None:
+        raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
+    return replace(recipe, ridge=None), read_description(find_weights(init)).get("training") or {}
 
 
 def evaluate_weights(
@@ -105,6 +115,7 @@ def evaluate_weights(
     batch_size: int = 64,
     device: Literal["cpu", "cuda"] = "cpu",
     output: Path | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Measures a trained model on one part of the data, and writes the errors of every sample after every step.
 
@@ -116,6 +127,7 @@ def evaluate_weights(
         batch_size: samples that are fitted at once.
         device: cpu or cuda.
         output: the JSON file; by default WEIGHTS with the ending .SPLIT.json: for a name, in the current folder.
+        overwrite: replace a file of another kind that is there.
 
     Returns:
         The table.
@@ -123,6 +135,7 @@ def evaluate_weights(
     check_measurement(batch_size, device)
     output = output or Path(weights).with_suffix(f".{split}.json")
     weights = find_weights(weights)
+    check_output(output, ("weights", "split", "errors"), source=weights, overwrite=overwrite)
     model = load_model(weights, problem=problem or problem_of(weights, problem_file))
     prepare_folder(output.parent)
     samples = samples_of(model.problem, split)

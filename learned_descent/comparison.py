@@ -13,6 +13,8 @@ from tqdm import tqdm
 from ._check import DescentError
 from ._description import describe, described_problem
 from ._files import atomic_write, write_json
+from ._going_on import begin, check_data, check_replaces, check_settings
+from ._lock import locked, main_rank
 from ._pace import forecast
 from ._runs import (
     check_measurement,
@@ -20,13 +22,10 @@ from ._runs import (
     load_for,
     logged,
     main_metrics,
-    main_rank,
-    prepare_folder,
     provenance,
     samples_of,
     save_figure,
     size,
-    write_settings,
 )
 from .basin import basin
 from .checkpoint import check_storable, read_description, save_model
@@ -75,83 +74,94 @@ def compare(
         split: the part of the data to compare on: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda, for the evaluation.
-        resume: go on from the checkpoints in the folder.
-        overwrite: replace the results that are in the folder.
+        resume: go on from the checkpoints in the folder, with the settings that the comparison was started with.
+        overwrite: replace the results, the weights and the checkpoints that are in the folder.
         settings: the resolved settings, for ``results.json`` and the weights files.
 
     Returns:
         The tables, and where the report is.
+
+    Raises:
+        DescentError: as ``train`` does, for each family that is trained.
     """
     check_measurement(batch_size, device)
-    results = out / "results.json"
-    prepare_folder(out, None if resume or overwrite else results)
     files, recipes = dict(weights or {}), learned_parts(families)
     if unknown := sorted(set(files) - set(recipes)):
         learned = ", ".join(recipes) or "learned ones, and there are none"
         raise DescentError(f"--weights: expected families among {learned}, got {', '.join(unknown)}")
-    samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
-    models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
-    models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
-    for name in sorted(set(models) - set(files)):
-        check_storable(models[name])
-    whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
-    problem_described = described_problem(problem)
-    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
-    write_settings(out / "settings.yaml", settings)
-    stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
     trained = {name: recipe for name, recipe in recipes.items() if name not in files}
-    histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
-    if not main_rank():
-        return ""
-    known = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
-    known |= {name: _seconds(steps) for name, steps in histories.items()}
-    seconds = {name: known[learned_part(name)] for name in families if learned_part(name) in known}
-    tqdm.write(f"measuring {', '.join(families)} on {num_samples(tested):,} samples", file=sys.stderr)
-    measured = {name: (model, evaluate(model, tested, batch_size=batch_size, device=device)) for name, model in whole.items()}
-    evaluations = {name: result for name, (_, result) in measured.items()}
-    shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
-    starts = basin(evaluations)
-    trainers = {name: _trainers(recipe) for name, recipe in trained.items()}
-    trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
-    content = {
-        **origin,
-        "problem": problem_described,
-        "samples": {"train": num_samples(samples), split: num_samples(tested)},
-        "split": split,
-        "basin": None if starts is None else starts.to_json(),
-        "families": {
-            name: {
-                "weights": str(files.get(part, out / f"{part}.safetensors")) if part in models else None,
-                "settings": _settings(families[name], whole[name], models.get(part), trainers.get(part, {})),
-                "parameters": size(whole[name]),
-                "training_seconds": seconds.get(name),
-                "trainers": {key: asdict(history) for key, history in histories.get(part, {}).items()},
-                **result.to_json(),
-            }
-            for name, result in evaluations.items()
-            for part in [learned_part(name)]
-        },
-    }
-    write_json(results, content)
-    # Only what draws waits for Matplotlib and Jinja.
-    from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
-    from .report import report
+    products = {out / f"{name}.safetensors": out / name if recipe.bptt else None for name, recipe in trained.items()}
+    with locked(out):
+        check_replaces({out / "results.json": None, **products}, resume=resume, overwrite=overwrite)
+        samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
+        models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
+        models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
+        for name in trained:
+            check_storable(models[name])
+        whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
+        problem_described = described_problem(problem)
+        origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
+        if resume:
+            check_settings(out / "settings.yaml", settings)
+            for name, recipe in trained.items():
+                check_data(out / f"{name}.safetensors", origin["data"]["train"])
+                logged(recipe, out / name, resume=True).check_checkpoint(models[name], samples, seed=seed)
+        begin(out / "settings.yaml", settings, [out / name for name in trained] if overwrite else ())
+        stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
+        histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
+        if not main_rank():
+            return ""
+        known = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
+        known |= {name: _seconds(steps) for name, steps in histories.items()}
+        seconds = {name: known[learned_part(name)] for name in families if learned_part(name) in known}
+        tqdm.write(f"measuring {', '.join(families)} on {num_samples(tested):,} samples", file=sys.stderr)
+        measured = {
+            name: (model, evaluate(model, tested, batch_size=batch_size, device=device)) for name, model in whole.items()
+        }
+        evaluations = {name: result for name, (_, result) in measured.items()}
+        shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
+        starts = basin(evaluations)
+        trainers = {name: _trainers(recipe) for name, recipe in trained.items()}
+        trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
+        content = {
+            **origin,
+            "problem": problem_described,
+            "samples": {"train": num_samples(samples), split: num_samples(tested)},
+            "split": split,
+            "basin": None if starts is None else starts.to_json(),
+            "families": {
+                name: {
+                    "weights": str(files.get(part, out / f"{part}.safetensors")) if part in models else None,
+                    "settings": _settings(families[name], whole[name], models.get(part), trainers.get(part, {})),
+                    "parameters": size(whole[name]),
+                    "training_seconds": seconds.get(name),
+                    "trainers": {key: asdict(history) for key, history in histories.get(part, {}).items()},
+                    **result.to_json(),
+                }
+                for name, result in evaluations.items()
+                for part in [learned_part(name)]
+            },
+        }
+        write_json(out / "results.json", content)
+        # Only what draws waits for Matplotlib and Jinja.
+        from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
+        from .report import report
 
-    faces = any(name_of(base, PROBLEMS) in ("faces", "synthetic-faces") for base in type(problem).__mro__)
-    figures = {
-        "ced": ("ced.png", plot_ced(evaluations)),
-        "steps": ("steps.png", plot_steps(evaluations)),
-        "basin": ("basin.png", plot_basin(evaluations)),
-        "time": ("time.png", plot_time(evaluations)),
-        "fits": ("faces.png" if faces else "fits.png", plot_fits(measured, tested)),
-    }
-    drawn = {name: (out / file, figure) for name, (file, figure) in figures.items() if figure is not None}
-    for file, figure in drawn.values():
-        save_figure(file, figure)
-    page = report(content, {name: file.read_bytes() for name, (file, _) in drawn.items()}, folder=out, faces=faces)
-    atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
-    tables = [shown] if starts is None else [shown, f"\n{starts.table()}\n"]
-    return "\n".join([*tables, f"results: {out}", f"report: {out / 'report.html'}"])
+        faces = any(name_of(base, PROBLEMS) in ("faces", "synthetic-faces") for base in type(problem).__mro__)
+        figures = {
+            "ced": ("ced.png", plot_ced(evaluations)),
+            "steps": ("steps.png", plot_steps(evaluations)),
+            "basin": ("basin.png", plot_basin(evaluations)),
+            "time": ("time.png", plot_time(evaluations)),
+            "fits": ("faces.png" if faces else "fits.png", plot_fits(measured, tested)),
+        }
+        drawn = {name: (out / file, figure) for name, (file, figure) in figures.items() if figure is not None}
+        for file, figure in drawn.values():
+            save_figure(file, figure)
+        page = report(content, {name: file.read_bytes() for name, (file, _) in drawn.items()}, folder=out, faces=faces)
+        atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+        tables = [shown] if starts is None else [shown, f"\n{starts.table()}\n"]
+        return "\n".join([*tables, f"results: {out}", f"report: {out / 'report.html'}"])
 
 
 def _whole(name: str, family: Family, models: Mapping[str, DescentModel], problem: Problem) -> DescentModel:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ._check import DescentError
 from ._files import write_json
+from ._lock import locked
 from ._runs import check_measurement, prepare_folder, provenance, save_figure
 from ._text import lay_out
 from .checkpoint import load_model
@@ -60,27 +61,29 @@ def inspect(
     if model.init_state(problem.mean_shape.flatten()[None]) is None:
         raise DescentError(f"{weights}: a {type(model).__name__} has no memory: give a recurrent model, such as mdm")
     files = out / "inspect.png", out / "inspect.json"
-    for file in files:
-        prepare_folder(out, None if overwrite else file, "give another --out, or --overwrite to replace it")
-    schema, crop, side = problem.schema.name, problem.crop, problem.box_side
-    samples = SyntheticFaces(1, faces, seed=seed, schema=schema, crop=crop, box_side=side).data("test")
-    yaw = samples["pose"][:, 0].rad2deg()
-    labels, edges = equal_bins(yaw, CLASSES)
-    states, xs = remember(model, samples, batch_size=batch_size, device=device)
-    probes = probe_memory(states, xs, labels, seed=seed)
-    places = embed_memory(states, seed=seed)
-    notes = [f"probe: state {100 * state:.0f} %, x {100 * x:.0f} %" for state, x in zip(probes.state, probes.x[1:])]
-    save_figure(files[0], plot_memory(places, yaw, "yaw of the head (degrees)", notes))
-    write_json(
-        files[1],
-        {
-            **provenance(seed, {"faces": faces, "batch_size": batch_size, "schema": schema, "crop": crop, "box_side": side}),
-            "weights": str(weights),
-            "data": fingerprint(samples),
-            "classes": {"of": "yaw in degrees, equally many faces in each", "edges": edges.tolist()},
-            "accuracy": asdict(probes),
-        },
-    )
+    with locked(out):
+        for file in files:
+            prepare_folder(out, None if overwrite else file, "give another --out, or --overwrite to replace it")
+        schema, crop, side = problem.schema.name, problem.crop, problem.box_side
+        settings = {"faces": faces, "batch_size": batch_size, "schema": schema, "crop": crop, "box_side": side}
+        samples = SyntheticFaces(1, faces, seed=seed, schema=schema, crop=crop, box_side=side).data("test")
+        yaw = samples["pose"][:, 0].rad2deg()
+        labels, edges = equal_bins(yaw, CLASSES)
+        states, xs = remember(model, samples, batch_size=batch_size, device=device)
+        probes = probe_memory(states, xs, labels, seed=seed)
+        places = embed_memory(states, seed=seed)
+        notes = [f"probe: state {100 * state:.0f} %, x {100 * x:.0f} %" for state, x in zip(probes.state, probes.x[1:])]
+        save_figure(files[0], plot_memory(places, yaw, "yaw of the head (degrees)", notes))
+        write_json(
+            files[1],
+            {
+                **provenance(seed, settings),
+                "weights": str(weights),
+                "data": fingerprint(samples),
+                "classes": {"of": "yaw in degrees, equally many faces in each", "edges": edges.tolist()},
+                "accuracy": asdict(probes),
+            },
+        )
     between = ", ".join(f"{edge:.0f}" for edge in edges.tolist())
     summary = (
         f"{CLASSES} classes of yaw with equally many faces, between {between} degrees; chance {100 * probes.chance:.1f} %, "

@@ -18,6 +18,7 @@ from .observation import ImageObservation
 from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
 from .training import BackpropThroughTime, History, SequentialRidge
+from .training.bptt import CHECKPOINT
 
 
 @final
@@ -100,7 +101,12 @@ class Recipe:
         """Whether the training by gradients finds a checkpoint to go on from."""
         if self.bptt is None or not self.bptt.resume or self.bptt.directory is None:
             return False
-        return Path(self.bptt.directory, "checkpoint.safetensors").exists()
+        return Path(self.bptt.directory, CHECKPOINT).exists()
+
+    def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
+        """Refuses a checkpoint that the training by gradients cannot go on from, before anything is done."""
+        if self.bptt is not None:
+            self.bptt.check_checkpoint(model, train, seed=seed)
 
     def after(self, other: Recipe) -> Recipe | None:
         """What is left to train once ``other`` has trained a model; ``None`` if ``other`` is no beginning of this recipe.

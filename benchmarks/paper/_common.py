@@ -16,6 +16,7 @@ from torch import Tensor
 
 from learned_descent import DescentError, Evaluation, evaluate, load_model, save_model, table
 from learned_descent._files import atomic_write, write_json
+from learned_descent._lock import locked
 from learned_descent._runs import logged, main_metrics, provenance, save_figure
 from learned_descent.checkpoint import read_description
 from learned_descent.data import fingerprint
@@ -79,27 +80,28 @@ def trained(
     models = {}
     samples = problem.data("train") if train is None else train
     data = fingerprint(samples)
-    for name, recipe in recipes.items():
-        if recipe.bptt is not None and arguments.iterations is not None:
-            recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
-        iterations = None if recipe.bptt is None else recipe.bptt.iterations
-        wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "settings": digest_of(problem, recipe)}
-        path = arguments.out / f"{name}.safetensors"
-        if path.exists():
-            check_kept(path, training_of(path), wanted)
-        elif (twin := twin_of(arguments.kept, wanted)) is not None:
-            print(f"taken over: {name}, from {twin}", flush=True)
-            atomic_write(path, partial(shutil.copyfile, twin))
-        else:
-            print(f"training {name}", flush=True)
-            if recipe.bptt is not None:
-                recipe = replace(recipe, bptt=replace(recipe.bptt, compile=arguments.compile))
-            recipe = logged(recipe, arguments.out / name, resume=True)
-            model = recipe.build(problem, seed=arguments.seed)
-            histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
-            seconds = sum(history.seconds for history in histories.values())
-            save_model(model, path, training={**wanted, "seconds": seconds, "faces": len(samples["image"])})
-        models[name] = load_model(path, problem=problem)
+    with locked(arguments.out):
+        for name, recipe in recipes.items():
+            if recipe.bptt is not None and arguments.iterations is not None:
+                recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
+            iterations = None if recipe.bptt is None else recipe.bptt.iterations
+            wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "settings": digest_of(problem, recipe)}
+            path = arguments.out / f"{name}.safetensors"
+            if path.exists():
+                check_kept(path, training_of(path), wanted)
+            elif (twin := twin_of(arguments.kept, wanted)) is not None:
+                print(f"taken over: {name}, from {twin}", flush=True)
+                atomic_write(path, partial(shutil.copyfile, twin))
+            else:
+                print(f"training {name}", flush=True)
+                if recipe.bptt is not None:
+                    recipe = replace(recipe, bptt=replace(recipe.bptt, compile=arguments.compile))
+                recipe = logged(recipe, arguments.out / name, resume=True)
+                model = recipe.build(problem, seed=arguments.seed)
+                histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
+                seconds = sum(history.seconds for history in histories.values())
+                save_model(model, path, training={**wanted, "seconds": seconds, "faces": len(samples["image"])})
+            models[name] = load_model(path, problem=problem)
     return models
 
 

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from .._check import DescentError
 from .._files import load_state, save_state
+from .._lock import locked
 from .._progress import progress_bar
 from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
 from ..model import DescentModel, Detach
@@ -21,6 +22,9 @@ from ..problem import Batch
 from . import ranks
 from .average import MovingAverage
 from .trainer import History, Trainer, check_identity
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
+"""What a training keeps in its directory."""
 
 
 @final
@@ -47,7 +51,7 @@ class BackpropThroughTime(Trainer):
         devices: devices of this machine; ``torchrun`` decides where it is used.
         compile: whether ``torch.compile`` translates the unrolled descent.
         validate_every: iterations between two validations, log lines and checkpoints; 0 for twenty in all.
-        directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept; ``None`` for nowhere.
+        directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept, for this training alone; ``None`` for nowhere.
         resume: whether to go on from the checkpoint in ``directory``, if there is one.
 
     References:
@@ -114,9 +118,41 @@ class BackpropThroughTime(Trainer):
             ``seconds`` and ``val_error``, the mean error at the start and after each step.
 
         Raises:
-            DescentError: if a sample or a loss is not finite, ``step_weights`` has another length than the steps, or a
-                checkpoint belongs to another training.
+            DescentError: if a sample or a loss is not finite, ``step_weights`` has another length than the steps, a
+                checkpoint belongs to another training or would be replaced, or ``directory`` is in use by another process.
         """
+        with locked(self.directory):
+            checkpoint = self._checkpoint()
+            if checkpoint and checkpoint.exists() and not self.resume:
+                raise DescentError(
+                    f"{checkpoint}: is there already: give resume=True to go on from it, another directory, or remove it"
+                )
+            return self._fit(model, train, val, seed)
+
+    def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
+        """Refuses a checkpoint that this training cannot go on from, before anything is done; without one it does nothing.
+
+        Raises:
+            DescentError: if the checkpoint belongs to another training, or is damaged.
+        """
+        checkpoint = self._checkpoint()
+        if self.resume and checkpoint and checkpoint.exists():
+            check_identity(checkpoint, load_state(checkpoint)["identity"], self._identity(model, train, seed))
+
+    def _checkpoint(self) -> Path | None:
+        return Path(self.directory, CHECKPOINT) if self.directory else None
+
+    def _identity(self, model: DescentModel, train: Samples, seed: int) -> dict[str, Any]:
+        """What a checkpoint must agree in with the training that goes on from it."""
+        free = ("resume", "directory", "accelerator", "compile")
+        return {
+            "settings": {name: value for name, value in asdict(self).items() if name not in free},
+            "seed": seed,
+            "parameters": [list(weight.shape) for weight in model.parameters() if weight.requires_grad],
+            "data": fingerprint(train) if self.directory else "",
+        }
+
+    def _fit(self, model: DescentModel, train: Samples, val: Samples | None, seed: int) -> History:
         weights = [1.0] * model.num_steps if self.step_weights is None else list(self.step_weights)
         if len(weights) != model.num_steps:
             raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
@@ -135,13 +171,8 @@ class BackpropThroughTime(Trainer):
         every = self.validate_every or max(1, self.iterations // 20)
         history, best, start = History(), math.inf, 0
         best_weights: list[Tensor] | None = None
-        identity = {
-            "settings": {k: v for k, v in asdict(self).items() if k not in ("resume", "directory", "accelerator", "compile")},
-            "seed": seed,
-            "parameters": [list(parameter.shape) for parameter in trained],
-            "data": fingerprint(train) if self.directory else "",
-        }
-        checkpoint = Path(self.directory, "checkpoint.safetensors") if self.directory else None
+        identity = self._identity(model, train, seed)
+        checkpoint = self._checkpoint()
         if self.resume and checkpoint and checkpoint.exists():
             state = load_state(checkpoint)
             check_identity(checkpoint, state["identity"], identity)
@@ -206,7 +237,7 @@ class BackpropThroughTime(Trainer):
                     "optimizer": optimizer.state_dict(), "weights": trained, "average": average.values,
                 }  # fmt: skip
                 save_state(checkpoint, state)
-                history.write_csv(checkpoint.with_name("log.csv"))
+                history.write_csv(checkpoint.with_name(LOG))
         progress.close()
         for parameter, value in zip(trained, average.values if best_weights is None else best_weights):
             parameter.data.copy_(value)
