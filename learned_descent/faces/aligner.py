@@ -114,11 +114,16 @@ class FaceAligner:
                 f"detector: expected a Detector, got {type(detector).__name__}; derive a class from Detector, or give "
                 "its boxes: aligner(photo, boxes)"
             )
-        self.model = model.to(device, torch.float32).eval()
+        try:
+            self.device = torch.device(device)
+            self.model = model.to(self.device, torch.float32).eval()
+        except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+            raise DescentError(
+                f"device: expected cpu, or cuda where PyTorch finds a device, could not use {device!r} ({error})"
+            ) from error
         self.calibration = calibration or Calibration()
         self.detector = detector
         self.views = int(views)
-        self.device = torch.device(device)
 
     @classmethod
     def from_pretrained(

@@ -209,6 +209,8 @@ def test_what_cannot_be_aligned_is_refused(model: Cascade):
         FaceAligner(model, views=2.5)  # type: ignore[arg-type]
     with pytest.raises(DescentError, match="detector: expected a Detector, got function; derive a class"):
         FaceAligner(model, detector=lambda photo: [BOX])  # type: ignore[arg-type]
+    with pytest.raises(DescentError, match=r"device: expected cpu, or cuda .*, could not use 'gpu'"):
+        FaceAligner(model, device="gpu")
     with pytest.raises(DescentError, match=r"expected one of faces, got one of the problem Analytic"):
         FaceAligner(Cascade.for_problem(Analytic("sin")))
     model.problem.mean_shape.fill_(math.nan)
