@@ -15,8 +15,9 @@ from torch import Generator, Tensor
 from .._check import DescentError
 from ..kernels import Kernel, Squares, Tukey
 from ..problem import Batch, LeastSquares, Split
+from ._blur import REACH, blurred, inner_share, pool_of, widest_blur
 from ._grey import matched, standardised, standardised_slope
-from ._photos import Scenes, blurred, placed, sample, slopes
+from ._photos import Scenes, placed, sample, slopes
 from .warps import Kind, Warps, project, velocities
 
 Template: TypeAlias = tuple[Float[Tensor, "T N"], Float[Tensor, "T N d"], Float[Tensor, "T d d"]]
@@ -43,6 +44,9 @@ class Photometric(LeastSquares, ABC):
 
     In simulated images a photo is seen under a random warp, gain, bias and noise. The warp moves the control points by 0 to
     ``spread`` sides, root mean square; in the tests by 1/4, 2/4, 3/4 and all of it in turn.
+
+    A blur mixes what is in the template with what is around it. Where that is not known (``bare``), the
+    grid keeps away from the border, so that template and image agree at the truth.
 
     References:
         S. Baker and I. Matthews. Lucas-Kanade 20 years on: a unifying framework. IJCV 56, 2004.
@@ -71,6 +75,7 @@ class Photometric(LeastSquares, ABC):
         seed: int,
         inverse: bool,
         robust: float,
+        bare: bool,
     ) -> None:
         super().__init__()
         for name, value, wanted, ok in (
@@ -96,10 +101,19 @@ class Photometric(LeastSquares, ABC):
         self.counts: Mapping[Split, int] = {"train": num_train, "val": num_test, "test": num_test}
         self.seed = seed
         self.warps = Warps(warp)
-        self.pool = max(1, min(size) // (2 * grid))
+        self.pool = pool_of(min(size), grid)
         self.blur = blur * min(size) / (grid * self.pool)
+        widest = widest_blur(min(size), grid)
+        if bare and blur > widest:
+            raise DescentError(
+                f"blur: expected at most {widest:.3g} spacings of a grid of {grid} points, got {blur}: nothing is "
+                "known of what lies around a template, and a wider blur leaves too little that is out of its reach; "
+                "lower it or raise grid"
+            )
+        reach = math.ceil(REACH * self.blur)
+        self.inner = inner_share(min(size), grid, reach) if bare and blur else 1.0
         self.image_size = (round((1 + 2 * margin) * size[0]), round((1 + 2 * margin) * size[1]))
-        ticks = (2 * torch.arange(grid, dtype=torch.float64) + 1) / grid - 1
+        ticks = self.inner * ((2 * torch.arange(grid, dtype=torch.float64) + 1) / grid - 1)
         points = torch.cartesian_prod(ticks, ticks).flip(1)
         fields = velocities(self.warps.generators, points).permute(1, 2, 0)
         centre = (torch.tensor([self.image_size]) - 1) / 2
@@ -269,9 +283,11 @@ class Photometric(LeastSquares, ABC):
         gradient = pull @ steepest[0] if len(steepest) == 1 else (pull.unsqueeze(1) @ steepest).squeeze(1)
         return hessian.expand(len(x), -1, -1), gradient, self.kernel.cost(residual)
 
-    def learnt_by_heart(self, image: Float[Tensor, "T 1 h w"]) -> Template:
-        """What is to be known of templates that fill prepared images."""
-        places = self._places(self.home.to(image).flatten(1).expand(len(image), 9))
+    def learnt_by_heart(self, image: Float[Tensor, "T 1 h w"], around: int = 0) -> Template:
+        """What is to be known of templates that fill prepared images but for ``around`` unpooled px on every side."""
+        home = self.home.clone()
+        home[:, :2, 2] += around
+        places = self._places(home.to(image).flatten(1).expand(len(image), 9))
         values, half = sample(image, places), self.home[0].diagonal()[:2].to(image)
         rise = [sample(along, places) for along in torch.gradient(image, dim=(3, 2))]
         slope = torch.stack(rise, 2) * half / self.pool

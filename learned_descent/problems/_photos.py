@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,22 +91,6 @@ def random_scenes(photos: Sequence[Tensor], side: int, count: int, generator: Ge
 def sample(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N"]:
     """Values at ``points`` (column, row) px by bilinear interpolation; beyond the border those of the border."""
     return cast(Tensor, _Sample.apply(images, points))  # type: ignore[no-untyped-call]
-
-
-def blurred(images: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
-    """Images under a Gaussian of ``sigma`` px; beyond the border go on the values of the border."""
-    down, across = (_smoothing(length, sigma).to(images) for length in images.shape[2:])
-    smooth: Tensor = down @ images @ across.T  # one product a side: on a CPU faster than convolutions of a single channel
-    return smooth
-
-
-def _smoothing(length: int, sigma: float) -> Float[Tensor, "L L"]:
-    """The matrix that takes ``length`` values to their means under a Gaussian."""
-    reach = math.ceil(3 * sigma)
-    ticks = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    weights = (-0.5 * (ticks / sigma).square()).softmax(0).expand(length, -1)
-    taken = (torch.arange(length)[:, None] + ticks.long()).clamp(0, length - 1)
-    return torch.zeros(length, length, dtype=torch.float64).scatter_add(1, taken, weights)
 
 
 def slopes(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N 2"]:

@@ -13,6 +13,7 @@ from .._check import DescentError
 from .._linear import damped_step
 from ..observation import Observation
 from ..problem import Batch
+from ._blur import widest_blur
 from ._photometric import Photometric
 from ._photos import sample
 from .warps import project, velocities
@@ -80,15 +81,17 @@ class BlockMatches(Observation):
         ):
             if not ok:
                 raise DescentError(f"{name}: expected {wanted}, got {value}")
-        coarse = type(problem)(**{**problem.settings(), "grid": cells})
+        blur = min(problem.own["blur"], widest_blur(min(problem.size), cells))
+        coarse = type(problem)(**{**problem.settings(), "grid": cells, "blur": blur})
         self._problem = [coarse]  # in a list: its buffers are those of its settings, and need no storing
         self.cells, self.reach = cells, reach
         self.block, self.stride = cells // 2, cells // 4
-        beyond = round(cells * (reach - 1) / 2)
+        beyond = round(cells * (reach / coarse.inner - 1) / 2)
+        self.spacing = 2 * coarse.inner / cells  # of neighbouring points, in half sides
         self.wide = cells + 2 * beyond
-        ticks = (2 * torch.arange(self.wide) + 1) / cells - self.wide / cells
+        ticks = coarse.inner * ((2 * torch.arange(self.wide) + 1) / cells - self.wide / cells)
         first = self.stride * torch.arange(3)
-        centres = (2 * first + self.block) / cells - 1
+        centres = coarse.inner * ((2 * first + self.block) / cells - 1)
         field = velocities(problem.warps.generators, torch.cartesian_prod(centres, centres).flip(1).double())
         self.register_buffer("places", torch.cartesian_prod(ticks, ticks).flip(1), persistent=False)
         self.register_buffer("homes", torch.cartesian_prod(first, first).flip(1) + beyond, persistent=False)
@@ -110,7 +113,7 @@ class BlockMatches(Observation):
     def forward(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B F"]:
         places, peaks, sharp = _peaks(self._correlations(x, batch))
         trust = torch.where(peaks > _LEAST, peaks, 0) ** _TRUST * sharp
-        steps, agreement = self._agreed((places - self.homes.to(x)) * 2 / self.cells, trust)
+        steps, agreement = self._agreed((places - self.homes.to(x)) * self.spacing, trust)
         return torch.cat([steps.flatten(1), agreement.flatten(1), (agreement * steps).flatten(1)], 1)
 
     def _correlations(self, x: Tensor, batch: Batch) -> Float[Tensor, "B K m m"]:

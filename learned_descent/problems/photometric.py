@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
@@ -17,6 +18,7 @@ from ..observations import GaussNewtonSteps
 from ..problem import Batch, Split
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
+from ._blur import REACH, widest_blur
 from ._photometric import Photometric, Template
 from ._photos import Scenes, photo_of, placed, random_scenes
 from .matches import BlockMatches
@@ -64,7 +66,9 @@ class FixedTemplate(Photometric):
         box: the template in the photo: first column, first row, last column, last row.
         warp: ``"affine"`` or ``"homography"``.
         grid: points along a side.
-        blur: the standard deviation of the Gaussian that images are seen under, in spacings of the grid.
+        blur: the standard deviation of the Gaussian that images are seen under, in spacings of the grid. The
+            template is blurred with what lies around it in its photo; where an image shows something else around it
+            (``elsewhere``) the minimum is not quite the truth, so end such a search without a blur.
         spread: how far the control points are moved at most, in sides.
         margin: what an image shows around the template, in sides.
         lighting: gain and bias vary by this share.
@@ -127,10 +131,14 @@ class FixedTemplate(Photometric):
         super().__init__(
             (right - left + 1, bottom - top + 1), warp=warp, grid=grid, blur=blur, spread=spread, margin=margin,
             lighting=lighting, noise=noise, occluder=occluder, num_train=num_train, num_test=num_test, seed=seed,
-            inverse=inverse, robust=robust,
+            inverse=inverse, robust=robust, bare=False,
         )  # fmt: skip
         self.photo, self.box, self.photo_pixels, self.elsewhere = photo, tuple(box), image, elsewhere
-        values, steepest, hessian = self.learnt_by_heart(self.pooled(image[None, None, top : bottom + 1, left : right + 1]))
+        around = self.pool * (1 + math.ceil(REACH * self.blur))
+        rows = torch.arange(top - around, bottom + around + 1).clamp(0, height - 1)
+        columns = torch.arange(left - around, right + around + 1).clamp(0, width - 1)
+        wide = image[rows[:, None], columns]  # beyond its border the photo goes on as in the images
+        values, steepest, hessian = self.learnt_by_heart(self.pooled(wide[None, None]), around)
         if not values.isfinite().all():
             raise DescentError(f"box: expected a part of {photo} with contrast, got one of a single grey level")
         self.register_buffer("values", values, persistent=False)
@@ -177,7 +185,8 @@ class AnyTemplate(Photometric):
         side: the side of the templates, in px.
         warp: ``"affine"`` or ``"homography"``.
         grid: points along a side.
-        blur: the standard deviation of the Gaussian that images are seen under, in spacings of the grid.
+        blur: the standard deviation of the Gaussian that images are seen under, in spacings of the grid. Nothing is
+            known of what lies around a template, so the grid keeps as far from its border as the blur reaches.
         spread: how far the control points are moved at most, in sides.
         margin: what an image shows around the template, in sides.
         lighting: gain and bias vary by this share.
@@ -191,7 +200,7 @@ class AnyTemplate(Photometric):
             for squares.
 
     Raises:
-        DescentError: if a number is out of its range.
+        DescentError: if a number is out of its range, or the blur leaves too little of a template to compare.
 
     Example:
         >>> problem = AnyTemplate(num_test=4)
@@ -225,7 +234,7 @@ class AnyTemplate(Photometric):
     ) -> None:
         super().__init__(
             (side, side), warp=warp, grid=grid, blur=blur, spread=spread, margin=margin, lighting=lighting, noise=noise,
-            occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse, robust=robust,
+            occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse, robust=robust, bare=True,
         )  # fmt: skip
         self.shapes = {**self.shapes, "template": f"B 1 {side} {side}"}
 
@@ -248,9 +257,10 @@ class AnyTemplate(Photometric):
 
     def observation(self) -> Observation:
         """Where blocks of the template are found, and inverse compositional steps on all, half and a quarter of the grid."""
-        grids = (max(4, self.grid // factor) for factor in (1, 2, 4))
+        grids = [max(4, self.grid // factor) for factor in (1, 2, 4)]
         own = {**self.settings(), "inverse": True}
-        steps = (GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid})) for grid in grids)
+        blurs = (min(self.own["blur"], widest_blur(self.size[0], grid)) for grid in grids)
+        steps = (GaussNewtonSteps(AnyTemplate(**{**own, "grid": grid, "blur": blur})) for grid, blur in zip(grids, blurs))
         return Concat(BlockMatches(self, cells=min(16, self.grid)), *steps)
 
     def settings(self) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""Images under a blur, and how much of a template it leaves to compare."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+REACH = 3
+"""Standard deviations up to which a blur reaches."""
+
+LEAST = 0.2
+"""The least share of a side of a template that is compared."""
+
+
+def blurred(images: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
+    """Images under a Gaussian of ``sigma`` px; beyond the border go on the values of the border."""
+    down, across = (_smoothing(length, sigma).to(images) for length in images.shape[2:])
+    smooth: Tensor = down @ images @ across.T  # one product a side: on a CPU faster than convolutions of a single channel
+    return smooth
+
+
+def _smoothing(length: int, sigma: float) -> Float[Tensor, "L L"]:
+    """The matrix that takes ``length`` values to their means under a Gaussian."""
+    reach = math.ceil(REACH * sigma)
+    ticks = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weights = (-0.5 * (ticks / sigma).square()).softmax(0).expand(length, -1)
+    taken = (torch.arange(length)[:, None] + ticks.long()).clamp(0, length - 1)
+    return torch.zeros(length, length, dtype=torch.float64).scatter_add(1, taken, weights)
+
+
+def pool_of(side: int, grid: int) -> int:
+    """The pixels of an image that become one: about two are left along a spacing of the grid."""
+    return max(1, side // (2 * grid))
+
+
+def inner_share(side: int, grid: int, reach: int) -> float:
+    """The share of a side that a grid may have, so that none of its points sees beyond the template.
+
+    Args:
+        side: the side of the template, in px.
+        grid: points along it.
+        reach: how far a blur reaches, in px after pooling.
+    """
+    border = pool_of(side, grid) * (reach + 1)  # a point between pixels sees one more
+    return min(1.0, (1 - 2 * border / (side - 1)) * grid / (grid - 1))
+
+
+def widest_blur(side: int, grid: int) -> float:
+    """The widest blur, in spacings of the grid, that leaves enough of a template by itself."""
+    pool = pool_of(side, grid)
+    reach = math.floor((side - 1) * (1 - LEAST * (grid - 1) / grid) / (2 * pool)) - 1
+    return max(0.0, reach / REACH) * grid * pool / side
