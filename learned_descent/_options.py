@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
-import yaml
+import torch
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import register_type
 
 from ._check import DescentError
+from ._config import check_options, read_config
+from ._help import readable
 from ._runs import problem_of
 from .checkpoint import problem_class, read_description
 from .names import PROBLEMS
 from .problem import Problem
 from .recipe import Classical, Family, Polish, Recipe, learned_part, learned_parts
-from .registry import configured, resolve_problem
+from .registry import configured, names_code, resolve_problem
 from .training import BackpropThroughTime, SequentialRidge
 
 _SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad", "=true")}
 """Short names of options, where the problem has them: the option, and what follows it."""
 
+_EPILOG = "short names, where the problem has them: --data FOLDER for --problem.root, --skip-bad for --problem.skip_bad=true"
+
 _OWN: set[str | int] = {"directory", "resume"}
 """Settings of a trainer that follow from those of the command."""
 
-_STORABLE = (dict, list, tuple, str, int, float, Path, type(None))
+_STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, type(None))
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = _DTYPES.get(str(name).removeprefix("torch."))
+    if found is None:
+        raise ValueError(f"expected one of {', '.join(_DTYPES)}, got {name}")
+    return found
+
+
+register_type(torch.dtype, lambda value: str(value).removeprefix("torch."), _dtype)
 
 
 def parser(usage: str, function: Callable[..., object], skip: set[str | int]) -> ArgumentParser:
@@ -36,6 +54,7 @@ def parser(usage: str, function: Callable[..., object], skip: set[str | int]) ->
         prog=f"learned-descent {usage.split()[0]}",
         usage=f"learned-descent {usage} [options]",
         description=(function.__doc__ or "").splitlines()[0],
+        epilog=_EPILOG if "problem" in skip else None,
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
@@ -52,36 +71,52 @@ def chosen(parser: ArgumentParser, words: list[str]) -> tuple[str, dict[str, Any
     """The problem and the families that the words and the configuration files name: they decide which options there are."""
     parser.add_argument("task", nargs="?", metavar="PROBLEM", help="built-in name, package.module:Class or file.py:Class")
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    light.add_argument("--config", action="append", default=[])
     light.add_argument("--family")
     light.add_argument("--families", nargs="+")
-    found = vars(light.parse_known_args(words)[0])
-    choice: dict[str, Any] = {}
-    for file in found.pop("config"):
-        choice |= _read_yaml(Path(file))
-    choice |= {name: value for name, value in found.items() if value is not None}
+    typed = {name: value for name, value in vars(light.parse_known_args(words)[0]).items() if value is not None}
     if words and not words[0].startswith("-"):
-        choice["task"] = words[0]
+        typed["task"] = words[0]
+    choice: dict[str, Any] = {}
+    for file in _configs(words):
+        found = read_config(file)
+        if "task" not in typed and names_code(str(found.get("task"))):
+            task = found["task"]
+            raise DescentError(
+                f"--config {file}: task: {task}: a file names no code: give the problem on the command line, right after the "
+                f"command: {task} --config {file}"
+            )
+        choice |= found
+    choice |= typed
+    for name, kind in (("task", str), ("family", str), ("families", list)):
+        if not isinstance(choice.get(name, kind()), kind):
+            raise DescentError(f"--config: {name}: expected {'names' if kind is list else 'a name'}, got {choice[name]!r}")
     if not choice.get("task"):
-        if {"-h", "--help"} & set(words):
-            parser.print_help()
-            raise SystemExit(0)
-        raise DescentError(f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class")
-    return str(choice["task"]), choice
+        show_help(parser, words, f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class")
+    return choice["task"], choice
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DescentError(f"--config {file}: expected a YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise DescentError(f"--config {file}: expected options as NAME: VALUE, got {type(content).__name__}")
-    return content
+def show_help(parser: ArgumentParser, words: Sequence[str], missing: str) -> NoReturn:
+    """The help where the words ask for it, else the error that something is missing."""
+    if not {"-h", "--help"} & set(words):
+        raise DescentError(missing)
+    readable(parser).print_help()
+    raise SystemExit(0)
+
+
+def _configs(words: list[str]) -> list[Path]:
+    """The configuration files that the words name."""
+    light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    light.add_argument("--config", action="append", default=[], type=Path)
+    files: list[Path] = light.parse_known_args(words)[0].config
+    return files
 
 
 def add_problem(parser: ArgumentParser, cls: type[Problem]) -> None:
+    """The settings of a problem, with their short names in the help."""
     parser.add_class_arguments(cls, "problem", fail_untyped=False)
+    for action in parser._actions:
+        names = [short for short, (long, _) in _SHORT.items() if long in action.option_strings]
+        action.option_strings = [*action.option_strings, *names]
 
 
 def add_families(parser: ArgumentParser, families: Mapping[str, Family]) -> None:
@@ -141,7 +176,7 @@ def resolved(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 def parsed(parser: ArgumentParser, cls: type[Problem], words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values of all options, and those that are worth keeping as settings."""
-    found: Namespace = parser.parse_args(_spelt(parser, words))
+    found = _parse(parser, words)
     hidden = {"config", "task", "out", "resume", "overwrite", "weights"}
     settings = {name: value for name, value in found.as_dict().items() if name not in hidden}
     values = dict(found.as_dict())
@@ -150,20 +185,43 @@ def parsed(parser: ArgumentParser, cls: type[Problem], words: list[str]) -> tupl
 
 
 def _spelt(parser: ArgumentParser, words: list[str]) -> list[str]:
-    """The words with short names written out, and ``--batch-size`` as ``--batch_size``."""
-    options = {option for action in parser._actions for option in action.option_strings}
+    """The words with the names of options written out, and ``--parts a,b`` as ``--parts=[a,b]``."""
+    types = {option: getattr(action, "_typehint", str) for action in parser._actions for option in action.option_strings}
+    spelt: list[str] = []
+    for word in words:
+        name, equals, value = _long(word, types).partition("=")
+        if equals and _means_items(types.get(name), value):
+            value = f"[{value}]"
+        elif spelt and not equals and _means_items(types.get(spelt[-1]), name):
+            name, equals, value = spelt.pop(), "=", f"[{name}]"
+        spelt.append(name + equals + value)
+    return spelt
 
-    def spelt(word: str) -> str:
-        name, equals, value = word.partition("=")
-        if name in options or not name.startswith("--"):
-            return word
-        long, implied = _SHORT.get(name, ("", ""))
-        if long in options:
-            return long + (equals + value or implied)
-        underscored = "--" + name[2:].replace("-", "_")
-        return (underscored if underscored in options else name) + equals + value
 
-    return [spelt(word) for word in words]
+def _long(word: str, types: Mapping[str, Any]) -> str:
+    """A word with the name of its option written out."""
+    name, equals, value = word.partition("=")
+    if name in _SHORT:
+        long, implied = _SHORT[name]
+        if long not in types:
+            raise DescentError(f"{name}: it is short for {long}, and this problem has no such setting")
+        return long + (equals + value or implied)
+    underscored = "--" + name[2:].replace("-", "_")
+    return underscored + equals + value if name.startswith("--") and name not in types and underscored in types else word
+
+
+def _means_items(hint: Any, text: str) -> bool:
+    """Whether a text means the items of a sequence: ``a`` or ``a,b`` where the type of the option takes nothing else."""
+    if text[:1] in ("[", "(", "-", "") or text == "null":
+        return False
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    many = [_is_sequence(kind) for kind in kinds if kind is not NoneType]
+    return any(many) and (all(many) or "," in text)
+
+
+def _is_sequence(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Sequence)
 
 
 def _storable(value: Any) -> Any:
@@ -172,13 +230,22 @@ def _storable(value: Any) -> Any:
         return {name: _storable(item) for name, item in value.items() if isinstance(item, _STORABLE)}
     if isinstance(value, (list, tuple)):
         return [_storable(item) for item in value]
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
     return str(value) if isinstance(value, Path) else value
 
 
 def values(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -> dict[str, Any]:
-    found: Namespace = parser.parse_args(_spelt(parser, words), defaults=defaults)
+    found = _parse(parser, words, defaults=defaults)
     found.pop("config", None)
     return dict(found.as_dict())
+
+
+def _parse(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -> Namespace:
+    types = {action.dest: getattr(action, "_typehint", str) for action in parser._actions}
+    for file in _configs(words):
+        check_options(file, types)
+    return readable(parser).parse_args(_spelt(parser, words), defaults=defaults)
 
 
 def stored(usage: str, function: Callable[..., object], words: list[str], find: Callable[[str], Path] = Path) -> dict[str, Any]:

@@ -29,16 +29,16 @@ def run(words: list[str]) -> int:
 
 def _train(words: list[str]) -> int:
     parser = _options.parser("train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"})
-    parser.add_argument("--family", help="the family: sdm, joint, mdm, ...")
+    parser.add_argument("--family", type=str, help="the family: sdm, joint, mdm, ...; with --help: show its options too")
     task, choice = _options.chosen(parser, words)
-    if not choice.get("family"):
-        raise DescentError("--family: expected the name of a family, such as sdm, joint or mdm")
     cls = resolve_problem(task)
-    recipe = recipe_for(cls, family := choice["family"])
+    _options.add_problem(parser, cls)
+    if not (family := choice.get("family")):
+        _options.show_help(parser, words, f"--family: expected one of {', '.join(recipes_for(cls))}")
+    recipe = recipe_for(cls, family)
     if not isinstance(recipe, Recipe):
         alone = f"train {learned_part(family)}, and " if "+" in family else ""
         raise DescentError(f"--family {family}: a classical solver has nothing to train: {alone}compare --families {family}")
-    _options.add_problem(parser, cls)
     _options.add_recipe(parser, recipe)
     values, settings = _options.parsed(parser, cls, words)
     print(
@@ -54,8 +54,10 @@ def _train(words: list[str]) -> int:
 
 def _compare(words: list[str]) -> int:
     parser = _options.parser("compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"})
-    parser.add_argument("--families", nargs="+", metavar="F", help="the families (default: all of the problem)")
-    parser.add_argument("--weights", nargs="+", default=[], metavar="F=FILE", help="families that are loaded, not trained")
+    parser.add_argument("--families", nargs="+", type=str, metavar="F", help="the families (default: all of the problem)")
+    parser.add_argument(
+        "--weights", nargs="+", type=str, default=[], metavar="F=FILE", help="families that are loaded, not trained"
+    )
     task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
     families = choice.get("families") or list(recipes_for(cls))

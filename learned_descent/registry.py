@@ -46,7 +46,7 @@ def resolve_problem(name: str) -> type[Problem]:
     """
     if name in PROBLEMS:
         cls: object = builtin(PROBLEMS[name])
-    elif ":" in name or name.endswith(".py"):
+    elif names_code(name):
         cls = _from_module(name)
     else:
         plugins = {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
@@ -60,6 +60,16 @@ def resolve_problem(name: str) -> type[Problem]:
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise DescentError(f"problem {name!r}: {cls.__name__} is abstract: define {missing}")
     return cls
+
+
+def names_code(problem: str) -> bool:
+    """Whether the name of a problem is that of a class in a module or a file: only the user may say it, never a file.
+
+    Example:
+        >>> names_code("analytic"), names_code("evil.py:Evil")
+        (False, True)
+    """
+    return ":" in problem or problem.endswith(".py")
 
 
 def recipes_for(problem: type[Problem]) -> dict[str, Family]:
@@ -161,6 +171,7 @@ def name_of(cls: type[Any], table: Mapping[str, str]) -> str:
 
     Example:
         >>> from learned_descent import Cascade, Problem
+        >>> from learned_descent.names import MODELS
         >>> name_of(Cascade, MODELS), name_of(Problem, PROBLEMS)
         ('cascade', 'custom:Problem')
     """

@@ -15,6 +15,7 @@ from ._runs import converged, main_metrics
 from ._text import aligned, number
 from .evaluation import Evaluation
 from .recipe import learned_part
+from .registry import names_code
 
 _NONE = "–"  # noqa: RUF001 - a dash in a table
 
@@ -170,8 +171,11 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
         if family["weights"] is not None and not family["trainers"]
     }
     weights = " --weights " + " ".join(shlex.quote(f"{name}={file}") for name, file in loaded.items()) if loaded else ""
+    task = str(results["settings"].get("task", ""))
+    named = f"{shlex.quote(task)} " if names_code(task) else ""  # a file of settings may not name code
+    settings = shlex.quote(str(folder / "settings.yaml"))
     return {
-        "again": f"learned-descent compare --config {shlex.quote(str(folder / 'settings.yaml'))}{weights} --out runs/again",
+        "again": f"learned-descent compare {named}--config {settings}{weights} --out runs/again",
         "real": f"learned-descent compare faces --data /path/to/300w {common} --out runs/300w",
         "make": "make compare DATA=/path/to/300w",
         "own": f"learned-descent compare my_problem.py:MyProblem {common} --out runs/mine",

@@ -139,7 +139,7 @@ def test_train_writes_weights_settings_and_history(run: Run, dot: str):
 
 def test_the_written_settings_repeat_the_training(run: Run, dot: str):
     assert run(f"train {dot} --family mdm --out one --model.hidden 6 --problem.width 3 {QUICK}")[0] == 0
-    assert run("train --config one/settings.yaml --out two")[0] == 0
+    assert run(f"train {dot} --config one/settings.yaml --out two")[0] == 0
     one, two = load_file("one/model.safetensors"), load_file("two/model.safetensors")
     assert one["cell.weight_ih"].shape[0] == 6
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -273,7 +273,7 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
         name: families[name]["settings"] for name in again
     }  # those of the files, whatever this command would have trained
 
-    code, _, err = run("compare --config all/settings.yaml --out third")
+    code, _, err = run(f"compare {dot} --config all/settings.yaml --out third")
     assert code == 0, err
     third = json.loads(Path("third/results.json").read_text())["families"]
     assert [third[name]["errors"] for name in third] == [families[name]["errors"] for name in families]
@@ -398,7 +398,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
     [
         ("fly", "command 'fly': expected one of train, evaluate, compare, align, calibrate, "),
         ("train", f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class"),
-        ("train DOT --out x", "--family: expected the name of a family"),
+        ("train DOT --out x", "--family: expected one of sdm, joint, mdm"),
         ("train DOT --family cnn --out x", "family 'cnn': expected one of sdm, joint, mdm"),
         ("train analytic --family lm --out x", "--family lm: a classical solver has nothing to train: compare --families lm"),
         ("train analytic --family mdm+gn --out x", "nothing to train: train mdm, and compare --families mdm+gn"),

@@ -32,7 +32,7 @@ LAYERS = [
     {"recipe"},
     {"registry", "checkpoint", "testing", "_contract", "_description"},
     {"problems", "faces"},
-    {"_runs", "_going_on", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
+    {"_runs", "_going_on", "_config", "_help", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
     {"program"},
     {"cli", "__main__"},
 ]

@@ -183,7 +183,8 @@ def test_names_are_text(results):
 
 def test_commands(results):
     text = made(results)
-    assert "compare --config runs/compare/settings.yaml --weights &#39;mdm=my runs/m.safetensors&#39; --out runs/again" in text
+    again = "compare there.py:Faces --config runs/compare/settings.yaml --weights &#39;mdm=my runs/m.safetensors&#39;"
+    assert f"{again} --out runs/again" in text
     assert "compare faces --data /path/to/300w --families sdm mdm --seed 7" in text
     assert "compare my_problem.py:MyProblem --families sdm mdm --seed 7" in text
 
