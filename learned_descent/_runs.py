@@ -179,6 +179,11 @@ def _classes(observation: Observation) -> str:
     return type(observation).__name__
 
 
+def unusable(evaluations: Mapping[str, Evaluation]) -> list[str]:
+    """A line for each family with samples that its classical solver could make nothing of: how all of them ended, and why."""
+    return [f"{name}: {result.endings}" for name, result in evaluations.items() if result.invalid]
+
+
 def size(model: DescentModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 

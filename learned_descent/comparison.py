@@ -26,10 +26,11 @@ from ._runs import (
     samples_of,
     save_figure,
     size,
+    unusable,
 )
 from .basin import basin
 from .checkpoint import check_storable, read_description, save_model
-from .data import Samples, fingerprint, num_samples
+from .data import Samples, batches, fingerprint, num_samples
 from .evaluation import evaluate
 from .model import DescentModel
 from .names import PROBLEMS
@@ -99,6 +100,8 @@ def compare(
         for name in trained:
             check_storable(models[name])
         whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
+        for model in whole.values():  # what cannot be measured is found out before the training
+            evaluate(model, next(batches(tested, 1)))
         problem_described = described_problem(problem)
         origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
         if resume:
@@ -160,6 +163,7 @@ def compare(
             save_figure(file, figure)
         page = report(content, {name: file.read_bytes() for name, (file, _) in drawn.items()}, folder=out, faces=faces)
         atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+        shown = "\n".join([shown, *unusable(evaluations)])
         tables = [shown] if starts is None else [shown, f"\n{starts.table()}\n"]
         return "\n".join([*tables, f"results: {out}", f"report: {out / 'report.html'}"])
 

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -38,6 +38,7 @@ class Evaluation:
         device: the device it ran on.
         status: how a classical solver left each sample, as values of :class:`~learned_descent.solvers.Status`, ``(N,)``;
             ``None`` for a learned descent.
+        invalid: how many samples a classical solver left ``INVALID``, by the check that failed, in words.
 
     Example:
         >>> errors = {"error": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
@@ -53,6 +54,7 @@ class Evaluation:
     batch_size: int
     device: str
     status: Int[Tensor, " N"] | None = None
+    invalid: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.errors:
@@ -86,6 +88,21 @@ class Evaluation:
         """How many samples a classical solver left in each status, by its name; empty for a learned descent."""
         counts = Counter([] if self.status is None else self.status.tolist())
         return {status.name.lower(): counts[status] for status in Status if counts[status]}
+
+    @property
+    def endings(self) -> str:
+        """How a classical solver left the samples, in words; empty for a learned descent.
+
+        Example:
+            >>> errors = {"error": torch.zeros(2, 3)}
+            >>> status = torch.tensor([Status.CONVERGED, Status.INVALID, Status.INVALID])
+            >>> known = {"failure_above": 2.0, "seconds_per_sample": 1e-3, "batch_size": 3, "device": "cpu"}
+            >>> Evaluation(errors, None, **known, status=status, invalid={"no residual depends on x": 2}).endings
+            '1 converged, 2 invalid (2: no residual depends on x)'
+        """
+        counts = ", ".join(f"{count} {name}" for name, count in self.ended.items())
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in self.invalid.items())
+        return f"{counts} ({reasons})" if reasons else counts
 
     def error(self, metric: str | None = None, step: int = -1) -> Float[Tensor, " N"]:
         """The error of each sample, ``(N,)``.
@@ -132,6 +149,7 @@ class Evaluation:
             "batch_size": self.batch_size,
             "device": self.device,
             **({} if self.status is None else {"ended": self.ended, "status": self.status.tolist()}),
+            **({"invalid": dict(self.invalid)} if self.invalid else {}),
             "summary": {name: {key: _or_none(value(name)) for key, value in statistics.items()} for name in self.errors},
             "errors": {
                 name: [[_or_none(error) for error in row] for row in rows.tolist()] for name, rows in self.errors.items()
@@ -152,7 +170,9 @@ class Evaluation:
             }
             above, seconds = float(stored["failure_above"]), float(stored["seconds_per_sample"])
             status = torch.tensor(stored["status"]) if "status" in stored else None
-            return cls(errors, None, above, seconds, int(stored["batch_size"]), str(stored["device"]), status)
+            invalid = {str(reason): int(count) for reason, count in stored.get("invalid", {}).items()}
+            where = int(stored["batch_size"]), str(stored["device"])
+            return cls(errors, None, above, seconds, *where, status, invalid)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DescentError(f"stored evaluation: cannot be read ({error!r}); evaluate the model again") from error
 
@@ -187,6 +207,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
     count, seconds = num_samples(samples), 0.0
     xs: list[Tensor] = []
     statuses: list[Tensor] = []
+    invalid: Counter[str] = Counter()
     classical = isinstance(model, (Solver, Polished))
     errors: dict[str, list[Tensor]] = {}
     with _evaluating(model, device):
@@ -200,6 +221,8 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
                 _synchronise(device)
                 seconds += time.perf_counter() - began
                 steps = [model.problem.metrics(x, batch) for x in trajectory.xs]
+                if isinstance(model, (Solver, Polished)):
+                    invalid.update(filter(None, model.explain(trajectory, batch)))
             xs.append(trajectory.xs.cpu())
             if classical:
                 statuses.append(Solver.status(trajectory).cpu())
@@ -214,6 +237,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
         batch_size=min(batch_size, count),
         device=str(device),
         status=torch.cat(statuses) if classical else None,
+        invalid=dict(invalid.most_common()),
     )
 
 

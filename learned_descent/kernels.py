@@ -53,6 +53,20 @@ class Kernel(ABC):
         weights = self.slope(self._squares(residual))
         return weights if self.block == 1 else weights.repeat_interleave(self.block, 1)
 
+    @final
+    def rooted(self, residual: Float[Tensor, "B R"]) -> Float[Tensor, "B R"]:
+        """Residuals whose plain squares cost what the kernel makes of these: for methods that know no kernel.
+
+        Example:
+            >>> kernel = Huber(scale=2.0)
+            >>> residual = torch.tensor([[1.0, 4.0]])
+            >>> kernel.cost(residual), Squares().cost(kernel.rooted(residual))
+            (tensor([6.5000]), tensor([6.5000]))
+        """
+        squares = self._squares(residual).clamp(min=torch.finfo(residual.dtype).eps ** 2)
+        factor = (self.rho(squares) / squares).sqrt()
+        return residual * (factor if self.block == 1 else factor.repeat_interleave(self.block, 1))
+
     def _squares(self, residual: Tensor) -> Tensor:
         if residual.shape[1] % self.block:
             raise ShapeError(

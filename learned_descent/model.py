@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Generator, Tensor, nn
 
 from ._check import DescentError, check_shape
+from ._precision import autocasts, floating_like
 from .observation import Observation
 from .problem import Batch, Problem
 
@@ -73,7 +74,10 @@ class DescentModel(nn.Module, ABC):
         self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
     ) -> tuple[Tensor, State]:
         """Where the update of step ``k`` leads: ``retract(x, delta)``; a classical solver, which knows its cost, may refuse."""
-        return self.problem.retract(x, delta), state
+        if not autocasts(x):
+            return self.problem.retract(x, delta), state
+        with torch.autocast(x.device.type, enabled=False):  # in eight bits, a place in an image would be off by pixels
+            return self.problem.retract(x, delta.to(x.dtype)), state
 
     def finished(self, k: int, state: State) -> bool:
         """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models always take their steps."""
@@ -87,7 +91,7 @@ class DescentModel(nn.Module, ABC):
     def forward(
         self,
         batch: Batch,
-        x0: Float[Tensor, "B p"] | None = None,
+        x0: Num[Tensor, "B p"] | None = None,
         *,
         num_steps: int | None = None,
         detach: Detach = "none",
@@ -98,7 +102,7 @@ class DescentModel(nn.Module, ABC):
 
         Args:
             batch: the samples.
-            x0: the start; by default ``problem.initial(batch, generator)``.
+            x0: the start; by default ``problem.initial(batch, generator)``. Whole numbers are taken as floating-point ones.
             num_steps: another number of steps than the model was made for.
             detach: where back-propagation is cut, see :data:`Detach`.
             generator: draws a random training start; without one the start is that of testing.
@@ -108,8 +112,8 @@ class DescentModel(nn.Module, ABC):
             The iterates, ``(T + 1, B, p)``.
 
         Raises:
-            DescentError: if the batch is empty, or ``detach="none"`` is asked of an observation that is not differentiable
-                while gradients of weights are recorded.
+            DescentError: if the batch is empty, the problem makes a start of whole numbers, or ``detach="none"`` is asked of
+                an observation that is not differentiable while gradients of weights are recorded.
             ShapeError: if the start, the features or the update have another shape than expected.
         """
         sizes = {len(value) for value in batch.values()}
@@ -143,13 +147,18 @@ class DescentModel(nn.Module, ABC):
                 raise DescentError(f"batch: expected a tensor {missing} to start from, it has {sorted(batch)}") from missing
         start = start if x0 is None else x0
         check_shape(start, "B p", known, name="x0")
-        return start
+        if x0 is None and not start.is_floating_point():  # fractions may have been cut off on the way
+            raise DescentError(
+                f"x0: expected floating-point numbers from {type(self.problem).__name__}.initial(batch), got {start.dtype}: "
+                f"give what it is made of as floating point, such as {_whole(batch)}, or give an x0"
+            )
+        return floating_like(start, batch)
 
     @final
     def descend(
         self,
         prepared: Batch,
-        x0: Float[Tensor, "B p"],
+        x0: Num[Tensor, "B p"],
         *,
         num_steps: int | None = None,
         detach: Detach = "none",
@@ -168,7 +177,8 @@ class DescentModel(nn.Module, ABC):
             The iterates, ``(T + 1, B, p)``.
         """
         known = check_shape(x0, "B p", name="x0")
-        x, state = x0, self.init_state(x0)
+        x = floating_like(x0, prepared)
+        state = self.init_state(x)
         xs = [x]
         states: list[Tensor] = []
         total = self.num_steps if num_steps is None else num_steps
@@ -187,6 +197,12 @@ class DescentModel(nn.Module, ABC):
             if keep_states and state is not None:
                 states.append(state)
         return Trajectory(torch.stack(xs), torch.stack(states) if states else None)
+
+
+def _whole(batch: Batch) -> str:
+    """The tensors of a batch that hold whole numbers, in words."""
+    names = [repr(name) for name, value in batch.items() if not value.is_floating_point() and value.dtype != torch.bool]
+    return " or ".join(names) or "the batch"
 
 
 def one_sample(problem: Problem) -> Batch:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
+from ._check import DescentError
 from .kernels import Kernel, Squares
 
 if TYPE_CHECKING:
@@ -123,6 +124,10 @@ class LeastSquares(Problem):
         """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode differentiation.
 
         Override it with the analytic one where that is known: it is several times faster.
+
+        Raises:
+            DescentError: if :meth:`residual` does what ``torch.func`` cannot follow: writing in place, ``if`` on a tensor,
+                ``.item()``, numpy.
         """
 
         def moved(delta: Tensor, row: Tensor, sample: dict[str, Tensor]) -> Tensor:
@@ -130,12 +135,30 @@ class LeastSquares(Problem):
             return self.residual(self.retract(row.unsqueeze(0), delta.unsqueeze(0)), single).squeeze(0)
 
         zero = torch.zeros_like(self.local(x, x))
-        jacobian: Tensor = torch.vmap(torch.func.jacfwd(moved))(zero, x, dict(batch))
+        try:
+            jacobian: Tensor = torch.vmap(torch.func.jacfwd(moved))(zero, x, dict(batch))
+        except (DescentError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # torch raises many kinds
+            self.residual(self.retract(x, zero), batch)  # where this fails too, its own error says more
+            own = type(self).__name__
+            raise DescentError(
+                f"{own}.residual: torch.func (vmap and jacfwd) cannot differentiate it: write it with "
+                "torch operations alone (torch.where for an if, torch.cat or torch.stack for writing in "
+                f"place, no .item(), no numpy), or override {own}.jacobian. torch says: {_brief(error)}"
+            ) from error
         return jacobian
 
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The cost at ``x``, given a prepared batch."""
         return self.kernel.cost(self.residual(x, batch))
+
+    def faults(self, x: Float[Tensor, "B p"], batch: Batch) -> Mapping[str, Bool[Tensor, " B"]]:
+        """What makes a sample ``INVALID`` to a solver, in words, and whether it does; given a prepared batch. None by default.
+
+        It is only asked for samples that are ``INVALID``; the first word that holds for a sample is reported.
+        """
+        return {}
 
     def weights(self, residual: Float[Tensor, "B R"]) -> Float[Tensor, "B R"]:
         """The weights of iteratively re-weighted least squares: those of the kernel."""
@@ -165,3 +188,9 @@ _DERIVED: Mapping[str, Sequence[str]] = {
 def _place_of(method: str, cls: type) -> int:
     """How far up its ancestors a class finds a method."""
     return next(place for place, base in enumerate(cls.__mro__) if method in vars(base))
+
+
+def _brief(error: Exception) -> str:
+    """The beginning of a message, on one line."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 120 else f"{words[:120]}..."

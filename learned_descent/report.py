@@ -52,6 +52,7 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         split=results["split"],
         main=_table(evaluations, results, main),
         others=_table(evaluations, results, [name for name in first.metrics if name not in main]),
+        endings={family: result.endings for family, result in evaluations.items() if result.endings},
         samples=first.num_samples,
         above=f"{first.failure_above:g}",
         figures={name: _figure(image, name, evaluations) for name, image in figures.items()},

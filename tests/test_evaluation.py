@@ -293,6 +293,7 @@ def test_how_a_solver_left_each_sample_is_kept_and_stored() -> None:
     assert result.ended == {"converged": 54, "invalid": 1}
     stored = json.loads(json.dumps(result.to_json()))
     assert stored["ended"] == result.ended
+    assert stored["invalid"] == {"residuals are not finite: 'y' holds NaN or infinity": 1}
     assert torch.equal(Evaluation.from_json(stored).status, result.status)
     polished = evaluate(Polished(Cascade.for_problem(problem), solver), samples, batch_size=16)
     assert polished.ended == result.ended

@@ -16,6 +16,7 @@ LAYERS = [
     {
         "_check",
         "_files",
+        "_precision",
         "_lock",
         "_modules",
         "_progress",

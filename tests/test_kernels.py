@@ -60,3 +60,12 @@ def test_a_block_has_a_residual_and_fits(kernel):
         kernel(block=0)
     with pytest.raises(ShapeError, match="residual: expected a multiple of 3 residuals, one block after the other, got 4"):
         kernel(block=3).cost(RESIDUAL)
+
+
+def test_rooted_residuals_cost_the_same_in_plain_squares(kernel):
+    for own in (kernel(0.5), kernel(0.5, block=2)):
+        residual = torch.tensor([[3.0, -4.0, 0.0, 0.0, 1e-9, 0.2], [0.1, 0.3, 40.0, 1.0, -2.0, 0.5]], dtype=torch.float64)
+        rooted = own.rooted(residual.requires_grad_())
+        torch.testing.assert_close(Squares().cost(rooted), own.cost(residual))
+        slopes = [torch.autograd.grad(cost.sum(), residual)[0] for cost in (Squares().cost(rooted), own.cost(residual))]
+        torch.testing.assert_close(*slopes)

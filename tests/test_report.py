@@ -208,6 +208,7 @@ def test_solvers_have_no_weights_and_a_column_of_their_own(results):
     solver = {"solver": {"name": "LevenbergMarquardt", "num_steps": 50}}
     lm = family([0.02, 0.02, 0.02, 0.09], solver, training_seconds=None, trainers={}, weights=None, parameters=0)
     results["families"]["lm"] = {**lm, "status": [1, 1, 1, 3]}
+    results["families"]["lm"]["invalid"] = {"the points lie on a line": 1}
     results["families"]["mdm+lm"] = {**results["families"]["mdm"], "status": [1, 1, 0, 0]}
     text = made(results, ("ced", "steps", "basin", "time"), faces=False)
     page = Page(text)
@@ -217,6 +218,8 @@ def test_solvers_have_no_weights_and_a_column_of_their_own(results):
     assert ["name", "cascade", "mnemonic", "–", "mnemonic"] in page.rows  # noqa: RUF001
     assert ["num_steps", "–", "–", "50", "–"] in page.rows  # noqa: RUF001
     assert "--weights &#39;mdm=my runs/m.safetensors&#39; --out runs/again" in text
+    assert "<dt>lm</dt><dd>3 converged, 1 invalid (1: the points lie on a line)</dd>" in text
+    assert "<dt>mdm+lm</dt><dd>2 running, 2 converged</dd>" in text
     sections = [name for tag, name in page.headings if tag == "h2"]
     assert sections[3:5] == ["Basin of attraction", "Error against time"]
     assert "mdm: 0.02 in 2 ms" in page.all("img")[3]["alt"]

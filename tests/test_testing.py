@@ -28,7 +28,7 @@ def test_what_keeps_the_contract_passes(device):
     for problem in (Turn(), Line()):
         report = check_problem(problem, device=device)
         assert report.subject == type(problem).__name__
-        assert len(report.checks) == 14
+        assert len(report.checks) == 15
         assert not report.failures + report.warnings
 
 

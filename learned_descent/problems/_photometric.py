@@ -9,14 +9,14 @@ from typing import Any, TypeAlias, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from .._check import DescentError
 from ..kernels import Kernel, Squares, Tukey
 from ..problem import Batch, LeastSquares, Split
 from ._blur import REACH, blurred, inner_share, pool_of, widest_blur
-from ._grey import matched, standardised, standardised_slope
+from ._grey import matched, standardised, standardised_slope, without_contrast
 from ._photos import Scenes, placed, sample, slopes
 from .warps import Kind, Warps, project, velocities
 
@@ -282,6 +282,9 @@ class Photometric(LeastSquares, ABC):
             pull, hessian = weights * residual, (weights.unsqueeze(2) * steepest).mT @ steepest
         gradient = pull @ steepest[0] if len(steepest) == 1 else (pull.unsqueeze(1) @ steepest).squeeze(1)
         return hessian.expand(len(x), -1, -1), gradient, self.kernel.cost(residual)
+
+    def faults(self, x: Float[Tensor, "B 9"], batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
+        return without_contrast(batch["image"], self.template(batch)[0], self.seen(x, batch))
 
     def learnt_by_heart(self, image: Float[Tensor, "T 1 h w"], around: int = 0) -> Template:
         """What is to be known of templates that fill prepared images but for ``around`` unpooled px on every side."""

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from .._check import DescentError
 
 _COLLINEAR = 1e-5
+_WIDE = 10.0  # focal lengths off the axis, 84 degrees
 
 
 def as_points(points: Any) -> Tensor:
@@ -37,3 +38,23 @@ def collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
     scatter = centred.mT @ centred
     trace = scatter.diagonal(dim1=1, dim2=2).sum(1)
     return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())
+
+
+def undetermined(
+    projections: Float[Tensor, "B N 2"],
+    front: Bool[Tensor, "B 1 N"],
+    line: Bool[Tensor, " B"] | None,
+) -> dict[str, Bool[Tensor, " B"]]:
+    """Why points do not determine a pose, in words, and for which samples.
+
+    Args:
+        projections: where they are seen, in focal lengths.
+        front: which of them lie in front of the camera.
+        line: whether they lie on a line, where that is a matter of the sample.
+    """
+    away = projections.abs().amax(2).median(1).values
+    units = "the projections lie far outside the image: they are in focal lengths, not px"
+    found = {units: away > _WIDE}
+    if line is not None:
+        found["the points lie on a line"] = line
+    return {**found, "fewer than three points lie in front of the camera": front.sum((1, 2)) < 3}

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from .._check import DescentError
+from .._precision import floating_like
 from ..observations import Residual
 from ..problem import Batch, LeastSquares, Split
 
@@ -76,7 +77,7 @@ class Analytic(LeastSquares):
         self.shapes = {"y": f"B {_FUNCTIONS[function].size}"}
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        x = torch.full_like(batch["y"], self.start)
+        x = torch.full_like(floating_like(batch["y"], batch), self.start)
         if generator is None:
             return x
         return x + self.spread * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -19,7 +19,7 @@ from ..observations import GaussNewtonSteps
 from ..problem import Batch, LeastSquares, Split
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
-from ._points import as_points, collinear, cube
+from ._points import as_points, collinear, cube, undetermined
 from ._rotations import rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 
 Structure: TypeAlias = Literal["fixed", "varying"]
@@ -251,6 +251,9 @@ class Pose(LeastSquares):
         if self.structure == "varying":
             determined &= ~batch["collinear"]
         return self.kernel.cost(residual).where(determined, torch.inf)
+
+    def faults(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
+        return undetermined(batch["projections"], self._view(x, batch).front, batch.get("collinear"))
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         angle = rotmat_geodesic_distance(_rotation(x), _rotation(self.target(batch)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias, final, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
@@ -244,6 +244,11 @@ class Registration(LeastSquares):
         gradient = (weighted.mT @ residual.unsqueeze(2)).squeeze(2)
         gradient = torch.where(batch["sound"].unsqueeze(1), gradient, torch.nan)
         return weighted.mT @ jacobian, gradient, self.kernel.cost(residual)
+
+    def faults(self, x: Float[Tensor, "B 12"], batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
+        near = self._match(x, batch).near & batch["valid"].unsqueeze(2)
+        far = f"no point of the scan is within {self.reach:g} half sides of the model: is it in another unit?"
+        return {"the valid points of the scan lie on a line": ~batch["sound"], far: ~near.any(2).any(1)}
 
     def error(self, x: Float[Tensor, "B 12"], batch: Batch) -> Float[Tensor, " B"]:
         angle = rotmat_geodesic_distance(_parts(x)[0], _parts(self.target(batch))[0])

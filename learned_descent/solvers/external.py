@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias, cast, final, get_args
 
@@ -12,9 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._check import DescentError, check_shape
+from .._precision import outside_autocast
+from ..kernels import Cauchy, Huber, Kernel, Squares
 from ..model import State
 from ..observation import Observation
 from ..problem import Batch, LeastSquares, Problem
+from .reasons import why_invalid
 from .solver import Solver, Status, in_double, raised, with_cost
 
 Function: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor, "B p"]]
@@ -22,9 +25,11 @@ Function: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor, "B p
 
 Method: TypeAlias = Literal["trf", "dogbox", "lm"]
 
-Loss: TypeAlias = Literal["linear", "soft_l1", "huber", "cauchy", "arctan"]
+Loss: TypeAlias = Literal["kernel", "linear", "soft_l1", "huber", "cauchy", "arctan"]
 
 _UNIT = float(np.finfo(np.float64).eps)
+_NATIVE: Mapping[type[Kernel], str] = {Squares: "linear", Huber: "huber", Cauchy: "cauchy"}
+"""Kernels that scipy has too, as long as every residual is a block of its own."""
 
 
 class _Outside(Solver):
@@ -66,6 +71,9 @@ class External(_Outside):
     def __init__(self, problem: Problem, function: Function) -> None:
         super().__init__(problem, _Answer(function), num_steps=1)
 
+    def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
+        return ["the function gave no finite answer"] * len(x)
+
 
 class _Answer(Observation):
     """What a function answers, ``(B, p)``, and whether it is finite, as a status."""
@@ -89,16 +97,20 @@ class _Answer(Observation):
 class ScipyLeastSquares(_Outside):
     """scipy's ``least_squares``, one sample after the other in float64: the yardstick of the yardsticks.
 
-    It minimises over an update ``delta`` from the start, so that parameters on a manifold stay there, with the problem's own
-    Jacobian. The cost is that of ``loss``; the problem's kernel is not used. A sample that is not finite stays where it is:
-    its status is ``INVALID``; one whose evaluations are used up is ``RUNNING``.
+    It minimises the problem's own cost, kernel included: by scipy's loss of that name where there is one, and else (blocks of
+    residuals, Tukey, ``"lm"``) by residuals whose squares cost the same. It does so over an update ``delta`` from the start, so
+    that parameters on a manifold stay there. The Jacobian is the problem's own where it has one and updates add up;
+    elsewhere it is one of central differences, all of its columns at once.
+
+    A sample that is not finite, or whose residuals do not depend on ``x``, stays where it is: its status is ``INVALID``; one
+    whose evaluations are used up is ``RUNNING``.
 
     Args:
         problem: the problem, with its residuals.
-        method: ``"trf"`` and ``"dogbox"`` (trust regions), or ``"lm"`` (MINPACK; no robust loss, at least as many residuals
-            as unknowns).
-        loss: what a residual costs.
-        scale: the size of a residual at which a robust loss sets in.
+        method: ``"trf"`` and ``"dogbox"`` (trust regions), or ``"lm"`` (MINPACK; no loss of its own, at least as many
+            residuals as unknowns).
+        loss: what a residual costs: ``"kernel"`` for what the problem says, or a loss of scipy for each residual on its own.
+        scale: the size of a residual at which a loss of scipy sets in; the kernel of a problem has its own.
         max_evaluations: the largest number of evaluations of the residuals; ``None`` for scipy's.
         tolerance: scipy's ``ftol``, ``xtol`` and ``gtol``.
 
@@ -122,7 +134,7 @@ class ScipyLeastSquares(_Outside):
         problem: Problem,
         *,
         method: Method = "trf",
-        loss: Loss = "linear",
+        loss: Loss = "kernel",
         scale: float = 1.0,
         max_evaluations: int | None = None,
         tolerance: float = 1e-8,
@@ -130,83 +142,148 @@ class ScipyLeastSquares(_Outside):
         for name, value, choices in (("method", method, get_args(Method)), ("loss", loss, get_args(Loss))):
             if value not in choices:
                 raise DescentError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
-        if method == "lm" and loss != "linear":
+        if method == "lm" and loss not in ("kernel", "linear"):
             raise DescentError(f'loss: scipy\'s method "lm" knows only "linear", got {loss!r}: take "trf" or "dogbox"')
         if not 0 < scale < float("inf"):
             raise DescentError(f"scale: expected a positive number, got {scale}")
+        if loss == "kernel" and scale != 1:
+            raise DescentError(f"scale: expected 1, for the kernel of the problem has a scale of its own, got {scale}")
         if max_evaluations is not None and max_evaluations < 1:
             raise DescentError(f"max_evaluations: expected 1 or more, or None, got {max_evaluations}")
         if not _UNIT <= tolerance < 1:
             raise DescentError(f"tolerance: expected a number from {_UNIT:.3g} to 1, got {tolerance}")
-        options = {"method": method, "loss": loss, "f_scale": scale, "max_nfev": max_evaluations}
+        options: dict[str, Any] = {"method": method, "max_nfev": max_evaluations}
         options |= dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
-        super().__init__(problem, _Scipy(with_cost(problem), options), num_steps=1)
+        kernel = with_cost(problem).kernel
+        native = kernel.block == 1 and method != "lm" and type(kernel) in _NATIVE
+        if loss != "kernel":
+            options |= {"loss": loss, "f_scale": scale}
+        elif native:
+            options |= {"loss": _NATIVE[type(kernel)], "f_scale": kernel.scale}
+        rooted = loss == "kernel" and not native and type(kernel) is not Squares
+        super().__init__(problem, _Scipy(with_cost(problem), kernel if rooted else Squares(), options), num_steps=1)
         own = {"method": method, "loss": loss, "scale": scale}
         self.own: dict[str, Any] = {**own, "max_evaluations": max_evaluations, "tolerance": tolerance}
+
+    def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
+        seen = cast(_Scipy, self.observation)
+        return why_invalid(seen.problem, x.double(), batch, seen.prepare(batch))
 
     def settings(self) -> dict[str, Any]:
         return dict(self.own)
 
 
 class _Scipy(Observation):
-    """What scipy reaches from ``x``, ``(B, p)``, and how it ended, as a status."""
+    """What scipy reaches from ``x``, ``(B, p)``, and how it ended, as a status.
+
+    Args:
+        problem: the problem.
+        kernel: that of the residuals whose plain squares are minimised.
+        options: other arguments of ``least_squares``.
+    """
 
     differentiable = False
 
-    def __init__(self, problem: LeastSquares, options: dict[str, Any]) -> None:
+    def __init__(self, problem: LeastSquares, kernel: Kernel, options: dict[str, Any]) -> None:
         super().__init__()
         self.problem = in_double(problem)
-        self.options = options
+        self.kernel, self.options = kernel, options
 
+    @outside_autocast()
     def prepare(self, batch: Batch) -> Batch:
         return self.problem.prepare({name: raised(value) for name, value in batch.items()})
 
     @torch.no_grad()
+    @outside_autocast()
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         rows = [slice(row, row + 1) for row in range(len(x))]
-        return torch.cat([self._solved(x[row].double(), {k: v[row] for k, v in batch.items()}) for row in rows]).to(x)
+        tasks = [_Task(self.problem, self.kernel, x[row].double(), {k: v[row] for k, v in batch.items()}) for row in rows]
+        tasks[0].check_rows()
+        return torch.cat([self._solved(task) for task in tasks]).to(x)
 
-    def _solved(self, x0: Float[Tensor, "1 p"], sample: Batch) -> Float[Tensor, "1 F"]:
+    def _solved(self, task: _Task) -> Float[Tensor, "1 F"]:
         """The answer to one sample, and its status."""
-
-        def reached(delta: Any) -> Tensor:
-            return self.problem.retract(x0, torch.from_numpy(delta).to(x0)[None])
-
-        def residual(delta: Any) -> Any:
-            return self.problem.residual(reached(delta), sample)[0].cpu().numpy()
-
-        def jacobian(delta: Any) -> Any:
-            x = reached(delta)
-            value = (self.problem.jacobian(x, sample) @ self._turned(x0, torch.from_numpy(delta).to(x0)[None], x))[0]
-            if not value.isfinite().all():
-                raise FloatingPointError("the Jacobian is not finite")
-            return value.cpu().numpy()
-
         from scipy.optimize import least_squares  # here, for the help of a command is not to wait for it
 
-        start = torch.zeros_like(self.problem.local(x0, x0))[0].cpu().numpy()
-        first = residual(start)
-        if self.options["method"] == "lm" and len(first) < len(start):
+        start = np.zeros(task.size)
+        first = task.residual(start)
+        if self.options["method"] == "lm" and len(first) < task.size:
             raise DescentError(
-                f'method: scipy\'s "lm" needs at least as many residuals as unknowns, got {len(first)} for {len(start)}: '
+                f'method: scipy\'s "lm" needs at least as many residuals as unknowns, got {len(first)} for {task.size}: '
                 'take "trf"'
             )
-        status, x = Status.INVALID, x0
-        if np.isfinite(first).all() and x0.isfinite().all():
+        status, x = Status.INVALID, task.x0
+        if np.isfinite(first).all() and x.isfinite().all():
             with suppress(FloatingPointError, np.linalg.LinAlgError):
-                found = least_squares(residual, start, jacobian, **self.options)
-                status, x = Status.CONVERGED if found.status > 0 else Status.RUNNING, reached(found.x)
+                found = least_squares(task.residual, start, task.jacobian, **self.options)
+                status, x = Status.CONVERGED if found.status > 0 else Status.RUNNING, task.reached(found.x)
         return torch.cat([x, x.new_full((1, 1), status)], 1)
 
-    def _turned(self, x0: Tensor, delta: Float[Tensor, "1 d"], x: Tensor) -> Float[Tensor, "1 d d"]:
-        """The derivative of updates at ``x = retract(x0, delta)`` by updates at ``x0``: the identity where updates add up."""
-        if type(self.problem).retract is Problem.retract:
-            return torch.eye(delta.shape[1]).to(x0)[None]
 
-        def moved(delta: Tensor, x: Tensor) -> Tensor:
-            return self.problem.retract(x[None], delta[None])[0]
+class _Task:
+    """One sample as scipy wants it: residuals and Jacobian in numpy, of an update ``(d,)`` from the start.
 
-        slopes = torch.func.jacfwd(moved)
-        here, there = torch.vmap(slopes)(torch.cat([torch.zeros_like(delta), delta]), torch.cat([x, x0]))
-        turned: Tensor = (torch.linalg.pinv(here) @ there)[None]
-        return turned
+    Args:
+        problem: the problem in float64.
+        kernel: that of the residuals.
+        x0: the start ``(1, p)``.
+        sample: a prepared batch of one.
+    """
+
+    def __init__(self, problem: LeastSquares, kernel: Kernel, x0: Float[Tensor, "1 p"], sample: Batch) -> None:
+        self.problem, self.kernel, self.x0, self.sample = problem, kernel, x0, sample
+        self.size = problem.local(x0, x0).shape[1]
+        self.adds_up = type(problem).retract is Problem.retract
+        self.exact = self.adds_up and type(problem).jacobian is not LeastSquares.jacobian
+        self.ends = torch.cat([torch.eye(self.size), -torch.eye(self.size)]).to(x0)
+        self.around = {name: value.expand(2 * self.size, *value.shape[1:]) for name, value in sample.items()}
+
+    def check_rows(self) -> None:
+        """Refuses residuals of a sample that depend on the other samples of their batch, as columns of differences do."""
+        alone = self.problem.residual(self.x0, self.sample)
+        together = self.problem.residual(self.x0.expand(len(self.ends), -1), self.around)
+        if not torch.allclose(together, alone.expand_as(together), equal_nan=True):
+            raise DescentError(
+                f"{type(self.problem).__name__}.residual: the residuals of a sample depend on the other samples of "
+                "its batch: compute (B, R) row by row, with no sum over the batch and no .item()"
+            )
+
+    def reached(self, delta: Any) -> Float[Tensor, "1 p"]:
+        return self.problem.retract(self.x0, torch.from_numpy(delta).to(self.x0)[None])
+
+    def residual(self, delta: Any) -> Any:
+        return self._rooted(self.problem.residual(self.reached(delta), self.sample))[0].cpu().numpy()
+
+    def jacobian(self, delta: Any) -> Any:
+        columns = self._exact(delta) if self.exact else self._differences(torch.from_numpy(delta).to(self.x0))
+        value = columns.T.cpu().numpy()
+        if not np.isfinite(value).all():
+            raise FloatingPointError("the Jacobian is not finite")
+        if not value.any() and self.residual(delta).any():
+            raise FloatingPointError("no residual depends on x")
+        return value
+
+    def _exact(self, delta: Any) -> Float[Tensor, "d R"]:
+        x = self.reached(delta)
+        columns: Tensor = self.problem.jacobian(x, self.sample)[0].T
+        if isinstance(self.kernel, Squares):
+            return columns
+        residual = self.problem.residual(x, self.sample).expand_as(columns)
+        slopes: Tensor = torch.func.jvp(self.kernel.rooted, (residual,), (columns,))[1]
+        return slopes
+
+    def _differences(self, delta: Float[Tensor, " d"]) -> Float[Tensor, "d R"]:
+        """Central ones: both ends of all of them are looked at as one batch."""
+        size = delta.abs().clamp(min=1)
+        if self.adds_up:  # parameters of any unit; those of a manifold are updated in a unit of about 1
+            size = (self.x0[0] + delta).abs().maximum(self.x0[0].abs())
+            largest = size.amax()
+            size = size + _UNIT**0.5 * largest if largest > 0 else torch.ones_like(size)
+        step = _UNIT ** (1 / 3) * size
+        x = self.problem.retract(self.x0.expand(len(self.ends), -1), delta + self.ends * step)
+        ahead, behind = self._rooted(self.problem.residual(x, self.around)).chunk(2)
+        slopes: Tensor = (ahead - behind) / (2 * step[:, None])
+        return slopes
+
+    def _rooted(self, residual: Float[Tensor, "n R"]) -> Float[Tensor, "n R"]:
+        return residual if isinstance(self.kernel, Squares) else self.kernel.rooted(residual)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._linear import damped_step
+from .._precision import outside_autocast
 from ..model import State
 from ..problem import Batch, Problem
 from .solver import NewtonLike, Status, unit_of
@@ -58,6 +59,7 @@ class GaussNewton(NewtonLike):
         return x.new_full((len(x), 1), Status.RUNNING)
 
     @torch.no_grad()
+    @outside_autocast()
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
         status = cast(Tensor, state)[:, 0]
@@ -68,6 +70,7 @@ class GaussNewton(NewtonLike):
         settled = moving & self.vanishes(-(gradient * delta).sum(1) / 2, cost, unit_of(cost))
         return delta.where(moving.unsqueeze(1), 0), status.where(~settled, Status.CONVERGED).unsqueeze(1)
 
+    @outside_autocast()
     def move(
         self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
     ) -> tuple[Float[Tensor, "B p"], State]:

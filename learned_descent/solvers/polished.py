@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._check import DescentError
-from ..model import DescentModel, State
+from .._precision import outside_autocast
+from ..model import DescentModel, State, Trajectory
 from ..observation import Concat, Observation
 from ..problem import Batch
 from .solver import Solver
@@ -73,12 +74,17 @@ class Polished(DescentModel):
             x, own = self.model.move(k, x, delta, own, batch)
         else:
             k -= self.model.num_steps
-            delta, other = self.solver.step(k, features, other)
-            x, other = self.solver.move(k, x, delta, other, batch)
+            with outside_autocast():
+                delta, other = self.solver.step(k, features, other)
+                x, other = self.solver.move(k, x, delta, other, batch)
         return x, _joined(own, other)
 
     def finished(self, k: int, state: State) -> bool:
         return k >= self.model.num_steps and self.solver.finished(k - self.model.num_steps, state)
+
+    def explain(self, trajectory: Trajectory, batch: Batch) -> list[str]:
+        """Why each sample is ``INVALID`` to the solver, in words; nothing for the others."""
+        return self.solver.explain(trajectory, batch)
 
     def settings(self) -> dict[str, Any]:
         return {"model": self.model.settings(), "solver": self.solver.settings()}

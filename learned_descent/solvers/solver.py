@@ -12,9 +12,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .._check import DescentError
+from .._precision import outside_autocast
+from ..data import index
 from ..model import DescentModel, State, Trajectory
 from ..observation import Observation
 from ..problem import Batch, LeastSquares, Problem
+from .reasons import why_invalid
+
+_COARSEST = torch.finfo(torch.float32).eps
+"""The largest rounding unit that a solver computes with."""
 
 
 class Status(IntEnum):
@@ -27,7 +33,10 @@ class Status(IntEnum):
     STALLED = 2
     """No step lowered the cost, however strongly it was damped."""
     INVALID = 3
-    """Residuals or derivatives were not finite, or did not determine a step; the sample stays where it was."""
+    """Residuals or derivatives were not finite, or did not determine a step; the sample stays where it was.
+
+    :meth:`Solver.explain` says which.
+    """
 
 
 class Solver(DescentModel):
@@ -52,10 +61,39 @@ class Solver(DescentModel):
             )
         return trajectory.states[-1, :, -1].long()
 
+    @final
+    def explain(self, trajectory: Trajectory, batch: Batch) -> list[str]:
+        """Why each sample is ``INVALID``, in words; nothing for the others.
+
+        Args:
+            trajectory: one of this solver, or of a :class:`Polished` that ends with it, made with ``keep_states=True``.
+            batch: the samples that it was made of.
+
+        Example:
+            >>> from learned_descent.problems import Analytic
+            >>> from learned_descent.solvers import GaussNewton
+            >>> solver = GaussNewton(Analytic("exp"))
+            >>> batch = {"y": torch.tensor([[2.0], [torch.nan]])}
+            >>> solver.explain(solver(batch, keep_states=True), batch)
+            ['', "residuals are not finite: 'y' holds NaN or infinity"]
+        """
+        reasons = [""] * len(trajectory.final)
+        rows = (self.status(trajectory) == Status.INVALID).nonzero().flatten()
+        if len(rows):
+            for row, reason in zip(rows.tolist(), self.reasons(trajectory.final[rows], index(batch, rows))):
+                reasons[row] = reason
+        return reasons
+
+    def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
+        """Why the solver could make nothing of samples that it left at ``x``."""
+        return ["no finite answer"] * len(x)
+
 
 @final
 class NormalEquations(Observation):
     """What a classical solver sees at ``x``: ``J^T W J``, ``J^T W r`` and the cost, flattened to ``(B, d^2 + d + 1)``.
+
+    They are computed in float32 or float64, under autocast too; data in half precision are taken as float32.
 
     Args:
         problem: the problem.
@@ -72,22 +110,33 @@ class NormalEquations(Observation):
         self.problem = in_double(with_cost(problem)) if double else with_cost(problem)
         self.is_double = double
 
+    @outside_autocast()
     def prepare(self, batch: Batch) -> Batch:
         return self.problem.prepare({name: self.raised(value) for name, value in batch.items()})
 
     @torch.no_grad()
+    @outside_autocast()
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        if unit_of(x) > _COARSEST:
+            raise DescentError(
+                f"x0: a classical solver works in float32 or float64, got {x.dtype}: call it with the batch, or with x0, in "
+                "float32"
+            )
         hessian, gradient, cost = self.problem.normal_equations(self.raised(x), batch)
         return torch.cat([hessian.flatten(1), gradient, cost.unsqueeze(1)], 1)
 
     @torch.no_grad()
+    @outside_autocast()
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The cost at ``x``, given a prepared batch."""
         return self.problem.cost(self.raised(x), batch)
 
     def raised(self, value: Tensor) -> Tensor:
         """``value`` in the precision of the computation."""
-        return raised(value) if self.is_double else value
+        if self.is_double:
+            return raised(value)
+        half = value.is_floating_point() and unit_of(value) > _COARSEST
+        return value.float() if half else value
 
     def settings(self) -> dict[str, Any]:
         return {"double": self.is_double}
@@ -140,6 +189,10 @@ class NewtonLike(Solver):
     def is_short(self, x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"]) -> Bool[Tensor, " B"]:
         """Whether a step changes no parameter by more than the tolerance."""
         return shorter(x, trial, 10 * unit_of(x) if self.tolerance is None else self.tolerance)
+
+    def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
+        equations = self.equations
+        return why_invalid(equations.problem, equations.raised(x), batch, equations.prepare(batch))
 
     def settings(self) -> dict[str, Any]:
         own = {"damping": self.damping, "tolerance": self.tolerance}

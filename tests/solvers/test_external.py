@@ -125,9 +125,10 @@ def test_scipy_and_a_jacobian_that_is_not_finite():
     ("options", "message"),
     [
         ({"method": "newton"}, "method: expected one of trf, dogbox, lm, got 'newton'"),
-        ({"loss": "tukey"}, "loss: expected one of linear, soft_l1, huber, cauchy, arctan, got 'tukey'"),
+        ({"loss": "tukey"}, "loss: expected one of kernel, linear, soft_l1, huber, cauchy, arctan, got 'tukey'"),
         ({"method": "lm", "loss": "huber"}, 'loss: scipy\'s method "lm" knows only "linear", got \'huber\''),
         ({"scale": 0.0}, "scale: expected a positive number, got 0.0"),
+        ({"scale": 0.1}, "scale: expected 1, for the kernel of the problem has a scale of its own, got 0.1"),
         ({"max_evaluations": 0}, "max_evaluations: expected 1 or more, or None, got 0"),
         ({"tolerance": 0.0}, "tolerance: expected a number from 2.22e-16 to 1, got 0.0"),
     ],
