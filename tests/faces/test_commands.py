@@ -96,9 +96,8 @@ def test_a_second_training_by_the_example(root: Path, tmp_path: Path, capsys: py
     words += ["--model.hidden", "4", "--bptt.iterations", "2"]
     assert main([*words, "--family", "mdm", "--out", str(tmp_path / "first")]) == 0, capsys.readouterr()
     first = tmp_path / "first" / "model.safetensors"
-    assert main([*words, "--config", str(EXAMPLE), "--init", str(first), "--out", str(tmp_path / "second")]) == 0, (
-        capsys.readouterr()
-    )
+    again = [*words[:2], "--config", str(EXAMPLE), *words[2:]]  # what comes after a file wins: two iterations, not its 1,300
+    assert main([*again, "--init", str(first), "--out", str(tmp_path / "second")]) == 0, capsys.readouterr()
     training = read_description(tmp_path / "second" / "model.safetensors")["training"]
     second, before = training["settings"], training["init"]["settings"]
     assert (second["model"]["dropout"], before["model"]["dropout"]) == (0.2, 0.0)
