@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,18 @@ def begin(path: Path, settings: Mapping[str, Any] | None, replaced: Collection[P
         for name in (CHECKPOINT, LOG):
             (folder / name).unlink(missing_ok=True)
     write_settings(path, settings)
+
+
+@contextmanager
+def telling(files: Iterable[Path]) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends the block, what was raised says which of the files are there to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        kept = [str(file) for file in files if file.exists()]
+        if not kept:
+            raise type(stop)("no checkpoint was written yet") from stop
+        raise type(stop)(f"kept: {', '.join(kept)}; --resume goes on from the last checkpoint") from stop
 
 
 def _differences(

@@ -33,6 +33,11 @@ def main_rank() -> bool:
     return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
 
 
+def several_ranks() -> bool:
+    """Whether this process works with others on one training."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 @contextmanager
 def locked(folder: str | Path | None) -> Iterator[None]:
     """Keeps a folder for this run until the block ends, and clears away what killed writers left in it.

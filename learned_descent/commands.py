@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ._check import DescentError
 from ._files import write_json
-from ._going_on import begin, check_output, check_replaces, check_settings
+from ._going_on import begin, check_output, check_replaces, check_settings, telling
 from ._lock import locked, main_rank
 from ._runs import (
     check_measurement,
@@ -30,6 +30,7 @@ from .recipe import Recipe, held_out_of
 from .registry import recipes_for
 from .tables import table
 from .testing import ContractError, check_model, check_observation, check_problem
+from .training.bptt import CHECKPOINT
 from .weights import find_weights
 
 
@@ -77,7 +78,8 @@ def train(
             check_settings(out / "settings.yaml", settings)
             recipe.check_checkpoint(model, samples, seed=seed)
         begin(out / "settings.yaml", settings, [out] if overwrite else ())
-        histories = recipe.fit(model, samples, held, seed=seed)
+        with telling([out / CHECKPOINT]):
+            histories = recipe.fit(model, samples, held, seed=seed)
         if not main_rank():
             return ""
         seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ._check import DescentError
 from ._description import describe, described_problem
 from ._files import atomic_write, write_json
-from ._going_on import begin, check_data, check_replaces, check_settings
+from ._going_on import begin, check_data, check_replaces, check_settings, telling
 from ._lock import locked, main_rank
 from ._pace import forecast
 from ._runs import (
@@ -40,6 +40,7 @@ from .registry import name_of
 from .solvers import Polished
 from .tables import table
 from .training import History
+from .training.bptt import CHECKPOINT
 
 _SIZES = ("num_features", "num_updates")
 """Settings of a model that follow from the problem and the observation."""
@@ -111,7 +112,8 @@ def compare(
                 logged(recipe, out / name, resume=True).check_checkpoint(models[name], samples, seed=seed)
         begin(out / "settings.yaml", settings, [out / name for name in trained] if overwrite else ())
         stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
-        histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
+        with telling([*products, *(out / name / CHECKPOINT for name in trained)]):
+            histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
         if not main_rank():
             return ""
         known = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
