@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 
@@ -14,13 +14,30 @@ def scale_of(hessian: Float[Tensor, "B d d"]) -> Float[Tensor, "B d"]:
     return diagonal.clamp(min=torch.where(largest > 0, torch.finfo(hessian.dtype).eps ** 2 * largest, 1))
 
 
+def normal_equations(
+    jacobian: Float[Tensor, "B R d"], weights: Float[Tensor, "B R"], residual: Float[Tensor, "B R"]
+) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"]]:
+    """``J^T W J`` and ``J^T W r``, summed in float64.
+
+    A product of two numbers in float32 is exact in float64. Summed in float32, directions that change the residuals less than
+    the others by a factor of ``eps^(1/2)`` would drown in rounding; so they do by a factor of ``eps`` only.
+    """
+    root = weights.sqrt()  # so that the matrix is exactly symmetric
+    slopes = (jacobian * root.unsqueeze(2)).double()
+    pull = (root * residual).double().unsqueeze(1)
+    return slopes.mT @ slopes, (pull @ slopes).squeeze(1)
+
+
 def damped_step(
     hessian: Float[Tensor, "B d d"],
     gradient: Float[Tensor, "B d"],
     damping: Float[Tensor, " B"],
     scale: Float[Tensor, "B d"] | None = None,
-) -> tuple[Float[Tensor, "B d"], Bool[Tensor, " B"]]:
-    """The step of every sample, damped by a multiple of ``scale``, and whether there is one; zero where there is none.
+) -> tuple[Float[Tensor, "B d"], Float[Tensor, " B"]]:
+    """The step of every sample, damped by a multiple of ``scale``, and a lower bound of the eigenvalues of its matrix.
+
+    Both are zero where there is no step. The matrix is the one whose diagonal is scaled to ``1 + damping``, or less where
+    ``scale`` is larger than the diagonal; the bound ``1 / trace(A^-1)`` is at most ``d`` times too small.
 
     Args:
         hessian: the matrix of the normal equations.
@@ -38,4 +55,7 @@ def damped_step(
     solved = valid & (info == 0)
     factor = torch.where(solved[:, None, None], factor, identity)
     right = torch.where(solved.unsqueeze(1), right, 0)
-    return -root * torch.cholesky_solve(right.unsqueeze(2), factor).squeeze(2), solved
+    inverse = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
+    least = inverse.square().sum((1, 2)).reciprocal()
+    step = -root * (inverse.mT @ (inverse @ right.unsqueeze(2))).squeeze(2)
+    return step, torch.where(solved, least, 0)

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
 from ._check import DescentError
+from ._linear import normal_equations
 from .kernels import Kernel, Squares
 
 if TYPE_CHECKING:
@@ -172,9 +173,8 @@ class LeastSquares(Problem):
         Override it where they can be had without the whole Jacobian.
         """
         residual, jacobian = self.residual(x, batch), self.jacobian(x, batch)
-        weighted = jacobian * self.weights(residual).unsqueeze(2)
-        gradient: Tensor = (weighted * residual.unsqueeze(2)).sum(1)
-        return weighted.mT @ jacobian, gradient, self.kernel.cost(residual)
+        matrix, gradient = normal_equations(jacobian, self.weights(residual), residual)
+        return matrix, gradient, self.kernel.cost(residual)
 
 
 _DERIVED: Mapping[str, Sequence[str]] = {

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .._check import DescentError
-from .._linear import damped_step, scale_of
+from .._linear import damped_step, normal_equations, scale_of
 from ..kernels import Kernel, Squares
 from ..observation import Observation
 from ..problem import Batch, LeastSquares
@@ -78,14 +78,13 @@ class GaussNewtonSteps(Observation):
         problem = self._problem[0]
         if self.kernels is None and isinstance(problem.kernel, Squares):  # the problem may know them without a Jacobian
             hessian, gradient, cost = problem.normal_equations(x, batch)
-            yield hessian, gradient, 2 * cost.unsqueeze(1)
+            yield hessian.to(x), gradient.to(x), 2 * cost.unsqueeze(1)
             return
         residual, jacobian = problem.residual(x, batch), problem.jacobian(x, batch)
         for kernel in [problem.kernel] if self.kernels is None else self.kernels:
             weights = kernel.weights(residual)
-            weighted = jacobian * weights.unsqueeze(2)
-            gradient = (weighted * residual.unsqueeze(2)).sum(1)
-            yield weighted.mT @ jacobian, gradient, (weights * residual.square()).sum(1, keepdim=True)
+            hessian, gradient = normal_equations(jacobian, weights, residual)
+            yield hessian.to(x), gradient.to(x), (weights * residual.square()).sum(1, keepdim=True)
 
     def settings(self) -> dict[str, Any]:
         return {"dampings": list(self.dampings), "reach": self.reach}

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from .._check import DescentError, check_shape
+from .._linear import normal_equations
 from ..kernels import Cauchy, Kernel, Squares
 from ..models import Cascade, MnemonicDescent
 from ..observations import GaussNewtonSteps
@@ -222,9 +223,8 @@ class Pose(LeastSquares):
     ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
         view = self._view(x, batch)  # once for all three
         residual, jacobian = (view.seen.mT - batch["projections"]).flatten(1), self._slopes(x, view)
-        weighted = jacobian * self.weights(residual).unsqueeze(2)
-        gradient: Tensor = (weighted * residual.unsqueeze(2)).sum(1)
-        return weighted.mT @ jacobian, gradient, self._cost(view, residual, batch)
+        matrix, gradient = normal_equations(jacobian, self.weights(residual), residual)
+        return matrix, gradient, self._cost(view, residual, batch)
 
     def _view(self, x: Tensor, batch: Batch) -> _View:
         points = self.object.to(x) if self.structure == "fixed" else batch["points"]

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from .._check import DescentError
+from .._linear import normal_equations
 from ..kernels import Kernel, Squares, Tukey
 from ..models import Cascade, MnemonicDescent
 from ..problem import Batch, LeastSquares, Split
@@ -240,10 +241,9 @@ class Registration(LeastSquares):
     ) -> tuple[Float[Tensor, "B 6 6"], Float[Tensor, "B 6"], Float[Tensor, " B"]]:
         match = self._match(x, batch)  # once for both
         residual, jacobian = self._residual(match, batch), self._jacobian(match, batch)
-        weighted = jacobian * self.weights(residual).unsqueeze(2)
-        gradient = (weighted.mT @ residual.unsqueeze(2)).squeeze(2)
+        matrix, gradient = normal_equations(jacobian, self.weights(residual), residual)
         gradient = torch.where(batch["sound"].unsqueeze(1), gradient, torch.nan)
-        return weighted.mT @ jacobian, gradient, self.kernel.cost(residual)
+        return matrix, gradient, self.kernel.cost(residual)
 
     def faults(self, x: Float[Tensor, "B 12"], batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
         near = self._match(x, batch).near & batch["valid"].unsqueeze(2)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import cast, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .._linear import damped_step
 from .._precision import outside_autocast
 from ..model import State
 from ..problem import Batch, Problem
-from .solver import NewtonLike, Status, unit_of
+from .solver import NewtonLike, Status
 
 
 @final
@@ -26,8 +26,8 @@ class GaussNewton(NewtonLike):
         problem: the problem, with its cost.
         num_steps: the largest number of steps.
         damping: a fixed multiple of the diagonal of ``J^T W J`` that is added to it.
-        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it, or
-            a step is shorter than it relative to ``x``; ``None`` for what rounding allows.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it;
+            ``None`` for what rounding allows.
         double: whether all is computed in float64; the iterates keep the precision of the start.
 
     Raises:
@@ -56,27 +56,53 @@ class GaussNewton(NewtonLike):
         super().__init__(problem, num_steps=num_steps, damping=damping, tolerance=tolerance, double=double)
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        return x.new_full((len(x), 1), Status.RUNNING)
+        size = self.problem.local(x[:1], x[:1]).shape[1]
+        return x.new_full((len(x), size + 3), Status.RUNNING, dtype=torch.float64)
 
     @torch.no_grad()
     @outside_autocast()
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
-        status = cast(Tensor, state)[:, 0]
-        delta, solved = damped_step(hessian, gradient, gradient.new_full((len(gradient),), self.damping))
-        valid = solved & self.equations.usable(features)
-        status = status.where(valid, Status.INVALID)
-        moving = status == Status.RUNNING
-        settled = moving & self.vanishes(-(gradient * delta).sum(1) / 2, cost, unit_of(cost))
-        return delta.where(moving.unsqueeze(1), 0), status.where(~settled, Status.CONVERGED).unsqueeze(1)
+        status = cast(Tensor, state)[:, -1]
+        none = torch.zeros_like(cost)
+        undamped, least = damped_step(hessian, gradient, none)
+        delta = undamped
+        if self.damping > 0:  # what an undamped step promises is asked for nevertheless
+            delta, least = damped_step(hessian, gradient, none + self.damping)
+        fall = -(gradient * undamped).sum(1) / 2
+        perfect = (status == Status.RUNNING) & (cost == 0) & features.isfinite().all(1)
+        valid = perfect | ((least > 0) & self.equations.usable(features))
+        status = status.where(valid, Status.INVALID).where(~perfect, Status.CONVERGED)
+        delta = delta.where((status == Status.RUNNING).unsqueeze(1), 0)
+        seen = torch.stack([cost, fall, status], 1)
+        return delta, torch.cat([hessian.diagonal(dim1=1, dim2=2), seen], 1)
 
     @outside_autocast()
     def move(
         self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
     ) -> tuple[Float[Tensor, "B p"], State]:
         trial = self.problem.retract(x, delta.to(x))
-        status = cast(Tensor, state)[:, 0]
-        moving, valid = status == Status.RUNNING, trial.isfinite().all(1)
-        status = torch.where(moving & ~valid, Status.INVALID, status)
-        status = torch.where(moving & valid & self.is_short(x, trial), Status.CONVERGED, status)
-        return trial.where(valid.unsqueeze(1), x), status.unsqueeze(1)
+        valid = trial.isfinite().all(1)
+        after = self._judged(cast(Tensor, state), x.detach(), trial.detach(), valid)
+        return trial.where(valid.unsqueeze(1), x), after
+
+    @torch.no_grad()
+    def _judged(
+        self,
+        state: Float[Tensor, "B S"],
+        x: Float[Tensor, "B p"],
+        trial: Float[Tensor, "B p"],
+        valid: Bool[Tensor, " B"],
+    ) -> Float[Tensor, "B S"]:
+        """The state with the status of every sample after a step."""
+        diagonal, seen = state.tensor_split([-3], 1)
+        cost, fall, status = seen.unbind(1)
+        unit = self.units(x).both
+        running = status == Status.RUNNING
+        short = running & self.is_short(x, trial)
+        little = self.vanishes(fall, cost, unit**0.5) | (fall <= 10 * self.noise(diagonal, x))
+        done = running & (self.vanishes(fall, cost, unit) | (short & little))
+        status = torch.where(running & ~valid, Status.INVALID, status)
+        status = torch.where(valid & short, Status.STALLED, status)
+        status = torch.where(valid & done, Status.CONVERGED, status)
+        return torch.cat([diagonal, torch.stack([cost, fall, status], 1)], 1)

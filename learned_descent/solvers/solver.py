@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from enum import IntEnum
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,9 +29,10 @@ class Status(IntEnum):
     RUNNING = 0
     """It was still moving after the last step."""
     CONVERGED = 1
-    """The gradient vanished, a step was too short to matter, or rounding hides what is left; outside methods: it answered."""
+    """An undamped step promises nothing, or is too short to matter and promises little; outside methods: it answered."""
     STALLED = 2
-    """No step lowered the cost, however strongly it was damped."""
+    """It stands still, though an undamped step promises more, or might in float64: no step lowers the cost, the parameters
+    cannot be written more finely, the derivatives of two of them cannot be told apart, or one lost its influence on the way."""
     INVALID = 3
     """Residuals or derivatives were not finite, or did not determine a step; the sample stays where it was.
 
@@ -91,13 +92,15 @@ class Solver(DescentModel):
 
 @final
 class NormalEquations(Observation):
-    """What a classical solver sees at ``x``: ``J^T W J``, ``J^T W r`` and the cost, flattened to ``(B, d^2 + d + 1)``.
+    """What a classical solver sees at ``x``: ``J^T W J``, ``J^T W r`` and the cost, in float64.
+
+    They are flattened to ``(B, d^2 + d + 1)``.
 
     They are computed in float32 or float64, under autocast too; data in half precision are taken as float32.
 
     Args:
         problem: the problem.
-        double: whether all is computed in float64, whatever the precision of ``x``.
+        double: whether residuals and derivatives are computed in float64, whatever the precision of ``x``.
 
     Raises:
         DescentError: if the problem is no :class:`~learned_descent.LeastSquares`.
@@ -123,13 +126,13 @@ class NormalEquations(Observation):
                 "float32"
             )
         hessian, gradient, cost = self.problem.normal_equations(self.raised(x), batch)
-        return torch.cat([hessian.flatten(1), gradient, cost.unsqueeze(1)], 1)
+        return torch.cat([hessian.flatten(1), gradient, cost.unsqueeze(1).to(hessian)], 1)
 
     @torch.no_grad()
     @outside_autocast()
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The cost at ``x``, given a prepared batch."""
-        return self.problem.cost(self.raised(x), batch)
+        return self.problem.cost(self.raised(x), batch).double()
 
     def raised(self, value: Tensor) -> Tensor:
         """``value`` in the precision of the computation."""
@@ -155,6 +158,17 @@ class NormalEquations(Observation):
         return features.isfinite().all(1) & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
 
 
+class Units(NamedTuple):
+    """Rounding units: ``own`` of the computation, ``both`` of it and of the stored parameters.
+
+    ``floor`` is the smallest damping: it hides no more than rounding the derivatives does.
+    """
+
+    own: float
+    both: float
+    floor: float
+
+
 class NewtonLike(Solver):
     """A solver that takes one damped step of the normal equations after the other.
 
@@ -162,8 +176,8 @@ class NewtonLike(Solver):
         problem: the problem, with its cost.
         num_steps: the largest number ``T`` of steps.
         damping: the (first) multiple of the diagonal that is added to the normal equations.
-        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it, or
-            a step is shorter than it relative to ``x``; ``None`` for what rounding allows.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it;
+            ``None`` for what rounding allows.
         double: whether all is computed in float64; the iterates keep the precision of the start.
 
     References:
@@ -181,14 +195,34 @@ class NewtonLike(Solver):
         self.equations, self.damping, self.tolerance = equations, damping, tolerance
 
     @final
+    def units(self, x: Tensor) -> Units:
+        """What rounding leaves, for parameters in the precision of ``x``."""
+        stored = unit_of(x)
+        finest = torch.finfo(torch.float64).eps
+        own = finest if self.equations.is_double else stored
+        return Units(own, max(stored, own), max(100 * finest, 64 * own**2))
+
+    @final
     def vanishes(self, fall: Float[Tensor, " B"], cost: Float[Tensor, " B"], unit: float) -> Bool[Tensor, " B"]:
         """Whether the ``fall`` of the cost that an undamped step promises is nothing, up to the rounding ``unit``."""
         return fall <= max(unit, (self.tolerance or 0) ** 2) * cost
 
     @final
     def is_short(self, x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"]) -> Bool[Tensor, " B"]:
-        """Whether a step changes no parameter by more than the tolerance."""
-        return shorter(x, trial, 10 * unit_of(x) if self.tolerance is None else self.tolerance)
+        """Whether a step changes no parameter by more than a few rounding units, or the tolerance."""
+        return shorter(x, trial, max(10 * unit_of(x), self.tolerance or 0))
+
+    @final
+    def noise(self, diagonal: Float[Tensor, "B d"], x: Float[Tensor, "B p"]) -> Float[Tensor, " B"]:
+        """What rounding ``x`` adds to the squares of the residuals.
+
+        Args:
+            diagonal: that of ``J^T W J``.
+            x: the parameters; where an update has another size than they have, the largest one stands for all.
+        """
+        size = x.to(diagonal).square()
+        size = size if size.shape == diagonal.shape else size.amax(1, keepdim=True)
+        return unit_of(x) ** 2 * (diagonal * size).sum(1)
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         equations = self.equations

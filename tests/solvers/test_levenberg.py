@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from benchmarks.problems.convergence import FAMILIES, SETUPS, measured
 from learned_descent import DescentError
 from learned_descent.kernels import Cauchy, Huber, Tukey
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Status
@@ -131,3 +132,87 @@ def test_a_coarse_tolerance_ends_sooner():
 def test_the_first_damping_is_positive():
     with pytest.raises(DescentError, match="damping: expected a positive number, got 0; GaussNewton is undamped"):
         LevenbergMarquardt(decay(), damping=0)
+
+
+GROWTH_TIMES = torch.linspace(0, 10, 40)
+
+
+def growth(*rows: list[float], dtype: torch.dtype = torch.float64):
+    """``y = b exp(a t)`` with the truth (.5, 2)."""
+    problem = Formula(lambda x, batch: x[:, 1:] * (x[:, :1] * GROWTH_TIMES.to(x)).exp() - batch["y"])
+    y = (2 * (0.5 * GROWTH_TIMES.double()).exp()).to(dtype).expand(len(rows), -1)
+    return problem, {**starts(*rows, dtype=dtype), "y": y}
+
+
+@pytest.mark.parametrize(("dtype", "double"), [(torch.float32, False), (torch.float32, True), (torch.float64, False)])
+def test_a_parameter_whose_influence_falls_is_not_frozen(dtype, double):
+    """Its curvature falls by 1e21 with the first steps: it once ended CONVERGED at (1.949, 1.4e-6)."""
+    problem, batch = growth([2.0, 1.0], [3.0, 1.0], dtype=dtype)
+    trajectory, status = solved(problem, batch, num_steps=100, double=double)
+    assert status == [Status.CONVERGED] * 2
+    wanted = torch.tensor([[0.5, 2.0]], dtype=dtype).expand(2, -1)
+    torch.testing.assert_close(trajectory.final, wanted, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("power", [2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_double_root_is_found_and_stayed_at(dtype, power):
+    problem = Formula(lambda x, batch: x**power)
+    trajectory, status = solved(problem, starts([1.0], [-20.0], [0.0], dtype=dtype), num_steps=60)
+    assert status == [Status.CONVERGED] * 3
+    assert (trajectory.final.abs() < 1e-3 * trajectory.xs[0].abs().clamp(min=1e-3)).all()
+
+
+def test_the_start_of_gauss_newton_may_be_a_double_root():
+    solver = GaussNewton(Formula(lambda x, batch: x**2))
+    trajectory = solver(starts([0.0]), keep_states=True)
+    assert solver.status(trajectory).tolist() == [Status.CONVERGED]
+
+
+def nearly_equal_columns(dtype: torch.dtype, apart: float):
+    t = torch.linspace(0, 1, 20, dtype=torch.float64).to(dtype)
+    problem = Formula(lambda x, batch: x[:, :1] * t + x[:, 1:] * (t + apart * t.square()) - batch["y"])
+    return problem, {**starts([0.0, 0.0], dtype=dtype), "y": (3 * t + 2 * t.square()).unsqueeze(0)}
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_columns_that_cannot_be_told_apart_have_not_converged(double):
+    """In float32 they are equal, and the residuals that are left look as if nothing could change them."""
+    problem, batch = nearly_equal_columns(torch.float32, 1e-12)
+    assert Status.CONVERGED not in solved(problem, batch, double=double)[1]
+
+
+def test_equal_columns_converge_in_float64():
+    """A direction along which nothing changes is no fault, where derivatives are known as finely as they are summed."""
+    problem, batch = nearly_equal_columns(torch.float64, 0.0)
+    trajectory, status = solved(problem, batch)
+    assert status == [Status.CONVERGED]
+    gradient = problem.normal_equations(trajectory.final, batch)[1]
+    assert gradient.abs().max() < 1e-9
+
+
+def test_a_parameter_that_lost_its_influence_has_not_converged():
+    """The step leads onto the plateau of a curve that is flat to the last bit: a lower cost is behind it."""
+    problem = Formula(lambda x, batch: torch.cat([(40 * (x[:, :1] - 1)).sigmoid() - 0.5, x[:, 1:] - 2], 1))
+    trajectory, status = solved(problem, starts([1.25, 0.0]))
+    assert trajectory.final[0, 0] < -100
+    assert status == [Status.STALLED]
+
+
+def test_a_step_to_where_derivatives_end_is_taken_back():
+    """Below zero the residuals are finite and small, and the derivative of the root is not a number."""
+    problem = Formula(lambda x, batch: torch.cat([x.clamp(min=0).sqrt() - 0.1, 0.1 * x], 1))
+    trajectory, status = solved(problem, starts([1.0]), num_steps=200)
+    assert trajectory.xs.isfinite().all()
+    assert (trajectory.xs < 0).any(), "it was there"
+    assert status == [Status.CONVERGED]
+    assert problem.cost(trajectory.final, {}) < problem.cost(torch.zeros(1, 1).double(), {})
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize("name", ["growth", "Hill", "Bard"])
+def test_what_says_converged_has_converged(name, setup):
+    """The other families are measured by the benchmark, in the same way."""
+    found = measured(FAMILIES[name], 16, 0, [setup])
+    assert found[setup]["false"] == 0
+    assert found[setup]["right"] >= found["scipy lm"]["right"]
