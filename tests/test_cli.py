@@ -425,7 +425,10 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("train DOT --family sdm --out x --init gone.safetensors", "forgets its start"),
         ("train DOT --family joint --out x --init gone.safetensors", "weights 'gone.safetensors': there is no such file"),
         ("train gone.py:Dot --family sdm --out x", "gone.py: expected a Python file, found nothing there"),
-        ("train dot_problem.py:Spot --family sdm --out x", "expected a class 'Spot'; it holds the problems Dot, Unwritable, Wrong"),
+        (
+            "train dot_problem.py:Spot --family sdm --out x",
+            "expected a class 'Spot'; it holds the problems Dot, Unwritable, Wrong",
+        ),
         ("check gone.py:Dot", "gone.py: expected a Python file, found nothing there"),
         ("compare DOT --families sdm cnn --out x", "family 'cnn': expected one of"),
         ("compare DOT --families sdm --weights sdm --out x", "--weights: expected FAMILY=FILE, got sdm"),

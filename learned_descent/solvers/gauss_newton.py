@@ -57,7 +57,7 @@ class GaussNewton(NewtonLike):
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         size = self.problem.local(x[:1], x[:1]).shape[1]
-        return x.new_full((len(x), size + 3), Status.RUNNING, dtype=torch.float64)
+        return x.new_full((len(x), size + 4), Status.RUNNING, dtype=torch.float64)
 
     @torch.no_grad()
     @outside_autocast()
@@ -66,15 +66,15 @@ class GaussNewton(NewtonLike):
         status = cast(Tensor, state)[:, -1]
         none = torch.zeros_like(cost)
         undamped, least = damped_step(hessian, gradient, none)
-        delta = undamped
+        delta, found = undamped, least
         if self.damping > 0:  # what an undamped step promises is asked for nevertheless
-            delta, least = damped_step(hessian, gradient, none + self.damping)
-        fall = -(gradient * undamped).sum(1) / 2
+            delta, found = damped_step(hessian, gradient, none + self.damping)
+        fall = (-(gradient * undamped).sum(1) / 2).where(least > 0, torch.inf)
         perfect = (status == Status.RUNNING) & (cost == 0) & features.isfinite().all(1)
-        valid = perfect | ((least > 0) & self.equations.usable(features))
+        valid = perfect | ((found > 0) & self.equations.usable(features))
         status = status.where(valid, Status.INVALID).where(~perfect, Status.CONVERGED)
         delta = delta.where((status == Status.RUNNING).unsqueeze(1), 0)
-        seen = torch.stack([cost, fall, status], 1)
+        seen = torch.stack([cost, fall, least, status], 1)
         return delta, torch.cat([hessian.diagonal(dim1=1, dim2=2), seen], 1)
 
     @outside_autocast()
@@ -95,14 +95,15 @@ class GaussNewton(NewtonLike):
         valid: Bool[Tensor, " B"],
     ) -> Float[Tensor, "B S"]:
         """The state with the status of every sample after a step."""
-        diagonal, seen = state.tensor_split([-3], 1)
-        cost, fall, status = seen.unbind(1)
-        unit = self.units(x).both
+        diagonal, seen = state.tensor_split([-4], 1)
+        cost, fall, least, status = seen.unbind(1)
+        units = self.units(x)
+        unit = units.both
         running = status == Status.RUNNING
         short = running & self.is_short(x, trial)
         little = self.vanishes(fall, cost, unit**0.5) | (fall <= 10 * self.noise(diagonal, x))
-        done = running & (self.vanishes(fall, cost, unit) | (short & little))
+        done = running & (self.vanishes(fall, cost, unit) | (short & little)) & self.told(least, units)
         status = torch.where(running & ~valid, Status.INVALID, status)
         status = torch.where(valid & short, Status.STALLED, status)
         status = torch.where(valid & done, Status.CONVERGED, status)
-        return torch.cat([diagonal, torch.stack([cost, fall, status], 1)], 1)
+        return torch.cat([diagonal, torch.stack([cost, fall, least, status], 1)], 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._check import DescentError
 from .._linear import damped_step
+from .._precision import outside_autocast
 from ..model import State
 from ..problem import Batch, Problem
 from .solver import NewtonLike, Status, Units
@@ -89,6 +90,7 @@ class LevenbergMarquardt(NewtonLike):
         return _Memory.fresh(x, size, self.damping).packed()
 
     @torch.no_grad()
+    @outside_autocast()
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
         memory = _Memory.of(cast(Tensor, state), gradient.shape[1])
@@ -121,6 +123,7 @@ class LevenbergMarquardt(NewtonLike):
         moving = (status == Status.RUNNING) & usable
         return delta.where(moving.unsqueeze(1), 0), memory.packed()
 
+    @outside_autocast()
     def move(
         self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
     ) -> tuple[Float[Tensor, "B p"], State]:
@@ -161,8 +164,7 @@ class LevenbergMarquardt(NewtonLike):
         # An undamped step would promise the same: its matrix is far from singular, or the damping is but its rounding.
         sure = damping <= 0.01 * memory.least
         full = solved & (sure | (damping <= 1.01 * units.floor))
-        # Derivatives that are known less finely than they are summed hide directions in their rounding.
-        told = sure | (units.own == torch.finfo(cost.dtype).eps)
+        told = self.told(memory.least, units)
 
         largest = torch.maximum(memory.largest, x.abs())
         short = solved & self.is_short(x, trial)

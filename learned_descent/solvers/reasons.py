@@ -47,9 +47,9 @@ def _checks(problem: LeastSquares, x: Tensor, batch: Batch, prepared: Batch) -> 
     yield "the kernel gives no residual a weight: all are outliers", (problem.weights(residual) == 0).all(1)
     hessian, gradient, _ = problem.normal_equations(x, prepared)
     yield "the normal equations are not finite", ~(_finite(hessian) & _finite(gradient))
-    _, solved = damped_step(hessian, gradient, torch.zeros_like(gradient[:, 0]))
-    yield "the normal equations are singular: a change of x that changes no residual", ~solved
-    yield "a step led to where x or the residuals are not finite", torch.ones_like(solved)
+    _, least = damped_step(hessian, gradient, torch.zeros_like(gradient[:, 0]))
+    yield "the normal equations are singular: a change of x that changes no residual", least == 0
+    yield "a step led to where x or the residuals are not finite", torch.ones_like(lost)
 
 
 def _finite(value: Tensor) -> Bool[Tensor, " B"]:

@@ -213,6 +213,18 @@ class NewtonLike(Solver):
         return shorter(x, trial, max(10 * unit_of(x), self.tolerance or 0))
 
     @final
+    def told(self, least: Float[Tensor, " B"], units: Units) -> Bool[Tensor, " B"]:
+        """Whether rounding hides no direction: derivatives are known as finely as they are summed, or far from dependent.
+
+        Args:
+            least: a lower bound of the eigenvalues of the scaled matrix.
+            units: the rounding units.
+        """
+        if units.own == torch.finfo(torch.float64).eps:
+            return torch.ones_like(least, dtype=torch.bool)
+        return least >= 100 * units.floor
+
+    @final
     def noise(self, diagonal: Float[Tensor, "B d"], x: Float[Tensor, "B p"]) -> Float[Tensor, " B"]:
         """What rounding ``x`` adds to the squares of the residuals.
 
