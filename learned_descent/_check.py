@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -51,3 +52,30 @@ def check_shape(value: Tensor, shape: str, sizes: dict[str, int] | None = None, 
         )
     found.update({axis: size for axis, size in zip(axes, actual) if not axis.isdigit()})
     return found
+
+
+def check_levels(images: Tensor, name: str, *, wait: bool) -> None:
+    """Refuses images in 0..1, where grey levels and colours in 0..255 are meant: nothing would be seen in them.
+
+    Whole numbers are taken as they are, and so are images that are black all over.
+
+    Args:
+        images: images of any shape.
+        name: what the message calls them.
+        wait: whether a device may be waited for; else only images on the CPU are looked at, and not in a graph.
+
+    Raises:
+        DescentError: if they are of floating point, none of them above 1, and not all of them 0.
+
+    Example:
+        >>> check_levels(torch.full((1, 1, 4, 4), 200.0), "image", wait=False)
+    """
+    idle = images.device.type != "cpu" or torch.compiler.is_compiling()
+    if not images.is_floating_point() or images.numel() == 0 or (idle and not wait):
+        return
+    most = images.max()
+    if most <= 1 and images.any():
+        raise DescentError(
+            f"{name}: expected grey levels or colours in 0..255, got floating point of at most "
+            f"{most.item():.3g}: multiply images in 0..1 by 255"
+        )

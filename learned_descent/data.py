@@ -10,7 +10,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ._check import DescentError, check_shape
+from ._check import DescentError, check_levels, check_shape
+from .model import DescentModel
 from .problem import Batch
 
 Samples: TypeAlias = Batch | Dataset[dict[str, Tensor]]
@@ -169,3 +170,16 @@ def check_finite(batch: Batch, indices: list[int]) -> None:
             raise DescentError(
                 f"samples {which[:10]}: expected finite numbers in {name!r}, got NaN or infinity; remove or mend them"
             )
+
+
+def check_images(model: DescentModel, samples: Samples) -> None:
+    """Refuses samples whose images are in 0..1: once, where they come in, for a device is waited for.
+
+    Raises:
+        DescentError: if an image that the model or its problem looks at is (see ``check_levels``); of a data set only
+            the first sample is read.
+    """
+    batch = samples if isinstance(samples, Mapping) else samples[0]
+    for name in sorted(model.images & batch.keys()):
+        if isinstance(batch[name], Tensor):
+            check_levels(batch[name], name, wait=True)

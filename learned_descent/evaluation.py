@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ._ced import auc, ced, check_threshold, failure_rate, ordered
 from ._check import DescentError, check_shape
-from .data import Samples, batches, num_samples
+from .data import Samples, batches, check_images, num_samples
 from .model import DescentModel
 from .solvers import Polished, Solver, Status
 
@@ -191,7 +191,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
         device: where the descent runs.
 
     Raises:
-        DescentError: if there are no samples, or if the batch size is below 1.
+        DescentError: if there are no samples, if their images are in 0..1, or if the batch size is below 1.
 
     Example:
         >>> from learned_descent import Cascade
@@ -205,6 +205,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
         raise DescentError(f"batch_size: expected 1 or more samples, got {batch_size}")
     device = torch.device(device)
     count, seconds = num_samples(samples), 0.0
+    check_images(model, samples)
     xs: list[Tensor] = []
     statuses: list[Tensor] = []
     invalid: Counter[str] = Counter()

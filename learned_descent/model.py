@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from ._check import DescentError, check_shape
 from ._precision import autocasts, floating_like
-from .observation import Observation
+from .observation import ImageObservation, Observation
 from .problem import Batch, Problem
 
 Detach: TypeAlias = Literal["none", "state", "observation"]
@@ -78,6 +78,12 @@ class DescentModel(nn.Module, ABC):
             return self.problem.retract(x, delta), state
         with torch.autocast(x.device.type, enabled=False):  # in eight bits, a place in an image would be off by pixels
             return self.problem.retract(x, delta.to(x.dtype)), state
+
+    @property
+    def images(self) -> set[str]:
+        """The names of the tensors of a batch that hold images, grey levels or colours in 0..255."""
+        eyes = (part for part in self.observation.modules() if isinstance(part, ImageObservation))
+        return {*self.problem.images, *(part.image for part in eyes)}
 
     def finished(self, k: int, state: State) -> bool:
         """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models always take their steps."""

@@ -43,6 +43,9 @@ class Problem(nn.Module, ABC):
     shapes: Mapping[str, str] = {}
     """Shapes that tensors of a batch must have, such as ``{"points": "B N 3", "pixels": "B N 2"}``: checked before the loop."""
 
+    images: Sequence[str] = ()
+    """Names of tensors of a batch that hold grey levels or colours in 0..255, beside those that the eyes of a model look at."""
+
     edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
 

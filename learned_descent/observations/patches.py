@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_shape
+from .._check import DescentError, check_levels, check_shape
 from ..observation import ImageObservation
 from ..problem import Batch
 
@@ -69,9 +69,10 @@ def as_float(images: Tensor) -> Tensor:
 
     Raises:
         ShapeError: if there are not four axes.
-        DescentError: if the images are smaller than 4 pixels.
+        DescentError: if the images are smaller than 4 pixels, or in 0..1 already.
     """
     check_shape(images, "B C H W", name="image")
+    check_levels(images, "image", wait=False)
     if min(images.shape[-2:]) < 4:
         raise DescentError(f"image: expected at least 4 x 4 pixels, got {images.shape[-2]} x {images.shape[-1]}")
     return images / 255.0

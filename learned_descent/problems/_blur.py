@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .._check import DescentError
+
 REACH = 3
 """Standard deviations up to which a blur reaches."""
 
@@ -36,15 +38,17 @@ def pool_of(side: int, grid: int) -> int:
     return max(1, side // (2 * grid))
 
 
-def inner_share(side: int, grid: int, reach: int) -> float:
+def inner_share(side: int, grid: int, sigma: float) -> float:
     """The share of a side that a grid may have, so that none of its points sees beyond the template.
 
     Args:
         side: the side of the template, in px.
         grid: points along it.
-        reach: how far a blur reaches, in px after pooling.
+        sigma: the standard deviation of the blur, in px after pooling.
     """
-    border = pool_of(side, grid) * (reach + 1)  # a point between pixels sees one more
+    if sigma == 0:
+        return 1.0
+    border = pool_of(side, grid) * (math.ceil(REACH * sigma) + 1)  # a point between pixels sees one more
     return min(1.0, (1 - 2 * border / (side - 1)) * grid / (grid - 1))
 
 
@@ -53,3 +57,14 @@ def widest_blur(side: int, grid: int) -> float:
     pool = pool_of(side, grid)
     reach = math.floor((side - 1) * (1 - LEAST * (grid - 1) / grid) / (2 * pool)) - 1
     return max(0.0, reach / REACH) * grid * pool / side
+
+
+def check_blur(side: int, grid: int, blur: float) -> None:
+    """Refuses a blur that is wider than :func:`widest_blur`."""
+    widest = widest_blur(side, grid)
+    if blur > widest:
+        raise DescentError(
+            f"blur: expected at most {widest:.3g} spacings of a grid of {grid} points, got {blur}: nothing is "
+            "known of what lies around a template, and a wider blur leaves too little that is out of its reach; "
+            "lower it or raise grid"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 import torch
@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_levels
 from ..kernels import Kernel, Squares, Tukey
 from ..problem import Batch, LeastSquares, Split
-from ._blur import REACH, blurred, inner_share, pool_of, widest_blur
+from ._blur import blurred, check_blur, inner_share, pool_of
 from ._grey import matched, standardised, standardised_slope, without_contrast
 from ._photos import Scenes, placed, sample, slopes
 from .warps import Kind, Warps, project, velocities
@@ -53,6 +53,7 @@ class Photometric(LeastSquares, ABC):
     """
 
     failure_above = 1.0
+    images: Sequence[str] = ("image",)
     points: Tensor
     fields: Tensor
     centred: Tensor
@@ -103,15 +104,9 @@ class Photometric(LeastSquares, ABC):
         self.warps = Warps(warp)
         self.pool = pool_of(min(size), grid)
         self.blur = blur * min(size) / (grid * self.pool)
-        widest = widest_blur(min(size), grid)
-        if bare and blur > widest:
-            raise DescentError(
-                f"blur: expected at most {widest:.3g} spacings of a grid of {grid} points, got {blur}: nothing is "
-                "known of what lies around a template, and a wider blur leaves too little that is out of its reach; "
-                "lower it or raise grid"
-            )
-        reach = math.ceil(REACH * self.blur)
-        self.inner = inner_share(min(size), grid, reach) if bare and blur else 1.0
+        if bare:
+            check_blur(min(size), grid, blur)
+        self.inner = inner_share(min(size), grid, self.blur) if bare else 1.0
         self.image_size = (round((1 + 2 * margin) * size[0]), round((1 + 2 * margin) * size[1]))
         ticks = self.inner * ((2 * torch.arange(grid, dtype=torch.float64) + 1) / grid - 1)
         points = torch.cartesian_prod(ticks, ticks).flip(1)
@@ -229,6 +224,8 @@ class Photometric(LeastSquares, ABC):
 
     def prepare(self, batch: Batch) -> dict[str, Tensor]:
         """The batch with images of about one pixel per half spacing of the grid."""
+        for name in self.images:
+            check_levels(batch[name], name, wait=False)
         return {**batch, "image": self.pooled(batch["image"]).to(batch["start"])}
 
     def pooled(self, image: Tensor) -> Tensor:

@@ -208,6 +208,8 @@ class AnyTemplate(Photometric):
         torch.Size([4, 1, 64, 64])
     """
 
+    images = ("image", "template")
+
     photos: Mapping[Split, Sequence[str]] = {
         "train": ("astronaut", "brick", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "retina", "text"),
         "val": ("coins", "moon"),

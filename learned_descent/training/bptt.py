@@ -16,7 +16,7 @@ from .._check import DescentError
 from .._files import load_state, save_state
 from .._lock import locked
 from .._progress import progress_bar
-from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
+from ..data import RandomBatches, Samples, batches, check_finite, check_images, fingerprint, mix, num_samples, training_batches
 from ..model import DescentModel, Detach
 from ..problem import Batch
 from . import ranks
@@ -158,6 +158,8 @@ class BackpropThroughTime(Trainer):
             raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
         count = num_samples(train)
         for samples in (train, val):
+            if samples is not None:
+                check_images(model, samples)
             if isinstance(samples, Mapping):
                 check_finite(samples, list(range(num_samples(samples))))
         fabric = ranks.launch(self.accelerator, self.devices, self.precision)

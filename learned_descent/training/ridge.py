@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from .._check import DescentError, check_shape
 from .._progress import progress_bar
-from ..data import Samples, batches, check_finite, mix, num_samples
+from ..data import Samples, batches, check_finite, check_images, mix, num_samples
 from ..model import DescentModel
 from ..models import Cascade
 from . import ranks
@@ -94,6 +94,8 @@ class SequentialRidge(Trainer):
                 f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: use BackpropThroughTime"
             )
         start, count = time.perf_counter(), num_samples(train)
+        for samples in (train,) if val is None else (train, val):
+            check_images(model, samples)
         fabric = ranks.launch(self.accelerator, self.devices)
         model.to(fabric.device).eval()
         candidates = self._candidates()
