@@ -50,11 +50,11 @@ def in_the_middle_of_writing() -> None:
 
 
 def before_renaming() -> None:
-    """Ends the process when a checkpoint is written and has not got its name yet."""
+    """Ends the process when a checkpoint or the weights are written and have not got their name yet."""
     replace = Path.replace
 
     def killed(path: Path, target: Path) -> None:
-        if target.name == CHECKPOINT:
+        if target.name in (CHECKPOINT, "model.safetensors"):
             os.kill(os.getpid(), signal.SIGKILL)
         replace(path, target)
 
