@@ -1,4 +1,4 @@
-"""The one reader of pictures: an image file, a picture of Pillow or an array becomes colours of 8 bits."""
+"""The one reader of pictures: a file, a picture of Pillow or an array becomes colours of 8 bits."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ DEPTHS = (8, 10, 12, 14, 16)
 """The bits that cameras and scanners have; a file of 16 bits may hold any of them."""
 
 ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
-"""The formats whose further frames are another picture of the scene, not a preview or another page."""
+"""Formats whose further frames are another picture of the scene, no preview and no page."""
 
 SPREAD = frozenset({"JPEG2000", "PPM"})
-"""The formats of which Pillow spreads deep pixels over 16 bits, by the depth that the file states."""
+"""Formats whose deep pixels Pillow spreads over 16 bits, by the depth that the file states."""
 
 _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
 
@@ -43,7 +43,7 @@ _TURNS = {
 """How a picture is turned upright, by the orientation that EXIF gives."""
 
 _LOWER_BYTE = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for order, other in ("BL", "LB", "NB")}
-"""Pillow decodes one byte of colours that have two, the higher one: what it is to be told for the lower one."""
+"""Pillow decodes the higher byte of colours that have two: its name for the lower one."""
 
 
 class PictureWarning(UserWarning):
@@ -66,7 +66,7 @@ class Picture:
 
 
 def read_picture(source: str | Path | Image.Image | np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of a picture as it is displayed, in colours of 8 bits; the note of :func:`open_picture` is a warning.
+    """The pixels of a picture; the note of :func:`open_picture` is a warning.
 
     Example:
         >>> read_picture(np.full((4, 6), 200, np.uint8)).shape
@@ -82,17 +82,19 @@ def read_picture(source: str | Path | Image.Image | np.ndarray) -> UInt8[np.ndar
 def open_picture(source: str | Path | Image.Image | np.ndarray) -> Picture:
     """Reads a picture of any kind as colours of 8 bits.
 
-    It is turned upright as EXIF says, grey becomes colour, and what is transparent is white. Of deeper pixels the
-    highest 8 bits are kept, of the depth that the file states. A file that says 16 bits may come from a camera of fewer:
-    its depth is the least of 8, 10, 12, 14 and 16 bits that hold its largest value.
+    It is turned upright as EXIF says, grey becomes colour, and what is transparent is white. Of
+    deeper pixels the highest 8 bits are kept, of the depth that the file states. A file that says 16
+    bits may come from a camera of fewer: its depth is the least of 8, 10, 12, 14 and 16 bits that
+    hold its largest value.
 
     Args:
-        source: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``: whole numbers of at
-            most 16 bits, red before green before blue.
+        source: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``: whole
+            numbers of at most 16 bits, red before green before blue.
 
     Raises:
-        DescentError: if there is no such file, if it does not decode, is animated or larger than :data:`MOST_PIXELS` or
-            :data:`LONGEST_SIDE`, or if its pixels are not whole numbers of at most 16 bits; the message names the file.
+        DescentError: if there is no such file, if it does not decode, is animated or larger than
+            :data:`MOST_PIXELS` or :data:`LONGEST_SIDE`, or if its pixels are not whole numbers of at
+            most 16 bits; the message names the file.
     """
     if isinstance(source, np.ndarray):
         return _of_array(source)
@@ -100,8 +102,9 @@ def open_picture(source: str | Path | Image.Image | np.ndarray) -> Picture:
         return _of_picture(source)
     if not isinstance(source, (str, Path)):
         raise DescentError(
-            f"picture: expected an image file, a picture of Pillow or an array (H, W, 3), got {type(source).__name__}; "
-            "of a tensor (3, H, W) give tensor.movedim(0, -1).numpy(), of bytes Image.open(io.BytesIO(data))"
+            "picture: expected an image file, a picture of Pillow or an array (H, W, 3), got "
+            f"{type(source).__name__}; of a tensor (3, H, W) give tensor.movedim(0, -1).numpy(), "
+            "of bytes Image.open(io.BytesIO(data))"
         )
     try:
         return _of_file(Path(source))
@@ -141,7 +144,8 @@ def _of_picture(picture: Image.Image, lower: np.ndarray | None = None) -> Pictur
         values = values if lower is None else values.astype(np.uint16) << 8 | lower
         values, note = _shallow(values, depth)
         picture = Image.fromarray(values)
-    return Picture(_colours(picture if turn is None else picture.transpose(turn)), stored in _TURNS, note)
+    upright = picture if turn is None else picture.transpose(turn)
+    return Picture(_colours(upright), stored in _TURNS, note)
 
 
 def _of_array(pixels: np.ndarray) -> Picture:
@@ -156,20 +160,24 @@ def _of_array(pixels: np.ndarray) -> Picture:
 
 
 def _shallow(values: np.ndarray, depth: int | None = None) -> tuple[UInt8[np.ndarray, "..."], str]:
-    """The highest 8 bits of pixels of some ``depth``, and the note that it was guessed where it is not known."""
+    """The highest 8 bits of pixels, and a note where their depth had to be guessed."""
     if values.dtype.kind not in "iu":
-        hint = "convert what lies in 0..1 by (255 * pixels).round().astype(np.uint8)"
-        raise DescentError(f"the image has pixels of type {values.dtype}, expected whole numbers of at most 16 bits; {hint}")
-    least, most = int(values.min()), int(values[..., :3].max() if values.ndim == 3 else values.max())
-    if least < 0 or int(values.max()) >= 2**16:
         raise DescentError(
-            f"the image has pixels of {least} to {int(values.max())}, expected whole numbers of at most 16 bits; convert it"
+            f"the image has pixels of type {values.dtype}, expected whole numbers of at most 16 bits; "
+            "convert what lies in 0..1 by (255 * pixels).round().astype(np.uint8)"
         )
+    least, largest = int(values.min()), int(values.max())
+    if least < 0 or largest >= 2**16:
+        raise DescentError(
+            f"the image has pixels of {least} to {largest}, expected whole numbers of at most 16 bits; convert it"
+        )
+    most = int(values[..., :3].max()) if values.ndim == 3 else largest
     bits = depth or next(bits for bits in DEPTHS if most < 2**bits)
-    shallow = (values >> (bits - 8)).clip(max=255).astype(np.uint8)  # of what is transparent other bits may be used
+    shallow = (values >> (bits - 8)).clip(max=255).astype(np.uint8)  # transparency may be deeper
     if depth or bits == 16:
         return shallow, ""
-    return shallow, f"the image has room for more bits, but no pixel is above {most}: it is read as one of {bits} bits"
+    told = "the image has room for more bits, but no pixel is above"
+    return shallow, f"{told} {most}: it is read as one of {bits} bits"
 
 
 def _colours(picture: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
@@ -189,8 +197,8 @@ def _check_size(picture: Image.Image) -> None:
 
 def _too_large(found: str) -> DescentError:
     return DescentError(
-        f"the image has {found}, expected at most {MOST_PIXELS:,} in all and {LONGEST_SIDE:,} a side; shrink it, or cut out "
-        "the part that is of interest"
+        f"the image has {found}, expected at most {MOST_PIXELS:,} in all and {LONGEST_SIDE:,} a side; "
+        "shrink it, or cut out the part that is of interest"
     )
 
 
