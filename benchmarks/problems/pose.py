@@ -86,7 +86,7 @@ def compare(title: str, settings: Mapping[str, Any], arguments: Namespace) -> No
     methods |= {
         f"lm{STEPS}": LevenbergMarquardt(problem, num_steps=STEPS),
         "plain lm": LevenbergMarquardt(plain, num_steps=STEPS),
-        "scipy": ScipyLeastSquares(problem, loss="cauchy", scale=problem.robust),
+        "scipy": ScipyLeastSquares(problem),
     }
     others, left_out = of_opencv(problem)
     batch = problem.data("test")

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from .._check import DescentError, check_shape
 from .._precision import outside_autocast
+from ..data import index
 from ..kernels import Cauchy, Huber, Kernel, Squares
 from ..model import State
 from ..observation import Observation
 from ..problem import Batch, LeastSquares, Problem
+from ._tasks import Task, task_of
 from .reasons import why_invalid
 from .solver import Solver, Status, in_double, raised, with_cost
 
@@ -193,15 +195,19 @@ class _Scipy(Observation):
     def prepare(self, batch: Batch) -> Batch:
         return self.problem.prepare({name: raised(value) for name, value in batch.items()})
 
-    @torch.no_grad()
     @outside_autocast()
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        rows = [slice(row, row + 1) for row in range(len(x))]
-        tasks = [_Task(self.problem, self.kernel, x[row].double(), {k: v[row] for k, v in batch.items()}) for row in rows]
-        tasks[0].check_rows()
-        return torch.cat([self._solved(task) for task in tasks]).to(x)
+        with torch.inference_mode():  # a call costs a fifth less
+            answers = self._answers(x, batch)
+        return answers.clone().to(x)
 
-    def _solved(self, task: _Task) -> Float[Tensor, "1 F"]:
+    def _answers(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        rows = [slice(row, row + 1) for row in range(len(x))]
+        tasks = [task_of(self.problem, self.kernel, x[row].double(), index(batch, row)) for row in rows]
+        tasks[0].check_rows()
+        return torch.cat([self._solved(task) for task in tasks])
+
+    def _solved(self, task: Task) -> Float[Tensor, "1 F"]:
         """The answer to one sample, and its status."""
         from scipy.optimize import least_squares  # here, for the help of a command is not to wait for it
 
@@ -218,72 +224,3 @@ class _Scipy(Observation):
                 found = least_squares(task.residual, start, task.jacobian, **self.options)
                 status, x = Status.CONVERGED if found.status > 0 else Status.RUNNING, task.reached(found.x)
         return torch.cat([x, x.new_full((1, 1), status)], 1)
-
-
-class _Task:
-    """One sample as scipy wants it: residuals and Jacobian in numpy, of an update ``(d,)`` from the start.
-
-    Args:
-        problem: the problem in float64.
-        kernel: that of the residuals.
-        x0: the start ``(1, p)``.
-        sample: a prepared batch of one.
-    """
-
-    def __init__(self, problem: LeastSquares, kernel: Kernel, x0: Float[Tensor, "1 p"], sample: Batch) -> None:
-        self.problem, self.kernel, self.x0, self.sample = problem, kernel, x0, sample
-        self.size = problem.local(x0, x0).shape[1]
-        self.adds_up = type(problem).retract is Problem.retract
-        self.exact = self.adds_up and type(problem).jacobian is not LeastSquares.jacobian
-        self.ends = torch.cat([torch.eye(self.size), -torch.eye(self.size)]).to(x0)
-        self.around = {name: value.expand(2 * self.size, *value.shape[1:]) for name, value in sample.items()}
-
-    def check_rows(self) -> None:
-        """Refuses residuals of a sample that depend on the other samples of their batch, as columns of differences do."""
-        alone = self.problem.residual(self.x0, self.sample)
-        together = self.problem.residual(self.x0.expand(len(self.ends), -1), self.around)
-        if not torch.allclose(together, alone.expand_as(together), equal_nan=True):
-            raise DescentError(
-                f"{type(self.problem).__name__}.residual: the residuals of a sample depend on the other samples of "
-                "its batch: compute (B, R) row by row, with no sum over the batch and no .item()"
-            )
-
-    def reached(self, delta: Any) -> Float[Tensor, "1 p"]:
-        return self.problem.retract(self.x0, torch.from_numpy(delta).to(self.x0)[None])
-
-    def residual(self, delta: Any) -> Any:
-        return self._rooted(self.problem.residual(self.reached(delta), self.sample))[0].cpu().numpy()
-
-    def jacobian(self, delta: Any) -> Any:
-        columns = self._exact(delta) if self.exact else self._differences(torch.from_numpy(delta).to(self.x0))
-        value = columns.T.cpu().numpy()
-        if not np.isfinite(value).all():
-            raise FloatingPointError("the Jacobian is not finite")
-        if not value.any() and self.residual(delta).any():
-            raise FloatingPointError("no residual depends on x")
-        return value
-
-    def _exact(self, delta: Any) -> Float[Tensor, "d R"]:
-        x = self.reached(delta)
-        columns: Tensor = self.problem.jacobian(x, self.sample)[0].T
-        if isinstance(self.kernel, Squares):
-            return columns
-        residual = self.problem.residual(x, self.sample).expand_as(columns)
-        slopes: Tensor = torch.func.jvp(self.kernel.rooted, (residual,), (columns,))[1]
-        return slopes
-
-    def _differences(self, delta: Float[Tensor, " d"]) -> Float[Tensor, "d R"]:
-        """Central ones: both ends of all of them are looked at as one batch."""
-        size = delta.abs().clamp(min=1)
-        if self.adds_up:  # parameters of any unit; those of a manifold are updated in a unit of about 1
-            size = (self.x0[0] + delta).abs().maximum(self.x0[0].abs())
-            largest = size.amax()
-            size = size + _UNIT**0.5 * largest if largest > 0 else torch.ones_like(size)
-        step = _UNIT ** (1 / 3) * size
-        x = self.problem.retract(self.x0.expand(len(self.ends), -1), delta + self.ends * step)
-        ahead, behind = self._rooted(self.problem.residual(x, self.around)).chunk(2)
-        slopes: Tensor = (ahead - behind) / (2 * step[:, None])
-        return slopes
-
-    def _rooted(self, residual: Float[Tensor, "n R"]) -> Float[Tensor, "n R"]:
-        return residual if isinstance(self.kernel, Squares) else self.kernel.rooted(residual)

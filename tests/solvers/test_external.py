@@ -7,12 +7,12 @@ from scipy import optimize
 from scipy.optimize._numdiff import approx_derivative
 
 from learned_descent import DescentError, ShapeError
-from learned_descent.kernels import Cauchy
+from learned_descent.kernels import Cauchy, Huber, Tukey
 from learned_descent.problems.pose import Pose
 from learned_descent.solvers import External, LevenbergMarquardt, ScipyLeastSquares, Status
 from learned_descent.testing import check_model
 
-from ..toys import Turn
+from ..toys import Line, Turn
 from .toys import Formula, centre, decay, decays, points, starts
 
 
@@ -142,3 +142,50 @@ def test_minpack_needs_as_many_residuals_as_unknowns():
     solver = ScipyLeastSquares(Formula(lambda x, batch: x[:, :1]), method="lm")
     with pytest.raises(DescentError, match='needs at least as many residuals as unknowns, got 1 for 2: take "trf"'):
         solver(starts([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("kernel", [Huber(0.2), Cauchy(0.2), Tukey(2.0), Huber(0.2, block=2), Cauchy(0.2, block=2)])
+@pytest.mark.parametrize("method", ["trf", "lm"])
+def test_scipy_minimises_the_kernel_of_the_problem(kernel, method):
+    batch = points()
+    problem = centre(kernel)
+    start = batch["x"] + 0.05
+    theirs = ScipyLeastSquares(problem, method=method, tolerance=1e-12)(batch, start).final
+    ours = LevenbergMarquardt(problem)(batch, start).final
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+def test_scipy_takes_a_written_jacobian_along_a_kernel_of_blocks():
+    class Written(Line):
+        calls = 0
+
+        def jacobian(self, x, batch):
+            self.calls += 1
+            return self.matrix.expand(len(x), -1, -1)
+
+    problem, plain = Written(torch.float64), Line(torch.float64)
+    batch = {name: value[:3] for name, value in plain.data("test").items()}
+    batch["y"] = batch["y"] + torch.tensor([0.0, 5.0, 0.0])
+    for own in (problem, plain):
+        own.kernel = Cauchy(0.1, block=3)
+    found = [ScipyLeastSquares(own, tolerance=1e-10)(batch, batch["x"]).final for own in (problem, plain)]
+    torch.testing.assert_close(*found)
+    assert problem.calls
+
+
+def test_the_outliers_of_pose_do_not_fool_scipy():
+    problem = Pose(num_test=16)
+    batch = problem.data("test")
+    solved = [
+        (problem.error(ScipyLeastSquares(problem, loss=loss)(batch).final, batch) < 2).double().mean()
+        for loss in ("linear", "kernel")
+    ]
+    assert solved[0] == 0
+    assert solved[1] > 0.8
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_differences_suit_parameters_of_any_unit(unit):
+    problem = Formula(lambda x, batch: (x / unit).exp() - 3)
+    final = ScipyLeastSquares(problem, method="lm", tolerance=1e-14)(starts([0.5 * unit])).final
+    assert final.item() == pytest.approx(unit * np.log(3), rel=1e-6)
