@@ -81,3 +81,12 @@ def test_autocast_does_not_reach_the_geometry_of_a_learned_descent():
     with torch.autocast("cpu", torch.bfloat16):
         reached, _ = model.move(0, problem.initial(batch), update, None, batch)
     assert torch.equal(reached, problem.retract(problem.initial(batch), update.float()))
+
+
+@pytest.mark.parametrize("solver", [GaussNewton, LevenbergMarquardt, ScipyLeastSquares])
+def test_poses_are_as_right_under_autocast(solver):
+    problem = Pose("varying", num_points=8, num_test=4, outliers=0.0, robust=0.0)
+    batch = problem.data("test")
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = solver(problem)(batch).xs
+    assert torch.equal(inside, solver(problem)(batch).xs)
