@@ -281,7 +281,7 @@ class Photometric(LeastSquares, ABC):
         return hessian.expand(len(x), -1, -1), gradient, self.kernel.cost(residual)
 
     def faults(self, x: Float[Tensor, "B 9"], batch: Batch) -> dict[str, Bool[Tensor, " B"]]:
-        return without_contrast(batch["image"], self.template(batch)[0], self.seen(x, batch))
+        return without_contrast(self.template(batch)[0], self.seen(x, batch))
 
     def learnt_by_heart(self, image: Float[Tensor, "T 1 h w"], around: int = 0) -> Template:
         """What is to be known of templates that fill prepared images but for ``around`` unpooled px on every side."""
