@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -46,16 +46,19 @@ def damped_step(
         scale: positive; by default :func:`scale_of` the matrix.
     """
     root = (scale_of(hessian) if scale is None else scale).rsqrt()
-    matrix = root.unsqueeze(2) * hessian * root.unsqueeze(1)
+    matrix = hessian * (root.unsqueeze(2) * root.unsqueeze(1))
+    matrix.diagonal(dim1=1, dim2=2).add_(damping.unsqueeze(1))
     right = root * gradient
-    valid = matrix.flatten(1).isfinite().all(1) & right.isfinite().all(1)
-    identity = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
-    matrix = torch.where(valid[:, None, None], matrix + damping[:, None, None] * identity, identity)
     factor, info = torch.linalg.cholesky_ex(matrix)
-    solved = valid & (info == 0)
+    solved = (info == 0) & all_finite(matrix.flatten(1)) & all_finite(right)
+    identity = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
     factor = torch.where(solved[:, None, None], factor, identity)
-    right = torch.where(solved.unsqueeze(1), right, 0)
     inverse = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
     least = inverse.square().sum((1, 2)).reciprocal()
     step = -root * (inverse.mT @ (inverse @ right.unsqueeze(2))).squeeze(2)
-    return step, torch.where(solved, least, 0)
+    return step.where(solved.unsqueeze(1), 0), least.where(solved, 0)
+
+
+def all_finite(value: Float[Tensor, "B n"]) -> Bool[Tensor, " B"]:
+    """Whether all numbers of a row are finite: zero times anything else is not zero."""
+    return (0 * value).sum(1) == 0

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
     {
+        "_allocator",
         "_check",
         "_files",
         "_precision",

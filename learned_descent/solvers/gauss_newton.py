@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .._linear import damped_step
+from .._linear import all_finite, damped_step
 from .._precision import outside_autocast
 from ..model import State
 from ..problem import Batch, Problem
@@ -70,7 +70,7 @@ class GaussNewton(NewtonLike):
         if self.damping > 0:  # what an undamped step promises is asked for nevertheless
             delta, found = damped_step(hessian, gradient, none + self.damping)
         fall = (-(gradient * undamped).sum(1) / 2).where(least > 0, torch.inf)
-        perfect = (status == Status.RUNNING) & (cost == 0) & features.isfinite().all(1)
+        perfect = (status == Status.RUNNING) & (cost == 0) & all_finite(features)
         valid = perfect | ((found > 0) & self.equations.usable(features))
         status = status.where(valid, Status.INVALID).where(~perfect, Status.CONVERGED)
         delta = delta.where((status == Status.RUNNING).unsqueeze(1), 0)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .._check import DescentError
-from .._linear import damped_step
+from .._linear import all_finite, damped_step
 from .._precision import outside_autocast
 from ..model import State
 from ..problem import Batch, Problem
@@ -96,7 +96,7 @@ class LevenbergMarquardt(NewtonLike):
         memory = _Memory.of(cast(Tensor, state), gradient.shape[1])
         usable = self.equations.usable(features)
         running = memory.status == Status.RUNNING
-        perfect = running & (cost == 0) & features.isfinite().all(1)
+        perfect = running & (cost == 0) & all_finite(features)
         lost = running & ~perfect & ~usable
         status = memory.status.where(~perfect, Status.CONVERGED)
         if k == 0:  # there is nowhere to go back to
@@ -166,7 +166,7 @@ class LevenbergMarquardt(NewtonLike):
         full = solved & (sure | (damping <= 1.01 * units.floor))
         told = self.told(memory.least, units)
 
-        largest = torch.maximum(memory.largest, x.abs())
+        largest = torch.maximum(memory.largest, x.abs().amax(1))
         short = solved & self.is_short(x, trial)
         tiny = self.vanishes(fall, cost, units.own) | (sure & self.vanishes(fall, cost, units.both))
         noise = self.noise(memory.diagonal, x)
@@ -175,7 +175,7 @@ class LevenbergMarquardt(NewtonLike):
         near = torch.where(full, (little & told).to(cost), memory.near)
         # Towards a double root steps shrink slowly, and never in relation to x: the residual fell to the rounding of what it
         # was at the start, and a step changes no parameter by what such a residual tells of it.
-        resting = ((trial - x).abs() <= units.both**0.5 * largest).all(1) & (reached > 1e-3 * cost)
+        resting = ((trial - x).abs().amax(1) <= units.both**0.5 * largest) & (reached > 1e-3 * cost)
         faded = resting & (cost <= units.both**2 * memory.first)
 
         still = solved & ~full & (tiny | short)
@@ -222,7 +222,7 @@ class _Memory(NamedTuple):
         scale: what the damping is a multiple of, ``(B, d)``.
         diagonal: that of ``J^T W J``, ``(B, d)``.
         back: where the derivatives were last finite, ``(B, p)``.
-        largest: the largest parameters met, ``(B, p)``; all that follow are ``(B,)``.
+        largest: the largest parameter met; this and all that follow are ``(B,)``.
         damping: that of the next step.
         growth: by what it grows when the step is refused.
         first: the cost at the start.
@@ -261,16 +261,16 @@ class _Memory(NamedTuple):
         update = x.new_zeros(len(x), size, dtype=torch.float64)
         stored = x.new_zeros(x.shape, dtype=torch.float64)
         others = [zero] * (len(cls._fields) - 6)
-        return cls(update, update, stored, stored, zero + damping, zero + 2, *others)
+        return cls(update, update, stored, zero, zero + damping, zero + 2, *others)
 
     @classmethod
     def of(cls, state: Float[Tensor, "B S"], size: int) -> _Memory:
         """What :meth:`packed` put into one tensor; ``size`` is that of an update."""
-        scalars = len(cls._fields) - 4
-        stored = (state.shape[1] - 2 * size - scalars) // 2
-        rows = state.split([size, size, stored, stored, scalars], 1)
-        return cls(*rows[:4], *rows[4].unbind(1))
+        scalars = len(cls._fields) - 3
+        stored = state.shape[1] - 2 * size - scalars
+        rows = state.split([size, size, stored, scalars], 1)
+        return cls(*rows[:3], *rows[3].unbind(1))
 
     def packed(self) -> Float[Tensor, "B S"]:
         """All in one tensor; the last column is the status."""
-        return torch.cat([*self[:4], torch.stack(self[4:], 1)], 1)
+        return torch.cat([*self[:3], torch.stack(self[3:], 1)], 1)

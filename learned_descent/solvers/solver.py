@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .._allocator import keep_freed_memory
 from .._check import DescentError
+from .._linear import all_finite
 from .._precision import outside_autocast
 from ..data import index
 from ..model import DescentModel, State, Trajectory
@@ -115,6 +117,7 @@ class NormalEquations(Observation):
 
     @outside_autocast()
     def prepare(self, batch: Batch) -> Batch:
+        keep_freed_memory()
         return self.problem.prepare({name: self.raised(value) for name, value in batch.items()})
 
     @torch.no_grad()
@@ -155,7 +158,7 @@ class NormalEquations(Observation):
     def usable(features: Float[Tensor, "B F"]) -> Bool[Tensor, " B"]:
         """Whether all is finite, and some residual depends on ``x``."""
         hessian, _, _ = NormalEquations.unpacked(features)
-        return features.isfinite().all(1) & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
+        return all_finite(features) & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
 
 
 class Units(NamedTuple):
