@@ -180,7 +180,7 @@ class BackpropThroughTime(Trainer):
             check_identity(checkpoint, state["identity"], identity)
             start, best, best_weights = state["iteration"], state["best"], state["best_weights"]
             history = History(state["records"], state["seconds"], state["best_step"])
-            optimizer.load_state_dict(state["optimizer"])
+            optimizer.load_state_dict(_laid_out(state["optimizer"], trained))
             for values, targets in ((state["weights"], trained), (state["average"], average.values)):
                 for value, target in zip(values, targets):
                     target.data.copy_(value)
@@ -266,6 +266,22 @@ class BackpropThroughTime(Trainer):
         if fabric.world_size > 1:
             sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
         return (sums[:-1] / sums[-1]).tolist()
+
+
+def _laid_out(state: dict[str, Any], parameters: list[nn.Parameter]) -> dict[str, Any]:
+    """The state of an optimizer, in whose memory every moment lies as its parameter does.
+
+    A file holds tensors row by row, and the parameters of a convolution need not lie so: the fused AdamW goes through memory
+    without a look at strides, and would move a weight by the moments of another one.
+    """
+    moments = {}
+    for number, stored in state["state"].items():
+        own = parameters[number].detach()
+        moments[number] = {
+            name: torch.empty_like(own, dtype=value.dtype).copy_(value) if value.shape == own.shape else value
+            for name, value in stored.items()
+        }
+    return {**state, "state": moments}
 
 
 class _Objective(nn.Module):

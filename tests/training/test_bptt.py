@@ -3,12 +3,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import random
 
 import pytest
 import torch
 
 from learned_descent import BackpropThroughTime, Cascade, DescentError, DescentModel, Frozen, MnemonicDescent
 from learned_descent._files import load_state
+from learned_descent.faces.recipes import RECIPES
+from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.problems import Analytic
 
 from ..toys import Compass, Line, Rows, Turn
@@ -76,8 +79,8 @@ def test_step_weights_change_the_result_and_need_one_for_each_step():
         trainer(step_weights=(1.0, 1.0)).fit(models[0], problem.data("train"))
 
 
-@pytest.mark.parametrize(("stop", "dropout"), [(10, 0.0), (15, 0.5)])
-def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout):
+@pytest.mark.parametrize(("stop", "dropout", "by_columns"), [(10, 0.0, False), (15, 0.5, False), (10, 0.0, True)])
+def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns):
     problem = Turn()
     train, val = problem.data("train"), problem.data("val")
 
@@ -96,20 +99,71 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout):
             return batch
 
     whole, broken = recurrent(problem, dropout=dropout), recurrent(Fragile(), dropout=dropout)
+    fresh = MnemonicDescent.for_problem(  # other first weights: all is in the checkpoint
+        problem, num_steps=3, hidden=8, dropout=dropout
+    )
+    for model in (whole, broken, fresh) if by_columns else ():
+        model.cell.weight_ih.data = model.cell.weight_ih.data.T.contiguous().T
     settings = {"iterations": 30, "validate_every": 5, "ema": 0.9}
     wanted = trainer(**settings, directory=str(tmp_path / "whole")).fit(whole, train, val, seed=3)
     with pytest.raises(StopHereError):
         trainer(**settings, directory=str(tmp_path / "broken")).fit(broken, train, val, seed=3)
     assert load_state(tmp_path / "broken" / "checkpoint.safetensors")["iteration"] == stop
-    fresh = MnemonicDescent.for_problem(
-        problem, num_steps=3, hidden=8, dropout=dropout
-    )  # other first weights: all is in the checkpoint
     found = trainer(**settings, directory=str(tmp_path / "broken"), resume=True).fit(fresh, train, val, seed=3)
     assert equal(fresh, whole)
     assert found.best_step == wanted.best_step
     for record, other in zip(found.records, wanted.records):
         assert {**record, "seconds": 0} == {**other, "seconds": 0}
     assert len(found.records) == len(wanted.records) == 7
+    ends = [load_state(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken")]
+    for name in ("weights", "average", "best_weights"):
+        assert all(torch.equal(one, other) for one, other in zip(*(end[name] for end in ends)))
+
+
+def test_a_training_with_convolutions_survives_twenty_interruptions(tmp_path):
+    """What ships for faces, with its convolutions, bfloat16 and average, stopped wherever it happens to be."""
+
+    class StoppedError(Exception):
+        pass
+
+    class Fragile:
+        """Stops a training after some calls of the functions that it wraps: within an update or within a validation."""
+
+        left = math.inf
+
+        def __call__(self, function):
+            def wrapped(*args):
+                self.left -= 1
+                if self.left < 0:
+                    raise StoppedError
+                return function(*args)
+
+            return wrapped
+
+    problem, fragile = SyntheticFaces(count=24, test_count=1, crop=48, box_side=28.0, val_fraction=0.1), Fragile()
+    train, val = problem.data("train"), problem.data("val")
+    problem.augment, problem.loss = fragile(problem.augment), fragile(problem.loss)
+    problem.error = fragile(problem.error)
+
+    def fit(name: str, *, resume: bool = False) -> DescentModel:
+        shipped = RECIPES["mdm"].bptt
+        short = {"iterations": 42, "batch_size": 4, "validate_every": 1, "accelerator": "cpu", "resume": resume}
+        bptt = dataclasses.replace(shipped, directory=str(tmp_path / name), **short)
+        recipe = dataclasses.replace(RECIPES["mdm"], bptt=bptt)
+        model = recipe.build(problem, seed=0)
+        recipe.fit(model, train, val)
+        return model
+
+    whole, draw, begun = fit("whole"), random.Random(0), set()
+    for cut in range(20):
+        # Ten calls an iteration. The first stretch is longer: its first moments are zero, and zeros lie well in any order.
+        fragile.left = draw.randrange(30, 60) if cut == 0 else draw.randrange(2, 30)
+        with pytest.raises(StoppedError):
+            fit("broken", resume=cut > 0)
+        begun.add(load_state(tmp_path / "broken" / "checkpoint.safetensors")["iteration"])
+    assert len(begun) >= 12, "most of the fresh starts went on somewhere else"
+    fragile.left = math.inf
+    assert equal(fit("broken", resume=True), whole)
     ends = [load_state(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken")]
     for name in ("weights", "average", "best_weights"):
         assert all(torch.equal(one, other) for one, other in zip(*(end[name] for end in ends)))
