@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,34 @@ class Observation(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments that a stored model needs to build the observation again, as JSON."""
         return {}
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@final
+class Beside(nn.Module, Generic[M]):
+    """Holds a module that moves along with its owner, and whose tensors are stored elsewhere or not at all.
+
+    Example:
+        >>> owner = nn.ModuleDict({"problem": Beside(nn.Linear(1, 1))})
+        >>> owner.double()["problem"].module.weight.dtype, len(owner.state_dict())
+        (torch.float64, 0)
+    """
+
+    def __init__(self, module: M) -> None:
+        super().__init__()
+        self._held = [module]  # in a list, where PyTorch does not look for it
+
+    @property
+    def module(self) -> M:
+        """The module itself."""
+        return self._held[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Beside[M]:
+        self.module._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 class ImageObservation(Observation):

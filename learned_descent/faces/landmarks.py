@@ -70,6 +70,8 @@ class Landmarks(Problem):
         self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
         self.register_buffer("start_factor", torch.zeros(4, 4))
         self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
+        self._has_starts = False
+        self.register_load_state_dict_post_hook(Landmarks._look_for_starts)  # type: ignore[no-untyped-call]
         self._turning = Turning(self.schema) if augmentation.turn else None
 
     mean_shape: Tensor
@@ -126,12 +128,8 @@ class Landmarks(Problem):
             self.start_factor.copy_(torch.linalg.cholesky(covariance))
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        if not self.mean_shape.isfinite().all():
-            if not self.has_faces:
-                raise DescentError(
-                    "the mean shape is not known yet: read training faces (data('train')) or load a trained model"
-                )
-            self.data("train")
+        if not self._has_starts:
+            self._find_starts()
         centre, side = _centre_and_side(batch["box"])
         shape = self.mean_shape.expand(len(side), -1, -1)
         if generator is not None:
@@ -140,6 +138,20 @@ class Landmarks(Problem):
             middle = self.mean_shape.mean(0)
             shape = apply_similarity(similarity, self.mean_shape - middle) + middle
         return (centre.unsqueeze(1) + side[:, None, None] * shape).flatten(1)
+
+    def _find_starts(self) -> None:
+        """Sees to the mean shape, once: to look into a buffer stalls a GPU, and cannot be exported."""
+        self._look_for_starts()
+        if not self._has_starts:
+            if not self.has_faces:
+                raise DescentError(
+                    "the mean shape is not known yet: read training faces (data('train')) or load a trained model"
+                )
+            self.data("train")
+            self._look_for_starts()
+
+    def _look_for_starts(self, *_: object) -> None:
+        self._has_starts = bool(self.mean_shape.isfinite().all())
 
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["points"].flatten(1)

@@ -129,7 +129,7 @@ def _spline(
     affine = F.pad(at, (1, 0), value=1.0)
     bending = spline_kernel(at, at) + _SMOOTHING * torch.eye(count, device=at.device)
     system = torch.cat([torch.cat([bending, affine], 2), F.pad(affine.mT, (0, 3))], 1)
-    weights = torch.linalg.solve(system, F.pad(values, (0, 0, 0, 3)))
+    weights = torch.linalg.solve_ex(system, F.pad(values, (0, 0, 0, 3)))[0]
     wanted = wanted.expand(len(at), -1, -1)
     return torch.baddbmm(F.pad(wanted, (1, 0), value=1.0) @ weights[:, count:], spline_kernel(wanted, at), weights[:, :count])
 

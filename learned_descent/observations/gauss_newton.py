@@ -12,7 +12,7 @@ from torch import Tensor
 from .._check import DescentError
 from .._linear import damped_step, normal_equations, scale_of
 from ..kernels import Kernel, Squares
-from ..observation import Observation
+from ..observation import Beside, Observation
 from ..problem import Batch, LeastSquares
 
 
@@ -57,11 +57,11 @@ class GaussNewtonSteps(Observation):
             raise DescentError(f"dampings: expected one number >= 0 or more, got {list(dampings)}")
         if not 0 < reach < float("inf"):
             raise DescentError(f"reach: expected a positive number, got {reach}")
-        self._problem = [problem]  # in a list: the buffers of the problem are stored once, with the model
+        self._problem = Beside(problem)
         self.dampings, self.kernels, self.reach = tuple(dampings), kernels, reach
 
     def prepare(self, batch: Batch) -> Batch:
-        return self._problem[0].prepare(batch)
+        return self._problem.module.prepare(batch)
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         features = []
@@ -75,7 +75,7 @@ class GaussNewtonSteps(Observation):
 
     def _systems(self, x: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Float[Tensor, "B 1"]]]:
         """``J^T W J``, ``J^T W r`` and ``r^T W r`` under every kernel."""
-        problem = self._problem[0]
+        problem = self._problem.module
         if self.kernels is None and isinstance(problem.kernel, Squares):  # the problem may know them without a Jacobian
             hessian, gradient, cost = problem.normal_equations(x, batch)
             yield hessian.to(x), gradient.to(x), 2 * cost.unsqueeze(1)

@@ -42,26 +42,31 @@ def sample_patches(maps: Float[Tensor, "B C H W"], centres: Float[Tensor, "B L 2
     known = check_shape(maps, "B C H W", name="maps")
     check_shape(centres, "B L 2", known, name="centres")
     batch, channels, height, width = maps.shape
-    limit = centres.new_tensor([width, height])
     reach = (size - 1) * spacing
-    corner = (centres - reach / 2).nan_to_num(0.0).clamp(min=-limit - reach, max=2 * limit + reach)
-    whole = corner.detach().floor()
-    fraction = (corner - whole).to(maps.dtype)
+    column, along = _corners(centres[..., 0], width, reach)
+    row, down = _corners(centres[..., 1], height, reach)
     if spacing == 1:
         offsets = torch.arange(size + 1, device=maps.device)
     else:
         offsets = (torch.arange(size, device=maps.device)[:, None] * spacing + torch.arange(2, device=maps.device)).flatten()
-    columns = (whole[..., 0].long()[..., None] + offsets).clamp(0, width - 1)
-    rows = (whole[..., 1].long()[..., None] + offsets).clamp(0, height - 1)
+    columns = (column[..., None] + offsets).clamp(0, width - 1)
+    rows = (row[..., None] + offsets).clamp(0, height - 1)
     first = torch.arange(batch, device=maps.device)[:, None, None, None] * (height * width)
     indices = first + rows[..., :, None] * width + columns[..., None, :]
     grid = maps.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, indices.flatten()).unflatten(0, indices.shape)
-    along, down = fraction[..., 0, None, None, None], fraction[..., 1, None, None, None]
+    along, down = (part.to(maps.dtype)[..., None, None, None] for part in (along, down))
     if spacing == 1:
         grid = torch.lerp(grid[..., :-1, :], grid[..., 1:, :], along)
         return torch.lerp(grid[..., :-1, :, :], grid[..., 1:, :, :], down)
     grid = torch.lerp(grid[..., 0::2, :], grid[..., 1::2, :], along)
     return torch.lerp(grid[..., 0::2, :, :], grid[..., 1::2, :, :], down)
+
+
+def _corners(centres: Float[Tensor, "B L"], length: int, reach: int) -> tuple[Tensor, Tensor]:
+    """Along one axis, the whole pixel at or before the first sample of each grid, and the fraction of a pixel that is left."""
+    corner = (centres - reach / 2).nan_to_num(0.0).clamp(min=-length - reach, max=2 * length + reach)
+    whole = corner.detach().floor()
+    return whole.long(), corner - whole
 
 
 def as_float(images: Tensor) -> Tensor:

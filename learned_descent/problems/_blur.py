@@ -19,18 +19,18 @@ LEAST = 0.2
 
 def blurred(images: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
     """Images under a Gaussian of ``sigma`` px; beyond the border go on the values of the border."""
-    down, across = (_smoothing(length, sigma).to(images) for length in images.shape[2:])
+    down, across = (_smoothing(length, sigma, images.device).to(images) for length in images.shape[2:])
     smooth: Tensor = down @ images @ across.T  # one product a side: on a CPU faster than convolutions of a single channel
     return smooth
 
 
-def _smoothing(length: int, sigma: float) -> Float[Tensor, "L L"]:
+def _smoothing(length: int, sigma: float, device: torch.device) -> Float[Tensor, "L L"]:
     """The matrix that takes ``length`` values to their means under a Gaussian."""
     reach = math.ceil(REACH * sigma)
-    ticks = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    ticks = torch.arange(-reach, reach + 1, dtype=torch.float64, device=device)
     weights = (-0.5 * (ticks / sigma).square()).softmax(0).expand(length, -1)
-    taken = (torch.arange(length)[:, None] + ticks.long()).clamp(0, length - 1)
-    return torch.zeros(length, length, dtype=torch.float64).scatter_add(1, taken, weights)
+    taken = (torch.arange(length, device=device)[:, None] + ticks.long()).clamp(0, length - 1)
+    return torch.zeros(length, length, dtype=torch.float64, device=device).scatter_add(1, taken, weights)
 
 
 def pool_of(side: int, grid: int) -> int:

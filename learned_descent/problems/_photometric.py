@@ -173,9 +173,7 @@ class Photometric(LeastSquares, ABC):
         """Random moves of the control points, in half sides: ``level * spread`` sides in the root mean square."""
         moves = torch.randn(len(level), len(self.warps.controls), 2, generator=generator, device=generator.device)
         moves = moves * (2 * self.spread * level.to(moves) / moves.square().sum(2).mean(1).sqrt())[:, None, None]
-        while (folded := self.warps.depth(self.warps.through(self.warps.controls.to(moves) + moves)) < 0.25).any():
-            moves = torch.where(folded[:, None, None], 0.9 * moves, moves)
-        return moves
+        return self.warps.unfolded(moves)
 
     @final
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B 9"]:
@@ -183,7 +181,7 @@ class Photometric(LeastSquares, ABC):
             return batch["start"]
         level = torch.rand(len(batch["truth"]), generator=generator, device=generator.device)
         away = self.warps.through(self.warps.controls.to(level) + self._moves(level, generator)).to(batch["truth"])
-        start = batch["truth"].unflatten(1, (3, 3)) @ torch.linalg.inv(away)
+        start = batch["truth"].unflatten(1, (3, 3)) @ torch.linalg.inv_ex(away)[0]
         scaled: Tensor = (start / start[:, 2:, 2:]).flatten(1)
         return scaled
 

@@ -107,8 +107,8 @@ def slopes(images: Float[Tensor, "B 1 H W"], points: Float[Tensor, "B N 2"]) -> 
 
 
 def _bilinear(images: Tensor, points: Tensor) -> Tensor:
-    size = points.new_tensor([images.shape[3], images.shape[2]])
-    grid = (2 * points + 1) / size - 1
+    sides = images.shape[3], images.shape[2]
+    grid = torch.stack([(2 * place + 1) / side - 1 for place, side in zip(points.unbind(2), sides)], 2)
     return F.grid_sample(images, grid.unsqueeze(2), padding_mode="border", align_corners=False)[:, 0, :, 0]
 
 

@@ -33,8 +33,20 @@ def cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B 
 
 
 def collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
-    """Whether the points of a sample lie on a line, or are not finite: the minors of their scatter vanish."""
-    centred = points - points.mean(1, keepdim=True)
+    """Whether the points of a sample lie on a line, or are not finite."""
+    return on_a_line(points - points.mean(1, keepdim=True))
+
+
+def on_a_line(centred: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
+    """Whether points around their mean lie on a line, or are not finite: the minors of their scatter vanish.
+
+    Eigenvalues would say the same, but a GPU is asked whether they were found, and stalls.
+
+    Example:
+        >>> line = torch.tensor([[[-1.0, -2.0, 0.5], [0.0, 0.0, 0.0], [1.0, 2.0, -0.5]]])
+        >>> on_a_line(line), on_a_line(line + torch.eye(3))
+        (tensor([True]), tensor([False]))
+    """
     scatter = centred.mT @ centred
     trace = scatter.diagonal(dim1=1, dim2=2).sum(1)
     return ~(trace.square() - scatter.square().sum((1, 2)) > _COLLINEAR * trace.square())

@@ -28,3 +28,10 @@ def rotmat_geodesic_distance(first: Float[Tensor, "*B 3 3"], second: Float[Tenso
 
     angle: Tensor = roma.rotmat_geodesic_distance(first, second)
     return angle
+
+
+def at_rest(count: int, like: Tensor) -> Float[Tensor, "B 12"]:
+    """Motions without a rotation, row by row, and without a shift; numbers in a list would stall a GPU."""
+    motions = like.new_zeros(count, 12)
+    motions[:, :9:4] = 1
+    return motions

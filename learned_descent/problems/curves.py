@@ -209,12 +209,16 @@ class TwoExponentials(Curve):
     """
 
     failure_above = 0.5
+    bounds: Tensor
 
     def __init__(
         self, *, num_values: int = 64, noise: float = 0.02, num_train: int = 8192, num_test: int = 1024, seed: int = 0
     ) -> None:
         times = (torch.arange(num_values) + 0.5) / num_values
         super().__init__(times, (0.5, 0.5, 0.25, 0.25), noise=noise, num_train=num_train, num_test=num_test, seed=seed)
+        low = [math.log(0.01), math.log(0.2), 0.2, 0.2]
+        high = [math.log(0.1), math.log(2.0), 1.0, 1.0]
+        self.register_buffer("bounds", torch.tensor([low, high]), persistent=False)
 
     def curve(self, x: Float[Tensor, "B 4"]) -> Float[Tensor, "B N"]:
         decays, _ = self._decays(x)
@@ -231,9 +235,9 @@ class TwoExponentials(Curve):
 
     def draw(self, count: int, generator: Generator) -> Float[Tensor, "B 4"]:
         unit = torch.rand(count, 4, generator=generator, device=generator.device)
-        low = unit.new_tensor([math.log(0.01), math.log(0.2), 0.2, 0.2])
-        high = unit.new_tensor([math.log(0.1), math.log(2.0), 1.0, 1.0])
-        return low + (high - low) * unit
+        low, high = self.bounds.to(unit)
+        drawn: Tensor = low + (high - low) * unit
+        return drawn
 
     def error(self, x: Float[Tensor, "B 4"], batch: Batch) -> Float[Tensor, " B"]:
         left: Tensor = x[:, :2].sort(1).values - batch["x"][:, :2].sort(1).values

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._check import DescentError
 from .._linear import damped_step
-from ..observation import Observation
+from ..observation import Beside, Observation
 from ..problem import Batch
 from ._blur import widest_blur
 from ._photometric import Photometric
@@ -71,6 +71,7 @@ class BlockMatches(Observation):
     places: Tensor
     homes: Tensor
     field: Tensor
+    fits: Tensor
 
     def __init__(self, problem: Photometric, *, cells: int = 16, reach: float = 2.0) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class BlockMatches(Observation):
                 raise DescentError(f"{name}: expected {wanted}, got {value}")
         blur = min(problem.own["blur"], widest_blur(min(problem.size), cells))
         coarse = type(problem)(**{**problem.settings(), "grid": cells, "blur": blur})
-        self._problem = [coarse]  # in a list: its buffers are those of its settings, and need no storing
+        self._problem = Beside(coarse)
         self.cells, self.reach = cells, reach
         self.block, self.stride = cells // 2, cells // 4
         beyond = round(cells * (reach / coarse.inner - 1) / 2)
@@ -95,10 +96,11 @@ class BlockMatches(Observation):
         field = velocities(problem.warps.generators, torch.cartesian_prod(centres, centres).flip(1).double())
         self.register_buffer("places", torch.cartesian_prod(ticks, ticks).flip(1), persistent=False)
         self.register_buffer("homes", torch.cartesian_prod(first, first).flip(1) + beyond, persistent=False)
+        self.register_buffer("fits", torch.tensor(_FITS), persistent=False)
         self.register_buffer("field", field.permute(1, 2, 0).float().contiguous(), persistent=False)
 
     def prepare(self, batch: Batch) -> Batch:
-        problem = self._problem[0]
+        problem = self._problem.module
         seen = problem.prepare(batch)
         values = problem.template(seen)[0].to(seen["image"]).nan_to_num().unflatten(1, (1, self.cells, self.cells))
         end = self.block + 2 * self.stride
@@ -118,7 +120,7 @@ class BlockMatches(Observation):
 
     def _correlations(self, x: Tensor, batch: Batch) -> Float[Tensor, "B K m m"]:
         """How much every block is like what lies at each place of the search."""
-        pool = self._problem[0].pool
+        pool = self._problem.module.pool
         around = (project(x.unflatten(1, (3, 3)), self.places.to(x)) - (pool - 1) / 2) / pool
         values = sample(batch["image"], around).nan_to_num().unflatten(1, (1, self.wide, self.wide))
         values = values - values.mean((2, 3), keepdim=True)
@@ -135,7 +137,7 @@ class BlockMatches(Observation):
         """The updates that fit the moves of the blocks, and the shares of the blocks, by their trust, that agree with them."""
         field = self.field.to(found)
         products = torch.einsum("nki,nkj->nij", field, field)
-        damping, scale = found.new_tensor(_FITS).repeat(len(found), 1).unbind(1)
+        damping, scale = self.fits.to(found).repeat(len(found), 1).unbind(1)
         given, wanted = (values.repeat_interleave(len(_FITS), 0) for values in (trust, found))
         weights = given
         for turn in range(_ROUNDS):

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from .._check import DescentError
 from ..models import Cascade, MnemonicDescent
-from ..observation import Concat, Observation
+from ..observation import Beside, Concat, Observation
 from ..observations import GaussNewtonSteps
 from ..problem import Batch, Split
 from ..recipe import Recipe
@@ -43,13 +43,13 @@ class Appearance(Observation):
 
     def __init__(self, problem: Photometric) -> None:
         super().__init__()
-        self._problem = [problem]  # in a list: the buffers of the problem are stored once, with the model
+        self._problem = Beside(problem)
 
     def prepare(self, batch: Batch) -> Batch:
-        return self._problem[0].prepare(batch)
+        return self._problem.module.prepare(batch)
 
     def forward(self, x: Float[Tensor, "B 9"], batch: Batch) -> Float[Tensor, "B F"]:
-        problem = self._problem[0]
+        problem = self._problem.module
         seen = problem.seen(x, batch).nan_to_num().unflatten(1, (1, problem.grid, problem.grid))
         slopes = torch.cat([seen[..., 1:-1, 2:] - seen[..., 1:-1, :-2], seen[..., 2:, 1:-1] - seen[..., :-2, 1:-1]], 1) / 2
         slopes = slopes * (slopes.square().sum(1, keepdim=True) + 0.01) ** -0.25

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Generator, Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from .._check import DescentError, check_shape
 from .._linear import normal_equations
@@ -21,7 +21,7 @@ from ..problem import Batch, LeastSquares, Split
 from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 from ._points import as_points, collinear, cube, undetermined
-from ._rotations import rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
+from ._rotations import at_rest, rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 
 Structure: TypeAlias = Literal["fixed", "varying"]
 
@@ -88,6 +88,7 @@ class Pose(LeastSquares):
     failure_above = 2.0
 
     object: Tensor
+    spans: Tensor
     unit: Tensor
 
     def __init__(
@@ -120,9 +121,11 @@ class Pose(LeastSquares):
         if len(known) < 4 or not known.isfinite().all() or collinear(known.unsqueeze(0)).item():
             raise DescentError(f"points: expected four or more, finite and not collinear, got {points}")
         self.size = float(known.square().sum(1).mean().sqrt()) if structure == "fixed" else 1.0
-        unit = torch.tensor(_UNIT[: 6 + focal])
+        spans = torch.tensor(_UNIT[: 6 + focal])
+        unit = spans.clone()
         unit[3:6] *= distance * self.size
         self.register_buffer("object", known, persistent=False)
+        self.register_buffer("spans", spans, persistent=False)
         self.register_buffer("unit", unit, persistent=False)
         self.structure, self.given, self.distance, self.focal, self.outliers = structure, points, distance, focal, outliers
         self.noise, self.robust, self.seed = noise, robust, seed
@@ -154,7 +157,7 @@ class Pose(LeastSquares):
         offset = torch.cat([_TURN * axis, _SHIFT * direction, _ZOOM * sides], 1)[:, : len(self.unit)]
         x = self._start(count, axis)
         batch = {
-            "pose": self.retract(x, level.unsqueeze(1) * offset / offset.new_tensor(_UNIT[: len(self.unit)])),
+            "pose": self.retract(x, level.unsqueeze(1) * offset / self.spans.to(offset)),
             "simulated": torch.ones(count, dtype=torch.bool, device=device),
         }
         if self.structure == "varying":
@@ -177,8 +180,9 @@ class Pose(LeastSquares):
         return self.retract(x, _JITTER * torch.randn(size, generator=generator, dtype=x.dtype, device=x.device))
 
     def _start(self, count: int, like: Tensor) -> Float[Tensor, "B p"]:
-        row = [1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, self.distance * self.size] + [0.0] * self.focal
-        return like.new_tensor(row).repeat(count, 1)
+        x = pad(at_rest(count, like), (0, int(self.focal)))
+        x[:, 11] = self.distance * self.size
+        return x
 
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["pose"]

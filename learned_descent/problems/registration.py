@@ -20,7 +20,8 @@ from ..problem import Batch, LeastSquares, Split
 from ..recipe import Classical, Family, Polish, Recipe
 from ..solvers import GaussNewton
 from ..training import BackpropThroughTime, SequentialRidge
-from ._rotations import rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
+from ._points import on_a_line
+from ._rotations import at_rest, rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 from .sides import Sides, pieces
 from .surfaces import blob, read_surface
 
@@ -137,13 +138,10 @@ class Registration(LeastSquares):
         parts = [self.surface.scans(min(256, count - at), self.num_scan, generator, **shares) for at in range(0, count, 256)]
         scan, valid = (torch.cat(part) for part in zip(*parts))
         angle = torch.tensor(LEVELS).repeat(-(-count // len(LEVELS)))[:count]
-        motion = self._apart(self._identity(scan), angle.deg2rad(), generator)
+        motion = self._apart(at_rest(count, scan), angle.deg2rad(), generator)
         rotation, shift = _parts(motion)
         scan = torch.where(valid.unsqueeze(2), (scan - shift) @ rotation, 0)
         return {"scan": scan, "valid": valid, "motion": motion}
-
-    def _identity(self, like: Tensor) -> Float[Tensor, "B 12"]:
-        return like.new_tensor([1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]).repeat(len(like), 1)
 
     def _apart(self, x: Float[Tensor, "B 12"], angle: Float[Tensor, " B"], generator: Generator) -> Float[Tensor, "B 12"]:
         """Motions that differ from ``x`` by ``angle`` in rad about a random axis, and by a random translation."""
@@ -154,7 +152,7 @@ class Registration(LeastSquares):
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B 12"]:
         if generator is None:
-            return self._identity(batch["scan"])
+            return at_rest(len(batch["scan"]), batch["scan"])
         target = self.target(batch)
         unit = torch.rand(len(target), generator=generator, dtype=target.dtype, device=target.device)
         return self._apart(target, math.radians(_TOP) * unit, generator)
@@ -221,7 +219,7 @@ class Registration(LeastSquares):
         if self.metric == "plane":
             rows = torch.cat([torch.linalg.cross(moved, match.normals), match.normals], 2)
             return torch.where(used, rows * self.unit.to(moved), 0)
-        axes = torch.eye(3).to(moved).expand(*moved.shape, 3)
+        axes = torch.eye(3, dtype=moved.dtype, device=moved.device).expand(*moved.shape, 3)
         rows = torch.cat([torch.linalg.cross(moved.unsqueeze(2).expand_as(axes), axes), axes], 3)
         return torch.where(used.unsqueeze(3), rows * self.unit.to(moved), 0).flatten(1, 2)
 
@@ -233,8 +231,7 @@ class Registration(LeastSquares):
         finite = scan.isfinite().flatten(1).all(1)
         scan = torch.where(finite[:, None, None], scan, 0)
         centred = torch.where(valid, scan - scan.sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1), 0)
-        spread = torch.linalg.eigvalsh(centred.mT @ centred)
-        return {**batch, "sound": finite & (spread[:, 1] > 1e-5 * spread[:, 2])}
+        return {**batch, "sound": finite & ~on_a_line(centred)}
 
     def normal_equations(
         self, x: Float[Tensor, "B 12"], batch: Batch

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from .._check import DescentError
-from ..observation import Observation
+from ..observation import Beside, Observation
 from ..problem import Batch
 
 if TYPE_CHECKING:
@@ -53,18 +53,18 @@ class Sides(Observation):
                 raise DescentError(f"{name}: expected {least} or more, got {value}")
         if not 0 < width < float("inf"):
             raise DescentError(f"width: expected a positive number, got {width}")
-        self._problem = [problem]  # in a list: the buffers of the problem are stored once, with the model
+        self._problem = Beside(problem)
         self._table: Tensor | None = None
         self.num_points, self.width, self.cells = num_points, width, cells
 
     def prepare(self, batch: Batch) -> Batch:
-        self._problem[0].check_valid(batch)
+        self._problem.module.check_valid(batch)
         valid = batch["valid"] & batch["scan"].isfinite().all(2)
         return {"scan": torch.where(valid.unsqueeze(2), batch["scan"], 0), "valid": valid}
 
     @torch.no_grad()
     def forward(self, x: Float[Tensor, "B 12"], batch: Batch) -> Float[Tensor, "B F"]:
-        place = (self._problem[0].moved(x, batch) / self._reach + 1) * (self.cells / 2)
+        place = (self._problem.module.moved(x, batch) / self._reach + 1) * (self.cells / 2)
         inside = batch["valid"] & (place > 0).all(2) & (place < self.cells).all(2)
         along, across, up = torch.where(inside.unsqueeze(2), place, 0).long().unbind(2)
         row = torch.where(inside, (along * self.cells + across) * self.cells + up, self.cells**3)
@@ -75,7 +75,7 @@ class Sides(Observation):
 
     def _rows(self) -> Float[Tensor, "C F"]:
         """What a point in each cell adds to the features; the last row, all zeros, is for points in none."""
-        problem = self._problem[0]
+        problem = self._problem.module
         points, normals = (values[: self.num_points].float() for values in (problem.points, problem.normals))
         if self._table is None or self._table.device != points.device:
             ticks = self._reach * ((2 * torch.arange(self.cells, device=points.device) + 1) / self.cells - 1)
