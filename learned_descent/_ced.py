@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from jaxtyping import Float
@@ -91,5 +92,5 @@ def ordered(errors: Tensor) -> Tensor:
 
 def check_threshold(threshold: float, name: str = "threshold") -> None:
     """Refuses a threshold that is not a positive finite number."""
-    if not (math.isfinite(threshold) and threshold > 0):
-        raise DescentError(f"{name}: expected a positive finite number, got {threshold}")
+    if not (isinstance(threshold, Real) and 0 < threshold < math.inf):
+        raise DescentError(f"{name}: expected a positive finite number, got {threshold!r}")

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import torch
 from torch import Tensor
+
+_NOT_OURS = (str(Path(os.__file__).parent), str(Path(torch.__file__).parents[1]), str(Path(__file__).parent), "<")
+"""Where the files lie that no user wrote: of Python and what is installed beside it, of PyTorch, and of this package."""
 
 
 class DescentError(ValueError):
@@ -79,3 +88,45 @@ def check_levels(images: Tensor, name: str, *, wait: bool) -> None:
             f"{name}: expected grey levels or colours in 0..255, got floating point of at most "
             f"{most.item():.3g}: multiply images in 0..1 by 255"
         )
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Runs code of the user: whatever it raises becomes one message that names it; errors of ours and of files stay.
+
+    Args:
+        what: what is called, such as ``"Blobs.initial"``.
+
+    Raises:
+        DescentError: if the body raises anything; it says where.
+
+    Example:
+        >>> with calling("Blobs.target"):
+        ...     {}["points"]
+        Traceback (most recent call last):
+        learned_descent._check.DescentError: Blobs.target failed with KeyError: 'points'
+    """
+    try:
+        yield
+    except (DescentError, OSError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a user's code raises
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_OURS)]
+        where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        raise DescentError(f"{what} failed with {type(error).__name__}: {error}{where}") from error
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Puts before a message what it is about, such as ``"the val samples"``.
+
+    Example:
+        >>> with about("the val samples"):
+        ...     raise DescentError("expected one or more, got none")
+        Traceback (most recent call last):
+        learned_descent._check.DescentError: the val samples: expected one or more, got none
+    """
+    try:
+        yield
+    except DescentError as error:
+        raise DescentError(f"{what}: {error}") from error

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._check import DescentError, check_shape
+from ._check import DescentError, calling, check_shape
 from ._description import plain_settings
+from ._samples import as_samples
 from .data import batches, index
 from .problem import Batch, LeastSquares, Problem, Split
 from .solvers import GaussNewton
@@ -218,9 +219,14 @@ def _derivative(problem: LeastSquares, x: Tensor, ready: Batch) -> Tensor:
     return torch.stack([(ahead - behind) / (2 * float(steps[0, 0])) for ahead, behind in ends], 2)
 
 
-def samples(problem: Problem, split: Split, device: torch.device | str, count: int = 8) -> Batch:
+def samples(
+    problem: Problem, split: Split, device: torch.device | str, dtype: torch.dtype | None = None, count: int = 8
+) -> Batch:
     """The first samples of a split, checked: tensors of finite numbers."""
-    batch = next(batches(problem.data(split), count, device=device))
+    name = f"{type(problem).__name__}.data({split!r})"
+    with calling(name):
+        given: object = problem.data(split)
+    batch = next(batches(as_samples(given, name), count, device=device, dtype=dtype))
     for name, value in batch.items():
         check_shape(value, "B ...", name=f"{split} data {name!r}")
         expect_finite(value, f"{split} data {name!r}")

@@ -16,9 +16,10 @@ import torch
 import yaml
 
 from . import __version__
-from ._check import DescentError
+from ._check import DescentError, about, calling
 from ._files import atomic_write
 from ._lock import main_rank
+from ._samples import as_samples
 from .checkpoint import load_model, problem_class, read_description
 from .data import Samples, batches, num_samples
 from .evaluation import Evaluation
@@ -68,11 +69,12 @@ def check_measurement(batch_size: int, device: str) -> None:
 
 def samples_of(problem: Problem, split: Split) -> Samples:
     """The samples of a split, of which there must be one at least."""
-    samples = problem.data(split)
-    try:
+    name = f"{type(problem).__name__}.data({split!r})"
+    with calling(name):
+        given: object = problem.data(split)
+    samples = as_samples(given, name)
+    with about(f"the {split} data of {type(problem).__name__}"):
         num_samples(samples)
-    except DescentError as error:
-        raise DescentError(f"the {split} data of {type(problem).__name__}: {error}") from error
     return samples
 
 

@@ -11,6 +11,7 @@ from ._check import DescentError
 from ._files import write_json
 from ._going_on import begin, check_output, check_replaces, check_settings, telling
 from ._lock import locked, main_rank
+from ._look import eyes_of
 from ._runs import (
     check_measurement,
     columns,
@@ -161,7 +162,7 @@ def check(problem: Problem) -> tuple[str, bool]:
     """
     checks: dict[str, Callable[[], object]] = {
         "problem": lambda: check_problem(problem),
-        "observation": lambda: check_observation(problem.observation(), problem),
+        "observation": lambda: check_observation(eyes_of(problem), problem),
     }
     for name, recipe in recipes_for(type(problem)).items():
         checks[f"family {name}"] = lambda recipe=recipe: check_model(  # type: ignore[misc]

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from ._check import DescentError
+from ._check import DescentError, about
 from ._description import describe, described_problem
 from ._files import atomic_write, write_json
 from ._going_on import begin, check_data, check_replaces, check_settings, telling
 from ._lock import locked, main_rank
+from ._look import look
 from ._pace import forecast
 from ._runs import (
     check_measurement,
@@ -28,6 +29,7 @@ from ._runs import (
     size,
     unusable,
 )
+from ._samples import floating_type
 from .basin import basin
 from .checkpoint import check_storable, read_description, save_model
 from .data import Samples, batches, fingerprint, num_samples
@@ -96,6 +98,8 @@ def compare(
     with locked(out):
         check_replaces({out / "results.json": None, **products}, resume=resume, overwrite=overwrite)
         samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
+        with about(f"the {split} samples"):
+            look(problem, tested, dtype=floating_type(problem.buffers()))
         models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
         models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
         for name in trained:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sized
-from typing import TypeAlias, cast
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any, cast, final
 
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ._check import DescentError, check_levels, check_shape
+from ._check import DescentError, calling, check_levels, check_shape
+from ._samples import Rows, as_samples, collated
+from ._samples import Samples as Samples
 from .model import DescentModel
 from .problem import Batch
-
-Samples: TypeAlias = Batch | Dataset[dict[str, Tensor]]
-"""One batch of all samples (kept on the device), or a data set of single samples (read by a ``DataLoader``)."""
 
 
 def num_samples(samples: Samples) -> int:
     """The number ``N`` of samples.
 
     Raises:
-        DescentError: if there is none, or if the tensors of a batch disagree.
+        DescentError: if there is none, if the tensors of a batch disagree, or if it is neither a batch nor a data set.
     """
+    samples = as_samples(samples)
     if not isinstance(samples, Mapping):
         count = len(cast(Sized, samples))
     else:
@@ -36,11 +36,19 @@ def num_samples(samples: Samples) -> int:
     return count
 
 
-def to_device(samples: Samples, device: torch.device | str) -> Samples:
-    """A batch moved to ``device``; a data set is left as it is, for its batches are moved one by one."""
-    if isinstance(samples, Mapping):
-        return {name: value.to(device, non_blocking=True) for name, value in samples.items()}
-    return samples
+def to_device(samples: Samples, device: torch.device | str, dtype: torch.dtype | None = None) -> Samples:
+    """A batch moved to ``device``; a data set is left as it is, for its batches are moved one by one.
+
+    Args:
+        samples: the samples.
+        device: where they go.
+        dtype: the floating-point type that they get; ``None`` for their own.
+    """
+    if not isinstance(samples, Mapping):
+        return samples
+    tensors = cast(Batch, as_samples(samples))
+    kinds = {name: dtype if value.is_floating_point() else None for name, value in tensors.items()}
+    return {name: value.to(device=device, dtype=kinds[name], non_blocking=True) for name, value in tensors.items()}
 
 
 def index(batch: Batch, indices: Tensor | slice) -> Batch:
@@ -54,18 +62,43 @@ def index(batch: Batch, indices: Tensor | slice) -> Batch:
 
 
 def batches(
-    samples: Samples, batch_size: int, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
+    samples: Samples,
+    batch_size: int,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[Batch]:
-    """Every ``world``-th batch of consecutive samples, beginning with batch ``rank``, on ``device``."""
-    starts = range(rank * batch_size, num_samples(samples), world * batch_size)
-    for start in starts:
+    """Every ``world``-th batch of consecutive samples, beginning with batch ``rank``, as :func:`to_device` moves it."""
+    samples = as_samples(samples)
+    count = num_samples(samples)
+    for start in range(rank * batch_size, count, world * batch_size):
         if isinstance(samples, Mapping):
             chosen: Batch = index(samples, slice(start, start + batch_size))
         else:
-            stop = min(start + batch_size, num_samples(samples))
-            rows = [samples[position] for position in range(start, stop)]
-            chosen = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-        yield cast(Batch, to_device(chosen, device))
+            rows = _Numbered(samples)
+            chosen = _collated([rows[position] for position in range(start, min(start + batch_size, count))])
+        yield cast(Batch, to_device(chosen, device, dtype))
+
+
+@final
+class _Numbered(Dataset[tuple[int, Any]]):
+    """The samples of a data set, each with its number."""
+
+    def __init__(self, samples: Rows) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.samples))
+
+    def __getitem__(self, position: int) -> tuple[int, Any]:
+        with calling(f"sample {position}: reading it"):
+            return position, self.samples[position]
+
+
+def _collated(numbered: Sequence[tuple[int, Any]]) -> Batch:
+    return collated([row for _, row in numbered], [position for position, _ in numbered])
 
 
 def fingerprint(samples: Samples) -> str:
@@ -125,20 +158,22 @@ class RandomBatches(Sampler[list[int]]):
 
 
 def training_batches(
-    samples: Samples, sampler: RandomBatches, device: torch.device, num_workers: int = 0
+    samples: Samples, sampler: RandomBatches, device: torch.device, dtype: torch.dtype | None = None
 ) -> Iterator[tuple[list[int], Batch]]:
-    """The indices and the samples of each batch of ``sampler``, on ``device``.
+    """The indices and the samples of each batch of ``sampler``, as :func:`to_device` moves it.
 
     A batch of all samples is moved to the device once and indexed there; a data set is read by a ``DataLoader``.
     """
+    samples = as_samples(samples)
     if isinstance(samples, Mapping):
-        resident = cast(Batch, to_device(samples, device))
+        resident = cast(Batch, to_device(samples, device, dtype))
         for indices in sampler:
             yield indices, index(resident, torch.tensor(indices, device=device))
     else:
-        loader = DataLoader(samples, batch_sampler=sampler, num_workers=num_workers, pin_memory=device.type == "cuda")
+        pinned = device.type == "cuda"
+        loader = DataLoader(_Numbered(samples), batch_sampler=sampler, collate_fn=_collated, pin_memory=pinned)
         for indices, batch in zip(sampler, loader):
-            yield indices, cast(Batch, to_device(batch, device))
+            yield indices, cast(Batch, to_device(batch, device, dtype))
 
 
 def mix(*numbers: int) -> int:
@@ -164,7 +199,7 @@ def check_finite(batch: Batch, indices: list[int]) -> None:
     """
     for name, value in floating(batch).items():
         check_shape(value, "B ...", name=name)
-        bad = ~value.isfinite().flatten(1).all(1)
+        bad = ~value.isfinite().reshape(len(value), -1).all(1)
         if bad.any():
             which = [indices[row] for row in bad.nonzero().flatten().tolist()]
             raise DescentError(
@@ -179,7 +214,7 @@ def check_images(model: DescentModel, samples: Samples) -> None:
         DescentError: if an image that the model or its problem looks at is (see ``check_levels``); of a data set only
             the first sample is read.
     """
-    batch = samples if isinstance(samples, Mapping) else samples[0]
+    samples = as_samples(samples)
+    batch = samples if isinstance(samples, Mapping) else next(batches(samples, 1))
     for name in sorted(model.images & batch.keys()):
-        if isinstance(batch[name], Tensor):
-            check_levels(batch[name], name, wait=True)
+        check_levels(batch[name], name, wait=True)

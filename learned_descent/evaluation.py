@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ._ced import auc, ced, check_threshold, failure_rate, ordered
 from ._check import DescentError, check_shape
+from ._look import check_error, look
+from ._samples import as_samples, floating_type
 from .data import Samples, batches, check_images, num_samples
 from .model import DescentModel
 from .solvers import Polished, Solver, Status
@@ -186,12 +188,14 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
 
     Args:
         model: the model.
-        samples: one batch of all samples, or a data set of single samples.
+        samples: one batch of all samples, or a data set of single samples: tensors, arrays or numbers. They get the precision
+            of the model's weights.
         batch_size: samples per batch, which the time per sample depends on.
         device: where the descent runs.
 
     Raises:
-        DescentError: if there are no samples, if their images are in 0..1, or if the batch size is below 1.
+        DescentError: if there are no samples, if their images are in 0..1, or what they and the problem give is not what it
+            has to be; if the batch size is below 1.
 
     Example:
         >>> from learned_descent import Cascade
@@ -204,7 +208,8 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
     if batch_size < 1:
         raise DescentError(f"batch_size: expected 1 or more samples, got {batch_size}")
     device = torch.device(device)
-    count, seconds = num_samples(samples), 0.0
+    samples = as_samples(samples)
+    count, seconds, dtype = num_samples(samples), 0.0, floating_type(model.parameters())
     check_images(model, samples)
     xs: list[Tensor] = []
     statuses: list[Tensor] = []
@@ -212,7 +217,8 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
     classical = isinstance(model, (Solver, Polished))
     errors: dict[str, list[Tensor]] = {}
     with _evaluating(model, device):
-        for batch in batches(samples, batch_size, device=device):
+        look(model.problem, samples, device=device, dtype=dtype)
+        for batch in batches(samples, batch_size, device=device, dtype=dtype):
             with torch.inference_mode():
                 if not xs:
                     model(batch)
@@ -224,6 +230,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
                 steps = [model.problem.metrics(x, batch) for x in trajectory.xs]
                 if isinstance(model, (Solver, Polished)):
                     invalid.update(filter(None, model.explain(trajectory, batch)))
+            check_error(trajectory.xs[0], next(iter(steps[0].values())), sum(part.shape[1] for part in xs))
             xs.append(trajectory.xs.cpu())
             if classical:
                 statuses.append(Solver.status(trajectory).cpu())

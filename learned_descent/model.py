@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
@@ -13,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ._check import DescentError, check_shape
 from ._precision import autocasts, floating_like
+from ._samples import check_tensors
 from .observation import ImageObservation, Observation
 from .problem import Batch, Problem
 
@@ -58,6 +58,8 @@ class DescentModel(nn.Module, ABC):
         super().__init__()
         if num_steps < 1:
             raise DescentError(f"num_steps: expected 1 or more steps, got {num_steps}")
+        for part in (problem, observation):
+            check_made(part)
         self.problem = problem
         self.observation = observation
         self.num_steps = num_steps
@@ -122,6 +124,7 @@ class DescentModel(nn.Module, ABC):
                 an observation that is not differentiable while gradients of weights are recorded.
             ShapeError: if the start, the features or the update have another shape than expected.
         """
+        check_tensors(batch)
         sizes = {len(value) for value in batch.values()}
         if not sizes or sizes == {0}:
             raise DescentError("batch: expected at least one sample, got an empty batch")
@@ -211,20 +214,46 @@ def _whole(batch: Batch) -> str:
     return " or ".join(names) or "the batch"
 
 
-def one_sample(problem: Problem) -> Batch:
-    """The first training sample, as a batch of one."""
-    data = problem.data("train")
-    if isinstance(data, Mapping):
-        return {name: value[:1] for name, value in data.items()}
-    return {name: value.unsqueeze(0) for name, value in data[0].items()}
+def check_made(part: nn.Module) -> None:
+    """Refuses a problem or an observation whose constructor left out that of its base.
+
+    Raises:
+        DescentError: if it did.
+    """
+    if "_buffers" not in vars(part):
+        raise DescentError(f"{type(part).__name__}.__init__: begin it with super().__init__()")
 
 
-@torch.no_grad()
-def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
-    """The sizes ``(F, d)`` of the features and of an update, found on one training sample."""
-    sample = one_sample(problem)
-    x = problem.initial(sample)
-    check_shape(x, "1 p", name=f"{type(problem).__name__}.initial of one sample")
-    features = observation(x, observation.prepare(sample))
-    check_shape(features, "1 F", name=f"features of {type(observation).__name__} of one sample")
-    return features.shape[1], problem.local(x, x).shape[1]
+def check_features(features: Tensor, size: int, weight: Tensor, k: int) -> None:
+    """Refuses features that a layer cannot take; it asks the device for nothing.
+
+    Args:
+        features: what was seen.
+        size: the number ``F`` of features that the layer takes.
+        weight: its weights.
+        k: the step.
+
+    Raises:
+        ShapeError: if there are more features, or fewer.
+        DescentError: if one is in double precision and the other is not.
+    """
+    check_shape(features, "B F", {"F": size}, name=f"features of step {k}")
+    check_precision(features, weight, f"features of step {k}")
+
+
+def check_precision(features: Tensor, weight: Tensor, name: str) -> None:
+    """Refuses features in double precision for weights in single precision, and the other way round.
+
+    Args:
+        features: what was seen.
+        weight: the weights that take it.
+        name: what the message calls the features.
+
+    Raises:
+        DescentError: if one is in double precision and the other is not.
+    """
+    if (features.dtype == torch.float64) != (weight.dtype == torch.float64):
+        raise DescentError(
+            f"{name}: expected {weight.dtype}, as the weights are, got {features.dtype}: give the batch in the precision of "
+            "the model (value.float() for each tensor, problem.float()), or model.double()"
+        )

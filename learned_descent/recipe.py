@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, final
 
 import torch
 
-from ._check import DescentError
+from ._check import DescentError, calling
+from ._look import eyes_of, one_sample
+from ._samples import as_samples
 from .data import Samples
-from .model import DescentModel, one_sample
+from .model import DescentModel
 from .models import Cascade, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
@@ -212,10 +214,19 @@ def learned_parts(families: Mapping[str, Family]) -> dict[str, Recipe]:
 
 
 def held_out_of(problem: Problem) -> Samples | None:
-    """The validation samples, or ``None`` where there are none."""
-    samples = problem.data("val")
-    count = len(next(iter(samples.values()))) if isinstance(samples, Mapping) else len(cast(Sized, samples))
-    return samples if count else None
+    """The validation samples, or ``None`` where there are none.
+
+    Raises:
+        DescentError: if the problem gives something else, or fails.
+    """
+    name = f"{type(problem).__name__}.data('val')"
+    with calling(name):
+        given: object = problem.data("val")
+    if given is None:
+        return None
+    samples = as_samples(given, name)
+    none = not samples or (isinstance(samples, Mapping) and all(len(value) == 0 for value in samples.values()))
+    return None if none else samples
 
 
 def image_observation(cls: type[ImageObservation], problem: Problem, options: Mapping[str, Any]) -> ImageObservation:
@@ -229,7 +240,7 @@ def image_observation(cls: type[ImageObservation], problem: Problem, options: Ma
     Raises:
         DescentError: if the problem's own observation is not one of images, or an option is unknown.
     """
-    for own in problem.observation().modules():
+    for own in eyes_of(problem).modules():
         if isinstance(own, ImageObservation):
             break
     else:

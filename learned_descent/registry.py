@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ._check import DescentError
+from ._check import DescentError, calling
 from ._modules import described, import_module, run_file
+from .model import check_made
 from .names import PROBLEMS
 from .problem import LeastSquares, Problem
 from .recipe import RECIPES, SOLVERS, Classical, Family, Polish, Recipe
@@ -141,9 +142,13 @@ def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
         for name, parameter in inspect.signature(problem).parameters.items():
             if is_dataclass(parameter.default) and isinstance(arguments.get(name), Mapping):
                 arguments[name] = replace(parameter.default, **arguments[name])  # type: ignore[type-var]
-        return problem(**arguments)
+        inspect.signature(problem).bind(**arguments)
     except TypeError as error:
         raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
+    with calling(f"{problem.__name__}.__init__"):
+        made = problem(**arguments)
+    check_made(made)
+    return made
 
 
 def _heeding(family: Family, problem: type[Problem], base: type[Problem]) -> Family:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from ._check import check_shape
+from ._check import calling, check_shape
 from ._contract import (
     Check,
     Contract,
@@ -26,10 +26,12 @@ from ._contract import (
     reads,
     samples,
 )
+from ._samples import floating_type
 from .data import index
 from .model import DescentModel, Detach
 from .observation import Observation
 from .problem import Batch, LeastSquares, Problem, Split
+from .recipe import held_out_of
 
 __all__ = ["Check", "ContractError", "Report", "check_model", "check_observation", "check_problem"]
 
@@ -59,6 +61,8 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
     with contract.clause("data: finite samples with the same names in every split"):
         batch = samples(problem, "train", device)
         for split in _SPLITS:
+            if split == "val" and held_out_of(problem) is None:
+                continue
             names = sorted(samples(problem, split, device))
             expect(names == sorted(batch), f'the split "{split}" has {names}, "train" has {sorted(batch)}')
     contract.settle()  # the rest needs samples
@@ -184,7 +188,8 @@ def check_observation(observation: Observation, problem: Problem, *, device: tor
     problem.to(device)
     batch = samples(problem, "train", device)
     before = {name: value.clone() for name, value in batch.items()}
-    x0, target = problem.initial(batch), problem.target(batch)
+    with calling(f"{type(problem).__name__}.initial or target"):
+        x0, target = problem.initial(batch), problem.target(batch)
     with contract.clause("features: (B, F), finite, of the dtype and device of x, always the same"):
         features = _look(observation, x0, batch).detach()
         check_shape(features, "B F", {"B": len(x0)}, name="features")
@@ -240,7 +245,7 @@ def check_model(model: DescentModel, *, untrained: bool = False, device: torch.d
     """
     contract = Contract(model)
     model.to(device).eval()
-    batch = samples(model.problem, "train", device)
+    batch = samples(model.problem, "train", device, floating_type(model.parameters()))
     before = {name: value.clone() for name, value in batch.items()}
     steps, x0 = model.num_steps, model.problem.initial(batch)
     with contract.clause("iterates: (T + 1, B, p), finite, from the start on, always the same"), torch.no_grad():

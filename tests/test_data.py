@@ -111,3 +111,5 @@ def test_samples_that_are_not_finite_are_named():
     bad = BATCH["z"].index_fill(0, torch.tensor([2, 4]), torch.nan)
     with pytest.raises(DescentError, match=r"samples \[12, 14\]: expected finite numbers in 'z', got NaN or infinity"):
         check_finite({"z": bad}, list(range(10, 17)))
+    with pytest.raises(DescentError, match=r"samples \[1\]: expected finite numbers in 'time'"):
+        check_finite({"time": torch.tensor([0.5, torch.nan])}, [0, 1])

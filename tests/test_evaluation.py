@@ -178,7 +178,7 @@ def test_the_model_is_in_evaluation_mode_and_restored_after_an_error(model: Casc
         raise RuntimeError("broken metric")
 
     model.problem.metrics = fails
-    with pytest.raises(RuntimeError, match="broken metric"):
+    with pytest.raises(DescentError, match=r"Line.metrics failed with RuntimeError: broken metric"):
         evaluate(model, Line().data("test"))
     assert seen == [False]
     assert model.training
@@ -226,7 +226,7 @@ def test_bad_requests_are_refused(model: Cascade) -> None:
     with pytest.raises(ShapeError, match="xs: expected shape"):
         made({"a": torch.ones(2, 3)}, xs=torch.ones(2, 4, 1))
     model.problem.metrics = lambda x, batch: {"m": x}
-    with pytest.raises(ShapeError, match="metric 'm': expected shape"):
+    with pytest.raises(ShapeError, match="metric 'm' of Line: expected shape"):
         evaluate(model, data)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from learned_descent import Cascade, DescentError, DescentModel, MnemonicDescent, Observation, ShapeError, Trajectory
-from learned_descent.model import probe
+from learned_descent._look import probe
 from learned_descent.problems.curves import Sinusoid
 from learned_descent.solvers import LevenbergMarquardt
 

@@ -93,7 +93,7 @@ BROKEN = {
         "data",
         "expected at least one sample, got none",
     ),
-    "data raises": ({"data": lambda self, split: {}[split]}, "data", "raised KeyError: 'train'"),
+    "data raises": ({"data": lambda self, split: {}[split]}, "data", "failed with KeyError: 'train'"),
     "start of another shape": (
         {"initial": lambda self, batch, generator=None: torch.ones(len(batch["x"]))},
         "initial",

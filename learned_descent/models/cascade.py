@@ -7,8 +7,9 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError, check_shape
-from ..model import DescentModel, State, probe
+from .._check import DescentError
+from .._look import eyes_of, probe
+from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem
 
@@ -84,7 +85,7 @@ class Cascade(DescentModel):
             bias: whether the stages have a bias.
             observation: the eyes; ``None`` takes the problem's own.
         """
-        observation = problem.observation() if observation is None else observation
+        observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
         return cls(problem, observation, num_features, num_updates, num_steps=num_steps, hidden=hidden, bias=bias)
 
@@ -96,7 +97,7 @@ class Cascade(DescentModel):
             raise DescentError(
                 f"num_steps: a cascade runs at most the {len(self.stages)} stages that it was made with, asked for step {k + 1}"
             )
-        check_shape(features, "B F", {"F": self.num_features}, name=f"features of step {k}")
+        check_features(features, self.num_features, next(self.stages[k].parameters()), k)
         return self.stages[k](features), None
 
     def settings(self) -> dict[str, Any]:

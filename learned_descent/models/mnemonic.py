@@ -8,8 +8,9 @@ from typing import Any, Literal, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError, check_shape
-from ..model import DescentModel, State, probe
+from .._check import DescentError
+from .._look import eyes_of, probe
+from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem
 
@@ -104,7 +105,7 @@ class MnemonicDescent(DescentModel):
             dropout: the share of the features that training hides from each step.
             observation: the eyes; ``None`` takes the problem's own.
         """
-        observation = problem.observation() if observation is None else observation
+        observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
         options: dict[str, Any] = {"num_steps": num_steps, "hidden": hidden, "cell": cell, "memory": memory}
         return cls(problem, observation, num_features, num_updates, dropout=dropout, **options)
@@ -113,7 +114,7 @@ class MnemonicDescent(DescentModel):
         return x.new_zeros(len(x), self.hidden)
 
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
-        check_shape(features, "B F", {"F": self.num_features}, name=f"features of step {k}")
+        check_features(features, self.num_features, self.cell.weight_ih, k)
         state = self.cell(self.dropout(features), state if self.memory else None)
         return self.update(state), state
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -16,12 +15,13 @@ from .._check import DescentError
 from .._files import load_state, save_state
 from .._lock import locked
 from .._progress import progress_bar
-from ..data import RandomBatches, Samples, batches, check_finite, check_images, fingerprint, mix, num_samples, training_batches
+from .._samples import floating_type
+from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
 from ..model import DescentModel, Detach
 from ..problem import Batch
 from . import ranks
 from .average import MovingAverage
-from .trainer import History, Trainer, check_identity
+from .trainer import History, Trainer, check_identity, entered, in_own_precision
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 """What a training keeps in its directory."""
@@ -127,7 +127,8 @@ class BackpropThroughTime(Trainer):
                 raise DescentError(
                     f"{checkpoint}: is there already: give resume=True to go on from it, another directory, or remove it"
                 )
-            return self._fit(model, train, val, seed)
+            with in_own_precision(model):
+                return self._fit(model, train, val, seed)
 
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
         """Refuses a checkpoint that this training cannot go on from, before anything is done; without one it does nothing.
@@ -156,12 +157,8 @@ class BackpropThroughTime(Trainer):
         weights = [1.0] * model.num_steps if self.step_weights is None else list(self.step_weights)
         if len(weights) != model.num_steps:
             raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
+        train, val = entered(model, train, val, gradients=True)
         count = num_samples(train)
-        for samples in (train, val):
-            if samples is not None:
-                check_images(model, samples)
-            if isinstance(samples, Mapping):
-                check_finite(samples, list(range(num_samples(samples))))
         fabric = ranks.launch(self.accelerator, self.devices, self.precision)
         model.to(fabric.device)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -208,7 +205,7 @@ class BackpropThroughTime(Trainer):
         if start == 0 and val is not None:
             note(0, None)  # what a training started from may stay the best
         model.train()
-        for iteration, (indices, batch) in enumerate(training_batches(train, sampler, fabric.device), start):
+        for iteration, (indices, batch) in enumerate(training_batches(train, sampler, fabric.device, trained[0].dtype), start):
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(iteration)
             generator.manual_seed(mix(seed, iteration, rank))
@@ -217,7 +214,7 @@ class BackpropThroughTime(Trainer):
                 torch.manual_seed(mix(seed, iteration, rank, 1))
                 losses = runner(batch, generator)
             if not losses.isfinite().all():
-                check_finite(batch, indices)
+                check_finite({**batch, "target": model.problem.target(batch)}, indices)
                 bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]
                 raise DescentError(f"iteration {iteration}: the loss of samples {bad[:10]} is not finite; lower lr or clip")
             fabric.backward(losses.mean())
@@ -257,7 +254,8 @@ class BackpropThroughTime(Trainer):
         """The mean error at the start and after each step, over the samples of all ranks."""
         model.eval()
         sums = torch.zeros(model.num_steps + 2, dtype=torch.float64, device=fabric.device)
-        for batch in batches(val, self.batch_size, device=fabric.device, rank=fabric.global_rank, world=fabric.world_size):
+        place: dict[str, Any] = {"device": fabric.device, "dtype": floating_type(model.parameters())}
+        for batch in batches(val, self.batch_size, rank=fabric.global_rank, world=fabric.world_size, **place):
             with fabric.autocast():
                 xs = model(batch).xs
             errors = torch.stack([model.problem.error(x, batch) for x in xs])

@@ -12,11 +12,12 @@ from torch import Generator, Tensor, nn
 
 from .._check import DescentError, check_shape
 from .._progress import progress_bar
-from ..data import Samples, batches, check_finite, check_images, mix, num_samples
+from .._samples import floating_type
+from ..data import Samples, batches, check_finite, mix, num_samples
 from ..model import DescentModel
 from ..models import Cascade
 from . import ranks
-from .trainer import History, Trainer
+from .trainer import History, Trainer, entered
 
 
 @final
@@ -93,9 +94,9 @@ class SequentialRidge(Trainer):
             raise DescentError(
                 f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: use BackpropThroughTime"
             )
-        start, count = time.perf_counter(), num_samples(train)
-        for samples in (train,) if val is None else (train, val):
-            check_images(model, samples)
+        start = time.perf_counter()
+        train, val = entered(model, train, val, gradients=False, augment=self.augment)
+        count = num_samples(train)
         fabric = ranks.launch(self.accelerator, self.devices)
         model.to(fabric.device).eval()
         candidates = self._candidates()
@@ -148,8 +149,9 @@ class SequentialRidge(Trainer):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by start, on this rank."""
         problem, rank, world = model.problem, fabric.global_rank, fabric.world_size
+        place: dict[str, Any] = {"device": fabric.device, "dtype": floating_type(model.parameters())}
         for number in range(1 if held_out else self.passes):
-            for position, batch in enumerate(batches(samples, self.batch_size, device=fabric.device, rank=rank, world=world)):
+            for position, batch in enumerate(batches(samples, self.batch_size, rank=rank, world=world, **place)):
                 first = (position * world + rank) * self.batch_size
                 rows = list(range(first, first + len(next(iter(batch.values())))))
                 if every:
@@ -163,6 +165,7 @@ class SequentialRidge(Trainer):
                 if self.augment and not held_out:
                     batch = problem.augment(batch, generator)
                 target, prepared = problem.target(batch), model.observation.prepare(batch)
+                check_finite({"target": target}, rows)
                 for _ in range(1 if held_out else self.repeats):
                     x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
                     features = model.observation.observe(stage, x, prepared)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .._check import DescentError
+from torch import Tensor
+
+from .._check import DescentError, about
 from .._files import atomic_write
-from ..data import Samples
+from .._look import look, look_training
+from .._samples import Rows, as_samples, floating_type
+from ..data import Samples, check_finite, check_images, num_samples
 from ..model import DescentModel
+from ..problem import Batch
 
 
 @dataclass
@@ -75,3 +82,48 @@ def check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) ->
                 f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this training has {value!r}; give the "
                 "settings of the checkpoint, or another directory"
             )
+
+
+def entered(
+    model: DescentModel, train: Samples, val: Samples | None, *, gradients: bool, augment: bool = True
+) -> tuple[Batch | Rows, Batch | Rows | None]:
+    """The samples of a training, after a first look at all that it needs.
+
+    Args:
+        model: the model; it is in evaluation mode afterwards.
+        train: training samples.
+        val: held-out samples.
+        gradients: whether the model is trained by gradients, and not in closed form.
+        augment: whether the samples go through ``problem.augment``.
+
+    Raises:
+        DescentError: if the samples, the problem or the observation are not what they have to be, or a sample is not finite.
+    """
+    if not any(weight.requires_grad or not gradients for weight in model.parameters()):
+        raise DescentError(f"model: expected one with weights to train, got {type(model).__name__}, which has none")
+    own, held = as_samples(train, "train"), None if val is None else as_samples(val, "val")
+    for samples in (own,) if held is None else (own, held):
+        check_images(model, samples)
+        if isinstance(samples, Mapping):
+            check_finite(samples, list(range(num_samples(samples))))
+    look_training(model.eval(), own, gradients=gradients, augment=augment)
+    with about("the held-out samples"):
+        if held is not None:
+            look(model.problem, held, device=next(model.parameters()).device, dtype=floating_type(model.parameters()))
+    return own, held
+
+
+@contextmanager
+def in_own_precision(model: DescentModel) -> Iterator[None]:
+    """Weights and buffers have the types afterwards that they had before, in whatever precision they were trained."""
+    tensors = [
+        (module, name, tensor.dtype)
+        for module in model.modules()
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    ]
+    try:
+        yield
+    finally:
+        for module, name, kind in tensors:
+            tensor: Tensor = getattr(module, name)
+            tensor.data = tensor.data.to(kind)
