@@ -20,14 +20,14 @@ from ._check import DescentError, about, calling
 from ._files import atomic_write
 from ._lock import main_rank
 from ._samples import as_samples
-from .checkpoint import load_model, problem_class, read_description
+from .checkpoint import load_model, problem_class, read_description, stored_problem
 from .data import Samples, batches, num_samples
 from .evaluation import Evaluation
 from .model import DescentModel
 from .observation import Concat, Frozen, Observation
 from .problem import Problem, Split
 from .recipe import Recipe
-from .registry import configured, resolve_problem
+from .registry import resolve_problem
 from .solvers import Polished, Solver
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
     settings = {name: value for name, value in description["problem"]["settings"].items() if name in known}
     for name, value in (changes or {}).items():
         settings[name] = {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
-    return configured(cls, settings)
+    return stored_problem(weights, cls, settings)
 
 
 def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
@@ -102,7 +102,7 @@ def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
         DescentError: if its problem has other starts, or its updates another scale.
     """
     settings = read_description(weights)["problem"]["settings"]
-    model = load_model(weights, problem=configured(type(problem), settings))
+    model = load_model(weights, problem=stored_problem(weights, type(problem), settings))
     batch = next(batches(samples, 64))
     start, theirs = problem.initial(batch), model.problem.initial(batch)
     update = torch.ones_like(problem.local(start, start))

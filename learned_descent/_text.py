@@ -32,3 +32,13 @@ def number(value: float | int | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def printable(text: str) -> str:
+    r"""A text that came from a file, for a terminal: control characters, which could steer it, are spelt out.
+
+    Example:
+        >>> printable("red \x1b[31m")
+        'red \\x1b[31m'
+    """
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

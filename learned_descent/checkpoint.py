@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ._check import DescentError
-from ._description import FORMAT, describe, described
-from ._files import check_whole, save_tensors
+from ._description import describe, described
+from ._files import save_tensors
+from ._stored import KEY, check_arguments, made_within, read_stored
 from .model import DescentModel
 from .names import MODELS, OBSERVATIONS, PROBLEMS
 from .observation import Concat, Frozen, ImageObservation, Observation
 from .problem import LeastSquares, Problem
 from .recipe import image_observation
 from .registry import builtin_class, configured, name_of
-
-_KEY = "learned_descent"
 
 
 def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
@@ -51,7 +49,7 @@ def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, 
         (3, {'seed': 1})
     """
     tensors, text = _packed(model, training)
-    save_tensors(path, tensors, {_KEY: text})
+    save_tensors(path, tensors, {KEY: text})
 
 
 def check_storable(model: DescentModel) -> None:
@@ -61,7 +59,7 @@ def check_storable(model: DescentModel) -> None:
         DescentError: as :func:`save_model` does.
     """
     tensors, text = _packed(model, None)
-    save(tensors, {_KEY: text})
+    save(tensors, {KEY: text})
 
 
 def _packed(model: DescentModel, training: Mapping[str, Any] | None) -> tuple[dict[str, Tensor], str]:
@@ -95,9 +93,9 @@ def annotate(path: str | Path, section: str, value: Any) -> None:
         >>> read_description(path)["calibration"]
         {'scale': 2.0}
     """
-    description, tensors = _read(Path(path))
+    description, tensors = read_stored(Path(path))
     text = json.dumps({**description, section: value})
-    save_tensors(path, tensors, {_KEY: text})
+    save_tensors(path, tensors, {KEY: text})
 
 
 def pack(path: str | Path, target: str | Path) -> None:
@@ -110,7 +108,7 @@ def pack(path: str | Path, target: str | Path) -> None:
     Raises:
         DescentError: as :func:`load_model` does for a file that is no model.
     """
-    description, tensors = _read(Path(path))
+    description, tensors = read_stored(Path(path))
     training = description.get("training")
     while training:
         settings = training.get("settings") or {}
@@ -119,7 +117,7 @@ def pack(path: str | Path, target: str | Path) -> None:
             (settings.get("problem") or {}).pop(folder, None)
         training = training.get("init")
     half = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-    save_tensors(target, half, {_KEY: json.dumps(description)})
+    save_tensors(target, half, {KEY: json.dumps(description)})
 
 
 def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentModel:
@@ -136,32 +134,56 @@ def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentMo
         DescentError: if the file is missing, truncated, of another kind or of another version; if the problem is needed or
             is another one; if the observation cannot be built; if a tensor is missing, unknown or of another shape.
     """
-    description, tensors = _read(Path(path))
+    description, tensors = read_stored(Path(path))
+    if problem is None:
+        problem = stored_problem(path, problem_class(description, path=path), description["problem"]["settings"])
     try:
-        if problem is None:
-            problem = configured(problem_class(description, path=path), description["problem"]["settings"])
         _check_problem(problem, description, path)
-        observation = _build_observation(description["observation"], problem)
-        spec = description["model"]
-        if spec["name"].startswith("custom:"):
-            raise DescentError(
-                f"made with the model {_plain(spec['name'])}, which is not built in: build it and give it to load_weights"
-            )
-        cls = builtin_class(spec["name"], MODELS, "model")
-        model: DescentModel = cls(problem, observation, **spec["settings"])
-        own = model.state_dict()
-        model.load_state_dict(
-            {name: _laid_out(value, own[name]) if name in own else value for name, value in tensors.items()},
-            strict=True,
-            assign=True,
-        )
+        return _assembled(description, tensors, problem).eval()
     except DescentError as error:
         raise error if str(error).startswith(str(path)) else DescentError(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # made of what a file says, a part can fail in any way: it is the file's fault
         raise DescentError(f"{path}: expected the description of a model, could not use it: {error!r}") from error
+
+
+def _assembled(description: Mapping[str, Any], tensors: Mapping[str, Tensor], problem: Problem) -> DescentModel:
+    """The model that a description tells of, with the tensors of the file; no larger than they are."""
+    observation = _build_observation(description["observation"], problem, tensors)
+    spec = description["model"]
+    if spec["name"].startswith("custom:"):
+        raise DescentError(
+            f"made with the model {_plain(spec['name'])}, which is not built in: build it and give it to load_weights"
+        )
+    cls = builtin_class(spec["name"], MODELS, "model")
+    check_arguments(cls, spec["settings"])
+    model: DescentModel = made_within(lambda: cls(problem, observation, **spec["settings"]), tensors, "model")
+    own = model.state_dict()
+    laid = {name: _laid_out(value, own[name]) if name in own else value for name, value in tensors.items()}
+    try:
+        model.load_state_dict(laid, strict=True, assign=True)
     except RuntimeError as error:
-        raise DescentError(f"{path}: the weights do not fit the model that the file describes: {error}") from error
-    return model.eval()
+        raise DescentError(f"the weights do not fit the model that the file describes: {error}") from error
+    return model
+
+
+def stored_problem(path: str | Path, cls: type[Problem], settings: Mapping[str, Any]) -> Problem:
+    """A problem made as a weights file says.
+
+    Args:
+        path: the file, for messages.
+        cls: the class.
+        settings: what the file gives for it.
+
+    Raises:
+        DescentError: if it cannot be made with these settings.
+    """
+    try:
+        check_arguments(cls, settings)
+        return configured(cls, settings)
+    except DescentError as error:
+        raise error if str(error).startswith(str(path)) else DescentError(f"{path}: {error}") from error
+    except Exception as error:
+        raise DescentError(f"{path}: {cls.__name__} cannot be made as the file says: {error!r}") from error
 
 
 def load_weights(model: DescentModel, path: str | Path) -> None:
@@ -174,7 +196,7 @@ def load_weights(model: DescentModel, path: str | Path) -> None:
     Raises:
         DescentError: if the file holds another kind of model.
     """
-    description, tensors = _read(Path(path))
+    description, tensors = read_stored(Path(path))
     own = json.loads(json.dumps(describe(model)))
     for part, made in (("model", model), ("observation", model.observation)):
         found = _completed(description.get(part), own[part], type(made))
@@ -194,7 +216,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     Raises:
         DescentError: as :func:`load_model` does for a file that is no model.
     """
-    return _read(Path(path), tensors=False)[0]
+    return read_stored(Path(path), tensors=False)[0]
 
 
 def problem_class(description: Mapping[str, Any], *, path: str | Path = "weights") -> type[Problem]:
@@ -217,30 +239,6 @@ def problem_class(description: Mapping[str, Any], *, path: str | Path = "weights
     return cls
 
 
-def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise DescentError(f"{path}: expected a weights file, found {'a folder' if path.is_dir() else 'nothing'} there")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
-        raise DescentError(f"{path}: expected a safetensors file, could not read it ({error}): truncated or foreign") from error
-    if _KEY not in metadata:
-        kind = "the state of a training, not a model: give model.safetensors" if "state" in metadata else "of another program"
-        raise DescentError(f"{path}: expected a model of learned_descent, got a safetensors file {kind}")
-    if tensors:
-        check_whole(path, values, metadata)
-    try:
-        description = json.loads(metadata[_KEY])
-        version = description["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DescentError(f"{path}: expected a description as JSON in the metadata, could not read it: {error!r}") from error
-    if version != FORMAT:
-        raise DescentError(f"{path}: expected format {FORMAT}, got {version!r}: use the learned_descent that wrote it")
-    return description, values
-
-
 def _completed(found: Any, own: Mapping[str, Any], cls: type) -> Any:
     """What a file says of a part, with the defaults of the settings that came after it was written."""
     if not isinstance(found, dict) or found.get("name") != own["name"]:
@@ -252,12 +250,12 @@ def _completed(found: Any, own: Mapping[str, Any], cls: type) -> Any:
 
 
 def _laid_out(value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of a file as the model's own is laid out, which decides how it rounds; half precision is but a way to store."""
-    kind = own.dtype if value.dtype == torch.float16 else value.dtype
+    """A tensor of a file as the model's own is laid out, which decides how it rounds; two bytes are but a way to store."""
+    kind = own.dtype if value.dtype in (torch.float16, torch.bfloat16) else value.dtype
     return torch.empty_like(own, dtype=kind).copy_(value) if own.shape == value.shape else value
 
 
-def _build_observation(spec: Mapping[str, Any], problem: Problem) -> Observation:
+def _build_observation(spec: Mapping[str, Any], problem: Problem, tensors: Mapping[str, Tensor]) -> Observation:
     """The problem's own observation where that is the one described, else a built-in one around the problem's points."""
     own = problem.observation()
     found = json.loads(json.dumps(described(own)))
@@ -265,16 +263,17 @@ def _build_observation(spec: Mapping[str, Any], problem: Problem) -> Observation
         return own
     name = spec["name"]
     if name == "frozen":
-        return Frozen(_build_observation(spec["inner"], problem))
+        return Frozen(_build_observation(spec["inner"], problem, tensors))
     if name == "concat":
-        return Concat(*(_build_observation(part, problem) for part in spec["parts"]))
+        return Concat(*(_build_observation(part, problem, tensors) for part in spec["parts"]))
     if name not in OBSERVATIONS:
         raise DescentError(
             f"the observation {_plain(name)} with the settings {spec['settings']} is not built in, and "
             f"{type(problem).__name__}.observation() gives {_plain(str(found))} instead: give the problem as it was in training"
         )
     cls: type[ImageObservation] = builtin_class(name, OBSERVATIONS, "observation")
-    return image_observation(cls, problem, spec["settings"])
+    check_arguments(cls, spec["settings"])
+    return made_within(lambda: image_observation(cls, problem, spec["settings"]), tensors, "observation")
 
 
 def _check_problem(problem: Problem, description: Mapping[str, Any], path: str | Path) -> None:

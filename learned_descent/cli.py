@@ -102,8 +102,10 @@ def _ended(text: str, code: int, first: bool) -> int:
     """Says once for all ranks why a command ends: the first one does, and another one only where that keeps silent."""
     from tqdm import tqdm
 
+    from ._text import printable
+
     if first or _outlived():
-        tqdm.write(f"learned-descent: {text}", file=sys.stderr)  # not into a line that a bar has begun
+        tqdm.write(printable(f"learned-descent: {text}"), file=sys.stderr)  # not into a line that a bar has begun
     return code
 
 

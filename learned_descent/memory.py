@@ -54,7 +54,7 @@ def remember(
         device: where the descent runs; the model stays there, in evaluation mode.
 
     Raises:
-        DescentError: if the model has no memory.
+        DescentError: if the model has no memory, or what it computes is not finite.
 
     Example:
         >>> from learned_descent import MnemonicDescent
@@ -76,7 +76,10 @@ def remember(
             xs.append(done.xs.cpu())
             states.append(done.states.cpu())
             progress.update(done.xs.shape[1])
-    return torch.cat(states, 1), torch.cat(xs, 1)
+    memories = torch.cat(states, 1)
+    if not memories.isfinite().all():
+        raise DescentError("the memory of the model is not finite on these samples: its weights are of no use, train it again")
+    return memories, torch.cat(xs, 1)
 
 
 def probe_memory(
@@ -160,7 +163,7 @@ def embed_memory(states: Float[Tensor, "T N H"], *, seed: int = 0) -> Float[Tens
         seed: the seed of the optimisation.
 
     Raises:
-        DescentError: if there are fewer than six samples.
+        DescentError: if there are fewer than six samples, or no two of them differ.
 
     References:
         L. van der Maaten and G. Hinton. Visualizing data using t-SNE. Journal of Machine Learning Research 9, 2008.
@@ -170,6 +173,9 @@ def embed_memory(states: Float[Tensor, "T N H"], *, seed: int = 0) -> Float[Tens
     count = check_shape(states, "T N H", name="states")["N"]
     if count < _LEAST:
         raise DescentError(f"states: expected {_LEAST} samples or more, got {count}")
+    for step, features in enumerate(states, 1):
+        if (features == features[0]).all():
+            raise DescentError(f"states: after step {step} all samples have the same one: train the model first")
     made = TSNE(perplexity=min(30.0, (count - 1) / 3), random_state=seed)
     steps = progress_bar(states.cpu().double().numpy(), "t-SNE", unit="step")
     return torch.stack([torch.from_numpy(made.fit_transform(features)) for features in steps]).float()

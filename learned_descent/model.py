@@ -26,6 +26,9 @@ Detach: TypeAlias = Literal["none", "state", "observation"]
 
 State: TypeAlias = Tensor | None
 
+MOST_STEPS = 10_000
+"""The largest number of steps of a model: a file that asks for a billion of them would keep a machine busy for days."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -51,13 +54,15 @@ class DescentModel(nn.Module, ABC):
     Args:
         problem: the geometry.
         observation: the eyes.
-        num_steps: the number ``T`` of steps of training and testing.
+        num_steps: the number ``T`` of steps of training and testing, at most :data:`MOST_STEPS`.
     """
 
     def __init__(self, problem: Problem, observation: Observation, num_steps: int) -> None:
         super().__init__()
         if num_steps < 1:
             raise DescentError(f"num_steps: expected 1 or more steps, got {num_steps}")
+        if num_steps > MOST_STEPS:
+            raise DescentError(f"num_steps: expected at most {MOST_STEPS:,} steps, got {num_steps:,}")
         for part in (problem, observation):
             check_made(part)
         self.problem = problem

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import _options, commands, comparison, inspection, photos
 from ._check import DescentError
+from ._text import printable
 from .recipe import Recipe, learned_part
 from .registry import recipe_for, recipes_for, resolve_problem
 from .weights import find_weights
@@ -27,6 +28,11 @@ def run(words: list[str]) -> int:
     return _COMMANDS[command](rest)
 
 
+def _say(text: str, end: str = "\n") -> None:
+    """Prints a result; what is named in it may come from a file of anybody's."""
+    print(printable(text), end=end)
+
+
 def _train(words: list[str]) -> int:
     parser = _options.parser("train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"})
     parser.add_argument("--family", type=str, help="the family: sdm, joint, mdm, ...; with --help: show its options too")
@@ -41,7 +47,7 @@ def _train(words: list[str]) -> int:
         raise DescentError(f"--family {family}: a classical solver has nothing to train: {alone}compare --families {family}")
     _options.add_recipe(parser, recipe)
     values, settings = _options.parsed(parser, cls, words)
-    print(
+    _say(
         commands.train(
             values["problem"],
             _options.resolved(recipe, values),
@@ -68,7 +74,7 @@ def _compare(words: list[str]) -> int:
     pairs = [word.partition("=") for word in values["weights"]]
     if wrong := [name for name, _, file in pairs if not file]:
         raise DescentError(f"--weights: expected FAMILY=FILE, got {', '.join(wrong)}")
-    print(
+    _say(
         comparison.compare(
             values["problem"],
             _options.resolved_families(recipes, values),
@@ -81,12 +87,12 @@ def _compare(words: list[str]) -> int:
 
 
 def _evaluate(words: list[str]) -> int:
-    print(commands.evaluate_weights(**_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words, find_weights)))
+    _say(commands.evaluate_weights(**_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words, find_weights)))
     return 0
 
 
 def _calibrate(words: list[str]) -> int:
-    print(photos.calibrate(**_options.stored("calibrate WEIGHTS", photos.calibrate, words)))
+    _say(photos.calibrate(**_options.stored("calibrate WEIGHTS", photos.calibrate, words)))
     return 0
 
 
@@ -96,14 +102,14 @@ def _align_photos(words: list[str]) -> int:
     parser.add_argument("--box", nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="the box of the one face in pixels")
     parser.add_argument("--format", nargs="+", default=["png", "json"], choices=photos.FORMATS, help="what is written")
     text, done = photos.align(**_options.values(parser, words))
-    print(text, end="\n" * bool(text))
+    _say(text, end="\n" * bool(text))
     return 0 if done else 1
 
 
 def _inspect(words: list[str]) -> int:
     parser = _options.parser("inspect WEIGHTS", inspection.inspect, {"weights"})
     parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, or the name of weights that come with the package")
-    print(inspection.inspect(**_options.values(parser, words)))
+    _say(inspection.inspect(**_options.values(parser, words)))
     return 0
 
 
@@ -114,7 +120,7 @@ def _check(words: list[str]) -> int:
     _options.add_problem(parser, cls)
     values, _ = _options.parsed(parser, cls, words)
     text, passed = commands.check(values["problem"])
-    print(text)
+    _say(text)
     return 0 if passed else 1
 
 

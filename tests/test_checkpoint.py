@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,7 @@ def test_an_observation_that_is_not_built_in_must_be_the_problems_own(path: Path
         ({"model__settings__hidden": 7}, "the weights do not fit the model"),
         ({"model__settings__num_steps": 2}, "the weights do not fit the model"),
         ({"model__settings__colour": 7}, "could not use it: TypeError.*colour"),
-        ({"model": None}, "expected the description of a model"),
+        ({"model": None}, "expected the name and the settings of the model in the description, got None"),
         ({"problem__settings__function": "tan"}, "function: expected one of"),
         ({"problem__settings__colour": 1}, "Analytic: cannot be made with the settings .*colour"),
     ],
@@ -363,3 +365,56 @@ def test_a_file_without_settings_is_packed_too(path: Path):
     save_model(Cascade.for_problem(Analytic("cube")), path)
     pack(path, path)
     assert load_model(path).state_dict()["stages.0.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model__settings__hidden": 10**6}, r"the model that it describes has [\d,]{15,} numbers, and the file holds"),
+        ({"model__settings__num_features": 10**7}, r"the model that it describes has [\d,]{9,} numbers"),
+        (
+            {"model__settings__num_steps": 10**9},
+            "model.num_steps: expected whole numbers of at most 10,000,000",
+        ),
+        ({"model__settings__num_steps": 10**6}, "num_steps: expected at most 10,000 steps, got 1,000,000"),
+        ({"model__settings__hidden": "8"}, "MnemonicDescent: hidden: expected int, got '8'"),
+        ({"model__settings__hidden": None}, "MnemonicDescent: hidden: expected int, got None"),
+        ({"model__settings__cell": "lstm"}, "cell: expected one of 'tanh', 'gru', got 'lstm'"),
+        ({"model__name": ["mnemonic"]}, "expected the name and the settings of the model"),
+        ({"observation": {"name": "concat", "parts": {}}}, "expected the parts of the observation"),
+        (
+            {"observation": {"name": "dense-hog", "settings": {"cell": 0.5}}},
+            "cell: expected int, got 0.5",
+        ),
+        ({"training": {"seconds": "long"}}, "expected what is said of the training"),
+        ({"training": {"settings": {"problem": 3}}}, "expected the settings of the training by section"),
+        ({"calibration": json.loads("[" * 40 + "]" * 40)}, "expected a description of at most 30 levels"),
+    ],
+)
+def test_a_forged_description_is_refused_before_memory_is_taken(path: Path, change: dict[str, Any], message: str):
+    save_model(MnemonicDescent.for_problem(Analytic("sin"), hidden=4), path)
+    edit(path, **change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DescentError, match=rf"model.safetensors: .*({message})"):
+        load_model(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_sizes_of_eyes_are_compared_with_the_file_too(path: Path):
+    eyes = ConvolutionalPatches(lambda x: x.unflatten(1, (-1, 2)), size=10, filters=2, channels=1)
+    save_model(Cascade.for_problem(Photo(), observation=eyes), path)
+    edit(path, observation__settings__filters=10**6)
+    with pytest.raises(DescentError, match=r"the observation that it describes has [\d,]{12,} numbers"):
+        load_model(path, problem=Photo())
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_two_bytes_a_number_are_a_way_to_store(path: Path, kind: torch.dtype):
+    model = shaken(MnemonicDescent.for_problem(Analytic("sin"), hidden=4))
+    for value in model.parameters():
+        value.data = value.data.to(kind).float()
+    save_model(copy.deepcopy(model).to(kind), path)
+    batch = model.problem.data("test")
+    loaded = load_model(path)
+    assert loaded(batch).xs.dtype == torch.float32
+    assert torch.equal(loaded(batch).xs, model(batch).xs)

@@ -15,11 +15,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from learned_descent import __version__, weights
+from learned_descent import Cascade, __version__, weights
 from learned_descent._runs import load_for
-from learned_descent.checkpoint import load_model, read_description
+from learned_descent.checkpoint import annotate, load_model, read_description, save_model
 from learned_descent.cli import main
 from learned_descent.names import PROBLEMS
+from learned_descent.problems import Analytic
 
 DOT = '''
 import torch
@@ -427,7 +428,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("train gone.py:Dot --family sdm --out x", "gone.py: expected a Python file, found nothing there"),
         (
             "train dot_problem.py:Spot --family sdm --out x",
-            "expected a class 'Spot'; it holds the problems Dot, Unwritable, Wrong",
+            "expected a class 'Spot'; it holds the problems Dot, ",
         ),
         ("check gone.py:Dot", "gone.py: expected a Python file, found nothing there"),
         ("compare DOT --families sdm cnn --out x", "family 'cnn': expected one of"),
@@ -468,6 +469,16 @@ def test_short_names(run: Run, dot: str):
     assert run(f"train {dot} --family sdm --data=there --skip-bad --ridge.ridge 0.1 --out runs")[0] == 0
     problem = yaml.safe_load(Path("runs/settings.yaml").read_text())["problem"]
     assert (problem["root"], problem["skip_bad"]) == ("there", True)
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(refused: Callable[[str], str]):
+    model = Cascade.for_problem(Analytic("sin"))
+    save_model(model, "m.safetensors")
+    for name in ("problem", "observation", "model"):
+        annotate("m.safetensors", name, {"name": "\x1b[2J\x9b31mevil", "settings": {}})
+        message = refused("evaluate m.safetensors")
+        assert message.isprintable() or set(filter(lambda char: not char.isprintable(), message)) == {"\n"}
+        save_model(model, "m.safetensors")
 
 
 def test_traceback_is_shown_on_demand(run: Run):

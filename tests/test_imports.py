@@ -32,7 +32,7 @@ LAYERS = [
     {"models", "observations", "data", "_look"},
     {"training", "evaluation", "_ced", "basin", "tables", "solvers", "plots", "memory"},
     {"recipe"},
-    {"registry", "checkpoint", "testing", "_contract", "_description"},
+    {"registry", "checkpoint", "testing", "_contract", "_description", "_stored"},
     {"problems", "faces"},
     {"_runs", "_going_on", "_config", "_help", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
     {"program"},

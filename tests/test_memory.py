@@ -134,3 +134,14 @@ def test_memories_of_all_samples():
     torch.testing.assert_close(xs, whole.xs)
     with pytest.raises(DescentError, match="Cascade has no memory to look into"):
         remember(Cascade.for_problem(problem), samples)
+
+
+def test_memories_that_do_not_differ_or_are_not_finite_are_refused():
+    states = torch.zeros(2, 12, 3)
+    states[0] = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DescentError, match="states: after step 2 all samples have the same one: train the model first"):
+        embed_memory(states)
+    model = MnemonicDescent.for_problem(Analytic("sin"), hidden=4)
+    model.cell.weight_ih.data.fill_(torch.nan)
+    with pytest.raises(DescentError, match="the memory of the model is not finite on these samples"):
+        remember(model, model.problem.data("test"))
