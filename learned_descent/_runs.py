@@ -78,6 +78,18 @@ def samples_of(problem: Problem, split: Split) -> Samples:
     return samples
 
 
+def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the problem of a stored model.
+
+    A problem of one's own that says nothing about them has those of its training, if that was a command.
+    """
+    own = description["problem"]
+    typed = (description.get("training") or {}).get("settings") or {}
+    if not own["settings"] and own["name"].startswith("custom:") and isinstance(typed, Mapping):
+        return dict(typed.get("problem") or {})
+    return dict(own["settings"])
+
+
 def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None) -> Problem:
     """The problem of a stored model: the class that the user names or, if it is built in, the one that the file names.
 
@@ -89,7 +101,7 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
     description = read_description(weights)
     cls = problem_class(description, path=weights) if problem_file is None else resolve_problem(problem_file)
     known = signature(cls).parameters  # settings that only problems of the same kind have are left out
-    settings = {name: value for name, value in description["problem"]["settings"].items() if name in known}
+    settings = {name: value for name, value in stored_settings(description).items() if name in known}
     for name, value in (changes or {}).items():
         settings[name] = {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
     return stored_problem(weights, cls, settings)
@@ -101,7 +113,7 @@ def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
     Raises:
         DescentError: if its problem has other starts, or its updates another scale.
     """
-    settings = read_description(weights)["problem"]["settings"]
+    settings = stored_settings(read_description(weights))
     model = load_model(weights, problem=stored_problem(weights, type(problem), settings))
     batch = next(batches(samples, 64))
     start, theirs = problem.initial(batch), model.problem.initial(batch)

@@ -280,7 +280,7 @@ def _check_problem(problem: Problem, description: Mapping[str, Any], path: str |
     wanted, found = description["problem"]["name"], name_of(type(problem), PROBLEMS)
     alike = {wanted, found} <= set(PROBLEMS) and _kind(type(problem)) is _kind(problem_class(description))
     if wanted != found and not alike:
-        raise DescentError(f"{path}: made for the problem {_plain(wanted)}, got {_plain(found)}")
+        raise DescentError(f"{path}: made for the problem {_plain(wanted)}, got {_plain(found)}: give the one it was made for")
 
 
 def _kind(problem: type[Problem]) -> type:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ._check import DescentError
+from ._check import DescentError, about
+from ._description import described_problem
 from ._files import write_json
 from ._going_on import begin, check_output, check_replaces, check_settings, telling
 from ._lock import locked, main_rank
@@ -22,6 +24,7 @@ from ._runs import (
     provenance,
     samples_of,
     steps,
+    stored_settings,
 )
 from .checkpoint import check_storable, load_model, load_weights, read_description, save_model
 from .data import fingerprint
@@ -142,13 +145,22 @@ def evaluate_weights(
     model = load_model(weights, problem=problem or problem_of(weights, problem_file))
     prepare_folder(output.parent)
     samples = samples_of(model.problem, split)
-    result = evaluate(model, samples, batch_size=batch_size, device=device)
+    with _about_settings(weights, model.problem):
+        result = evaluate(model, samples, batch_size=batch_size, device=device)
     write_json(
         output,
         {**provenance(None, None), "weights": str(weights), "split": split, "data": fingerprint(samples), **result.to_json()},
     )
     shown = table({weights.stem: result}, columns({weights.stem: (model, result)}, {}), metrics=main_metrics(result))
     return f"{shown}\n{steps(result, split)}\nerrors: {output}"
+
+
+def _about_settings(weights: Path, problem: Problem) -> AbstractContextManager[None]:
+    """Puts before a message in which settings the problem differs from the one that the weights were trained on."""
+    trained, own = stored_settings(read_description(weights)), described_problem(problem)["settings"]
+    other = {name: value for name, value in trained.items() if name in own and own[name] != value}
+    now = {name: own[name] for name in other}
+    return about(f"{weights}, trained with {other}, on a problem with {now}") if other else nullcontext()
 
 
 def check(problem: Problem) -> tuple[str, bool]:

@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file
 
 from learned_descent import Cascade, __version__, weights
-from learned_descent._runs import load_for
+from learned_descent._runs import load_for, problem_of
 from learned_descent.checkpoint import annotate, load_model, read_description, save_model
 from learned_descent.cli import main
 from learned_descent.names import PROBLEMS
@@ -69,6 +69,13 @@ class Dot(Problem):
         return {"width": self.width, "count": self.count}
 
 
+class Silent(Dot):
+    """Says nothing about its settings."""
+
+    def settings(self):
+        return {}
+
+
 class Unwritable(Dot):
     def settings(self):
         return {"width": object()}
@@ -78,6 +85,36 @@ class Wrong(Dot):
     def local(self, x, y):
         return x - y
 '''
+
+SIZED = """
+import torch
+from learned_descent import Problem
+from learned_descent.observations import Residual
+
+
+class Sized(Problem):
+    failure_above = 1.0
+
+    def __init__(self, size: int = 2):
+        super().__init__()
+        self.size = size
+
+    def data(self, split):
+        return {"x": torch.rand(20, self.size, generator=torch.Generator().manual_seed(len(split)))}
+
+    def initial(self, batch, generator=None):
+        start = torch.zeros_like(batch["x"])
+        return start if generator is None else start + torch.rand(start.shape, generator=generator)
+
+    def target(self, batch):
+        return batch["x"]
+
+    def observation(self):
+        return Residual(lambda x: x, "x")
+
+    def settings(self):
+        return {"size": self.size}
+"""
 
 QUICK = "--bptt.iterations 4 --bptt.batch_size 8 --bptt.accelerator cpu"
 Run = Callable[..., tuple[int, str, str]]
@@ -326,6 +363,29 @@ def test_a_comparison_of_solvers_alone_trains_nothing(run: Run):
     assert code == 0, err
     assert "training" not in err + out
     assert not list(Path("all").glob("*.safetensors"))
+
+
+def test_a_problem_that_is_silent_about_its_settings_is_built_as_it_was_trained(run: Run, dot: str):
+    silent = dot.replace(":Dot", ":Silent")
+    code, _, err = run(f"train {silent} --family sdm --out x --ridge.ridge 0.1 --problem.width 3.5")
+    assert code == 0, err
+    assert read_description("x/model.safetensors")["problem"]["settings"] == {}
+    assert problem_of(Path("x/model.safetensors"), silent).width == 3.5
+    code, _, err = run(f"evaluate x/model.safetensors --problem-file {silent}")
+    assert code == 0, err
+
+
+def test_weights_on_a_problem_with_other_settings_say_which(run: Run, refused: Callable[[str], str], tmp_path: Path):
+    (tmp_path / "sized.py").write_text(SIZED)
+    code, _, err = run("train sized.py:Sized --family sdm --out x --ridge.ridge 0.1 --problem.size 3")
+    assert code == 0, err
+    message = refused("evaluate x/model.safetensors --problem-file sized.py:Sized --problem.size 2")
+    assert message.startswith(
+        "x/model.safetensors, trained with {'size': 3}, on a problem with {'size': 2}: features of step 0"
+    )
+    assert "made for the problem Sized, got analytic: give the one it was made for" in refused(
+        "evaluate x/model.safetensors --problem-file analytic"
+    )
 
 
 @pytest.mark.parametrize("line", ["train DOT --family sdm --out x", "compare DOT --families sdm --out x"])

@@ -134,8 +134,13 @@ def read_surface(path: str | Path) -> Surface:
     try:
         with np.load(path) as file:
             arrays = {name: np.asarray(file[name], dtype=np.float64) for name in file.files}
-    except (OSError, ValueError, TypeError, AttributeError, BadZipFile) as error:
-        raise DescentError(f"model_file: expected an .npz file with points (P, 3), could not read {path}: {error}") from error
+    except FileNotFoundError as error:
+        raise DescentError(f"model_file: expected an .npz file with points (P, 3), found nothing at {path}") from error
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile, EOFError) as error:
+        raise DescentError(
+            f"model_file: expected an .npz file with points (P, 3), got one of another kind, {path}: store its points by "
+            "numpy.savez('model.npz', points=points)"
+        ) from error
     found = {name: array.shape for name, array in arrays.items()}
     points = arrays.get("points", np.zeros(0))
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 16 or not np.isfinite(points).all():

@@ -100,3 +100,9 @@ def test_a_scan_has_noise_outliers_and_padding():
     outliers = valid & (torch.arange(200) > 0.71 * valid.sum(1, keepdim=True))
     assert away[outliers].median() > 0.3
     assert scans[outliers].abs().max() <= 1.5
+
+
+def test_a_cloud_in_another_format_is_named_with_the_way_out(tmp_path):
+    (tmp_path / "scan.ply").write_text("ply\nformat ascii 1.0\n")
+    with pytest.raises(DescentError, match=r"got one of another kind, .*scan.ply: store its points by numpy.savez"):
+        read_surface(tmp_path / "scan.ply")
