@@ -24,7 +24,7 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
         precision: Fabric's name of the precision, such as ``"32-true"`` or ``"bf16-mixed"``.
 
     Raises:
-        DescentError: if ``"cuda"`` is asked for where there is none.
+        DescentError: if ``"cuda"`` is asked for where there is none, or more devices than this machine has.
     """
     from lightning_fabric import Fabric  # takes as long to import as PyTorch: only what trains waits for it
 
@@ -34,8 +34,18 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
     else:
+        _check_devices(accelerator, devices)
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
     if fabric.device.type == "cpu":
         keep_freed_memory()
     return fabric
+
+
+def _check_devices(accelerator: str, devices: int) -> None:
+    """Every device becomes a process: sixty of them on two cores bring a machine to its knees."""
+    on_cuda = accelerator != "cpu" and torch.cuda.is_available()
+    most = torch.cuda.device_count() if on_cuda else max(2, os.cpu_count() or 1)
+    if devices > most:
+        kind = "CUDA devices" if on_cuda else "processes on the cores of this machine"
+        raise DescentError(f"devices: expected at most {most} {kind}, got {devices}")

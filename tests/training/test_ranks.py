@@ -62,3 +62,8 @@ def test_the_memory_of_very_large_tensors_goes_back():
     before = resident()
     torch.ones(40_000_000)
     assert resident() - before < 40_000_000, "of 160,000,000 bytes: they would leave holes that small ones fall into"
+
+
+def test_more_processes_than_cores_are_refused_before_they_start():
+    with pytest.raises(DescentError, match=r"devices: expected at most \d+ .*, got 4096"):
+        launch("cpu", 4096)
