@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from learned_descent import Cascade, DescentError, DescentModel, MnemonicDescent, Observation
+from learned_descent.observations import Residual
+from learned_descent.recipe import RECIPES, SOLVERS, Polish
 from learned_descent.testing import Check, ContractError, Report, check_model, check_observation, check_problem
 
 from .toys import Compass, Line, Rows, Turn
@@ -452,6 +454,30 @@ def test_a_step_that_looks_ahead_is_found():
     with pytest.raises(ContractError, match="one step against the first of all") as error:
         check_model(model)
     assert_first(error, "num_steps")
+
+
+class Doubled(Line):
+    """A number seen twice as large, without noise and without rounding: a solver ends at the very target."""
+
+    def data(self, split):
+        x = torch.randint(-8, 9, (self.count, 2), generator=torch.Generator().manual_seed(len(split))).float()
+        return {"x": x, "y": 2 * x}
+
+    def observation(self):
+        return Residual(lambda x: 2 * x, "y")
+
+    def residual(self, x, batch):
+        return 2 * x - batch["y"]
+
+
+@pytest.mark.parametrize("family", ["sdm", "joint", "mdm"])
+@pytest.mark.parametrize("solver", ["gn", "lm"])
+def test_a_problem_without_noise_is_no_fault_of_a_polished_model(family, solver):
+    problem = Doubled()
+    model = Polish(RECIPES[family], SOLVERS[solver]).build(problem)
+    batch = problem.data("train")
+    assert torch.equal(model(batch).final, batch["x"])
+    check_model(model)
 
 
 def test_trained_models_may_move():
