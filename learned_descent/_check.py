@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -61,6 +64,73 @@ def check_shape(value: Tensor, shape: str, sizes: dict[str, int] | None = None, 
         )
     found.update({axis: size for axis, size in zip(axes, actual) if not axis.isdigit()})
     return found
+
+
+def check_choice(value: object, choices: Any, *, name: str) -> None:
+    """Refuses a word that is none of those of a ``Literal``.
+
+    Args:
+        value: what came.
+        choices: the ``Literal``.
+        name: what the message calls it.
+
+    Raises:
+        DescentError: if it is another word.
+
+    Example:
+        >>> from typing import Literal
+        >>> check_choice("gru", Literal["tanh", "gru"], name="cell")
+    """
+    known = get_args(choices)
+    if value not in known:
+        raise DescentError(f"{name}: expected one of {', '.join(map(str, known))}, got {value!r}")
+
+
+def check_whole(value: object, *, name: str, least: int = 1, most: int | None = None) -> None:
+    """Refuses what is no whole number, or lies outside a range.
+
+    Args:
+        value: what came.
+        name: what the message calls it.
+        least: the smallest number that is taken.
+        most: the largest one; ``None`` for any.
+
+    Raises:
+        DescentError: if it is no such number.
+
+    Example:
+        >>> check_whole(4, name="num_steps")
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise DescentError(f"{name}: expected a whole number, {least} or more, got {value!r}")
+    if int(value) < least:
+        raise DescentError(f"{name}: expected {least} or more, got {value}")
+    if most is not None and int(value) > most:
+        raise DescentError(f"{name}: expected at most {most:,}, got {int(value):,}")
+
+
+def check_real(value: object, *, name: str, positive: bool = False, below: float = math.inf) -> None:
+    """Refuses what is no finite number, is negative, or is too large.
+
+    Args:
+        value: what came.
+        name: what the message calls it.
+        positive: whether 0 is refused too.
+        below: the first number that is too large.
+
+    Raises:
+        DescentError: if it is no such number.
+
+    Example:
+        >>> check_real(0.5, name="dropout", below=1)
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 <= value < below or (positive and value == 0):  # type: ignore[operator]
+        if below == math.inf:
+            wanted = "a positive number" if positive else "a number >= 0"
+        else:
+            wanted = f"a share in {'(' if positive else '['}0, {below:g})"
+        raise DescentError(f"{name}: expected {wanted}, got {value!r}")
 
 
 def check_levels(images: Tensor, name: str, *, wait: bool) -> None:

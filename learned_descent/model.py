@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Generator, Tensor, nn
 
-from ._check import DescentError, check_shape
+from ._check import DescentError, check_choice, check_shape, check_whole
 from ._precision import autocasts, floating_like
 from ._samples import check_tensors
 from .observation import ImageObservation, Observation
@@ -59,10 +59,7 @@ class DescentModel(nn.Module, ABC):
 
     def __init__(self, problem: Problem, observation: Observation, num_steps: int) -> None:
         super().__init__()
-        if num_steps < 1:
-            raise DescentError(f"num_steps: expected 1 or more steps, got {num_steps}")
-        if num_steps > MOST_STEPS:
-            raise DescentError(f"num_steps: expected at most {MOST_STEPS:,} steps, got {num_steps:,}")
+        check_whole(num_steps, name="num_steps", most=MOST_STEPS)
         for part in (problem, observation):
             check_made(part)
         self.problem = problem
@@ -125,8 +122,9 @@ class DescentModel(nn.Module, ABC):
             The iterates, ``(T + 1, B, p)``.
 
         Raises:
-            DescentError: if the batch is empty, the problem makes a start of whole numbers, or ``detach="none"`` is asked of
-                an observation that is not differentiable while gradients of weights are recorded.
+            DescentError: if the batch is empty, ``num_steps`` or ``detach`` is none that there is, the problem makes a start
+                of whole numbers, or ``detach="none"`` is asked of an observation that is not differentiable while gradients
+                of weights are recorded.
             ShapeError: if the start, the features or the update have another shape than expected.
         """
         check_tensors(batch)
@@ -196,6 +194,8 @@ class DescentModel(nn.Module, ABC):
         xs = [x]
         states: list[Tensor] = []
         total = self.num_steps if num_steps is None else num_steps
+        check_whole(total, name="num_steps", least=0, most=MOST_STEPS)
+        check_choice(detach, Detach, name="detach")
         for k in range(total):
             if self.finished(k, state):
                 xs.extend([x] * (total - k))

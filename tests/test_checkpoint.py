@@ -376,7 +376,7 @@ def test_a_file_without_settings_is_packed_too(path: Path):
             {"model__settings__num_steps": 10**9},
             "model.num_steps: expected whole numbers of at most 10,000,000",
         ),
-        ({"model__settings__num_steps": 10**6}, "num_steps: expected at most 10,000 steps, got 1,000,000"),
+        ({"model__settings__num_steps": 10**6}, "num_steps: expected at most 10,000, got 1,000,000"),
         ({"model__settings__hidden": "8"}, "MnemonicDescent: hidden: expected int, got '8'"),
         ({"model__settings__hidden": None}, "MnemonicDescent: hidden: expected int, got None"),
         ({"model__settings__cell": "lstm"}, "cell: expected one of 'tanh', 'gru', got 'lstm'"),

@@ -136,6 +136,26 @@ def test_any_number_of_steps_of_a_recurrent_model():
     assert torch.equal(model(batch, num_steps=0).xs, model.problem.initial(batch)[None])
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"num_steps": -1}, "num_steps: expected 0 or more, got -1"),
+        ({"num_steps": 2.0}, "num_steps: expected a whole number, 0 or more, got 2.0"),
+        ({"num_steps": 10**9}, "num_steps: expected at most 10,000, got 1,000,000,000"),
+        ({"detach": "sate"}, "detach: expected one of none, state, observation, got 'sate'"),
+    ],
+)
+def test_steps_and_cuts_that_there_are_not_are_refused(asked, message):
+    with pytest.raises(DescentError, match=message):
+        trained("tanh", Turn(), torch.float32)(Turn().data("train"), **asked)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_would_run_for_ever_is_refused(family):
+    with pytest.raises(DescentError, match="num_steps: expected at most 10,000, got 1,000,000,000"):
+        type(FAMILIES[family](Turn())).for_problem(Turn(), num_steps=10**9)
+
+
 def test_a_cascade_has_no_more_steps_than_stages():
     model, batch = trained("linear", Turn()), turns()
     assert torch.equal(model(batch, num_steps=2).xs, model(batch).xs[:3])
@@ -219,7 +239,7 @@ def test_an_update_of_another_size_is_named():
 
 
 def test_at_least_one_step():
-    with pytest.raises(DescentError, match="num_steps: expected 1 or more steps, got 0"):
+    with pytest.raises(DescentError, match="num_steps: expected 1 or more, got 0"):
         Cascade.for_problem(Turn(), num_steps=0)
 
 

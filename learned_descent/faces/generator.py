@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from ..data import mix
 from ..problem import Batch
 from .camera import photograph
+from .crops import check_crop
 from .dice import Dice
 from .head import Head
 from .look import draw_look
@@ -60,6 +61,7 @@ class FaceGenerator(nn.Module):
     """
 
     def __init__(self, crop: int, box_side: float) -> None:
+        check_crop(crop, box_side)
         super().__init__()
         self.crop, self.box_side = crop, box_side
         self.head = Head(min(crop, LARGEST_GRID))

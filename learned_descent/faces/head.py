@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .._check import check_whole
 from .modes import closing, modes
 from .schema import IBUG68
 
@@ -129,6 +130,7 @@ class Head(nn.Module):
 
     def __init__(self, side: int = 128) -> None:
         super().__init__()
+        check_whole(side, name="side", least=2)
         template, places = _template()
         self.side, self.num_landmarks, self.num_jaw, self.num_controls = side, IBUG68.num_points, _JAW, len(template)
         self.jaw_corners = (4, IBUG68.mirror[4])

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_choice, check_real
 from ..observation import Observation
 from ..observations import DenseHOG
 from ..problem import Batch, Problem, Split
 from .augment import Augmentation, augment, mirrored
+from .crops import check_crop
 from .metrics import Normaliser, landmark_errors
 from .schema import schema as find_schema
 from .shapes import apply_similarity, fit_similarity
@@ -58,10 +59,10 @@ class Landmarks(Problem):
         augmentation: Augmentation,
     ) -> None:
         super().__init__()
-        if normaliser not in get_args(Normaliser):
-            raise DescentError(f"normaliser: expected one of {', '.join(get_args(Normaliser))}, got {normaliser!r}")
-        if not 0 <= val_fraction < 1:
-            raise DescentError(f"val_fraction: expected a share in [0, 1), got {val_fraction}")
+        check_choice(normaliser, Normaliser, name="normaliser")
+        check_crop(crop, box_side)
+        check_real(val_fraction, name="val_fraction", below=1)
+        check_real(start_noise, name="start_noise")
         self.schema, self.normaliser = find_schema(schema), normaliser
         self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
         self.mirror, self.start_noise, self.augmentation = mirror, start_noise, augmentation
@@ -92,6 +93,7 @@ class Landmarks(Problem):
 
         Reading the training faces sets the mean shape and the statistics of the starts, unless a stored model brought them.
         """
+        check_choice(split, Split, name="split")
         if split not in self._data:
             chosen = self._read(split)
             if split == "train":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_shape
+from .._check import DescentError, check_choice, check_shape
 from .schema import LandmarkSchema
 
 Normaliser: TypeAlias = Literal["inter_ocular", "inter_pupil", "box"]
@@ -83,20 +83,19 @@ def normalising_distance(
     """
     sizes = check_shape(target, "B L 2", {"L": schema.num_points}, name="target")
     distance: Tensor
+    check_choice(normaliser, Normaliser, name="normaliser")
     if normaliser == "inter_ocular":
         left, right = schema.outer_eye_corners
         distance = torch.linalg.vector_norm(target[:, left] - target[:, right], dim=-1)
     elif normaliser == "inter_pupil":
         left_pupil, right_pupil = (target[:, list(eye)].mean(1) for eye in (schema.left_eye, schema.right_eye))
         distance = torch.linalg.vector_norm(left_pupil - right_pupil, dim=-1)
-    elif normaliser == "box":
+    else:
         if box is None:
             raise DescentError("box: the normaliser 'box' needs the boxes of the faces (B, 4), got None")
         check_shape(box, "B 4", {"B": sizes["B"]}, name="box")
         sides = (box[:, 2:] - box[:, :2]).clamp(min=0)
         distance = sides.prod(1).sqrt()
-    else:
-        raise DescentError(f"normaliser: expected one of {', '.join(get_args(Normaliser))}, got {normaliser!r}")
     bad = (~((distance > 0) & distance.isfinite())).nonzero().flatten().tolist()
     if bad:
         mend = "box" if normaliser == "box" else "true landmarks"

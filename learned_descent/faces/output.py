@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from .._check import DescentError, check_shape
+from .._check import DescentError, check_choice, check_shape
 from .._files import atomic_write, write_json
 from .aligner import Face
 from .detect import shrunk
@@ -68,6 +68,7 @@ def write_faces(
         photo: the pixels of the photo.
         edges: pairs of landmarks to join in the picture.
     """
+    check_choice(kind, Format, name="kind")
     paths = files_of(folder, stem, kind, len(faces))
     if kind == "png":
         figure = draw(photo, faces, edges)

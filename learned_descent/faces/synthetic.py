@@ -19,7 +19,6 @@ from .._progress import progress_bar
 from ..data import mix
 from ..problem import Batch, Split
 from .augment import Augmentation
-from .crops import check_crop
 from .generator import CHUNK, FaceGenerator
 from .landmarks import Landmarks
 from .metrics import Normaliser
@@ -90,7 +89,6 @@ class SyntheticFaces(Landmarks):
         )
         if count < 1 or test_count < 1:
             raise DescentError(f"count and test_count: expected 1 face or more, got {count} and {test_count}")
-        check_crop(crop, box_side)
         if crop % 8 or crop < 32:
             raise DescentError(f"crop: expected a multiple of 8 px, 32 or more, got {crop}")
         self.count, self.test_count, self.seed = count, test_count, seed

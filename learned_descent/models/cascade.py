@@ -7,7 +7,7 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError
+from .._check import DescentError, check_whole
 from .._look import eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import Observation
@@ -28,6 +28,9 @@ class Cascade(DescentModel):
         num_steps: the number ``T`` of stages.
         hidden: the size of one hidden layer (ReLU); ``None`` for linear stages, which the closed form can train.
         bias: whether the stages have a bias.
+
+    Raises:
+        DescentError: if a size is below 1.
 
     References:
         X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, eq. 9.
@@ -53,6 +56,9 @@ class Cascade(DescentModel):
         bias: bool = True,
     ) -> None:
         super().__init__(problem, observation, num_steps)
+        sizes = {"num_features": num_features, "num_updates": num_updates} | ({} if hidden is None else {"hidden": hidden})
+        for name, size in sizes.items():
+            check_whole(size, name=name)
         self.num_features = num_features
         self.num_updates = num_updates
         self.hidden = hidden

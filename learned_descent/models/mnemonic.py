@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError
+from .._check import check_choice, check_real, check_whole
 from .._look import eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem
+
+Cell: TypeAlias = Literal["tanh", "gru"]
+"""What carries the memory from step to step."""
 
 
 @final
@@ -35,7 +38,7 @@ class MnemonicDescent(DescentModel):
             model does without.
 
     Raises:
-        DescentError: if ``dropout`` is no share.
+        DescentError: if a size is below 1, ``cell`` is another word, or ``dropout`` is no share.
 
     References:
         G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
@@ -62,19 +65,21 @@ class MnemonicDescent(DescentModel):
         *,
         num_steps: int = 4,
         hidden: int = 512,
-        cell: Literal["tanh", "gru"] = "tanh",
+        cell: Cell = "tanh",
         memory: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(problem, observation, num_steps)
-        if not 0 <= dropout < 1:
-            raise DescentError(f"dropout: expected a share in [0, 1), got {dropout}")
+        for name, size in (("num_features", num_features), ("num_updates", num_updates), ("hidden", hidden)):
+            check_whole(size, name=name)
+        check_choice(cell, Cell, name="cell")
+        check_real(dropout, name="dropout", below=1)
         self.num_features = num_features
         self.num_updates = num_updates
         self.hidden = hidden
         self.memory = memory
         self.dropout = nn.Dropout(dropout)
-        self.cell_name: Literal["tanh", "gru"] = cell
+        self.cell_name: Cell = cell
         self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
         # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H features tanh would saturate.
         self.cell.weight_ih.data *= min(1.0, 4 * math.sqrt(hidden / num_features))
@@ -89,7 +94,7 @@ class MnemonicDescent(DescentModel):
         *,
         num_steps: int = 4,
         hidden: int = 512,
-        cell: Literal["tanh", "gru"] = "tanh",
+        cell: Cell = "tanh",
         memory: bool = True,
         dropout: float = 0.0,
         observation: Observation | None = None,

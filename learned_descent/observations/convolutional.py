@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError, check_shape
+from .._check import DescentError, check_real, check_shape, check_whole
 from ..observation import ImageObservation
 from ..problem import Batch
 from .patches import as_float, sample_patches, shrink
@@ -60,6 +60,9 @@ class ConvolutionalPatches(ImageObservation):
         channels: int = 3,
     ) -> None:
         super().__init__(points, image)
+        check_real(spacing, name="spacing", positive=True)
+        for name, number in (("filters", filters), ("channels", channels)):
+            check_whole(number, name=name)
         if size < 10 or spacing < 1:
             raise DescentError(f"expected size >= 10 and spacing >= 1, got size={size} and spacing={spacing}")
         self.size, self.spacing, self.filters, self.channels = size, spacing, filters, channels
@@ -132,6 +135,9 @@ class ConvolutionalMap(ImageObservation):
         channels: int = 3,
     ) -> None:
         super().__init__(points, image)
+        numbers = {"num_points": num_points, "sampled": sampled, "size": size, "embedding": embedding, "channels": channels}
+        for name, number in (*numbers.items(), *(("filters", width) for width in filters)):
+            check_whole(number, name=name)
         if not 1 <= scales <= len(filters):
             raise DescentError(f"scales: expected 1 to {len(filters)}, the number of levels, got {scales}")
         self.num_points, self.filters, self.scales, self.sampled = num_points, tuple(filters), scales, sampled

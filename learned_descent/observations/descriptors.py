@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_real
 from ..observation import ImageObservation
 from ..problem import Batch
 from .patches import as_float, sample_patches, shrink
@@ -74,6 +74,8 @@ class _Descriptors(ImageObservation, ABC):
         stride = stride or (2 if cell % 2 == 0 else 1)
         steps = [spacing] if isinstance(spacing, (int, float)) else spacing
         self.spacings = tuple(map(float, steps))
+        for step in self.spacings:
+            check_real(step, name="spacing", positive=True)
         if min(cell, cells, stride, *self.spacings) < 1 or cell % stride or orientations < 2 or not self.spacings:
             raise DescentError(
                 "expected cell, cells, stride, spacing >= 1, a stride that divides cell, and 2 or more orientations, got "

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_real
 from .._linear import damped_step, normal_equations, scale_of
 from ..kernels import Kernel, Squares
 from ..observation import Beside, Observation
@@ -53,10 +53,11 @@ class GaussNewtonSteps(Observation):
         reach: float = 1.0,
     ) -> None:
         super().__init__()
-        if not dampings or min(dampings) < 0:
-            raise DescentError(f"dampings: expected one number >= 0 or more, got {list(dampings)}")
-        if not 0 < reach < float("inf"):
-            raise DescentError(f"reach: expected a positive number, got {reach}")
+        if not dampings:
+            raise DescentError("dampings: expected one number >= 0 or more, got none")
+        for damping in dampings:
+            check_real(damping, name="dampings")
+        check_real(reach, name="reach", positive=True)
         self._problem = Beside(problem)
         self.dampings, self.kernels, self.reach = tuple(dampings), kernels, reach
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_levels, check_shape
+from .._check import DescentError, check_levels, check_real, check_shape
 from ..observation import ImageObservation
 from ..problem import Batch
 
@@ -104,6 +104,7 @@ class Patches(ImageObservation):
         self, points: Callable[[Tensor], Tensor], image: str = "image", *, size: int = 16, spacing: float = 1.0
     ) -> None:
         super().__init__(points, image)
+        check_real(spacing, name="spacing", positive=True)
         if size < 1 or spacing < 1:
             raise DescentError(f"expected size >= 1 and spacing >= 1, got size={size} and spacing={spacing}")
         self.size, self.spacing = size, spacing

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from .._check import DescentError, check_levels
+from .._check import DescentError, check_choice, check_levels
 from ..kernels import Kernel, Squares, Tukey
 from ..problem import Batch, LeastSquares, Split
 from ._blur import blurred, check_blur, inner_share, pool_of
@@ -137,6 +137,7 @@ class Photometric(LeastSquares, ABC):
     @final
     def data(self, split: Split) -> dict[str, Tensor]:
         """The samples of ``split``, simulated afresh; the same in every call."""
+        check_choice(split, Split, name="split")
         generator = Generator().manual_seed(3 * self.seed + _SEEDS[split])
         count = self.counts[split]
         level = (torch.arange(count) % 4 + 1) / 4 if split == "test" else torch.rand(count, generator=generator)

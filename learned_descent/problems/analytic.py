@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_choice
 from .._precision import floating_like
 from ..observations import Residual
 from ..problem import Batch, LeastSquares, Split
@@ -61,8 +61,7 @@ class Analytic(LeastSquares):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        if function not in _FUNCTIONS:
-            raise DescentError(f"function: expected one of {', '.join(_FUNCTIONS)}, got {function!r}")
+        check_choice(function, Function, name="function")
         if not abs(start) < float("inf"):
             raise DescentError(f"start: expected a finite number, got {start}")
         if not 0 <= spread < float("inf"):
@@ -90,6 +89,7 @@ class Analytic(LeastSquares):
 
     def data(self, split: Split) -> dict[str, Tensor]:
         """The samples of ``split``: ``y`` and the solution ``x``, both ``(N, p)``."""
+        check_choice(split, Split, name="split")
         chosen = _FUNCTIONS[self.function]
         start, step, count = chosen.test if split == "test" else chosen.train
         if split == "val":

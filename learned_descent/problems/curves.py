@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_choice, check_whole
 from ..models import Cascade, MnemonicDescent
 from ..observation import Concat
 from ..observations import Residual
@@ -69,6 +69,7 @@ class Curve(LeastSquares, ABC):
 
     def data(self, split: Split) -> dict[str, Tensor]:
         """The samples of ``split``: ``y (N, num_values)``, ``x`` and ``start``, both ``(N, p)``, and ``simulated (N,)``."""
+        check_choice(split, Split, name="split")
         generator = Generator().manual_seed(3 * self.seed + _SEEDS[split])
         count = self.num_train if split == "train" else self.num_test
         return self.simulate(count, generator)
@@ -214,6 +215,7 @@ class TwoExponentials(Curve):
     def __init__(
         self, *, num_values: int = 64, noise: float = 0.02, num_train: int = 8192, num_test: int = 1024, seed: int = 0
     ) -> None:
+        check_whole(num_values, name="num_values", least=8)
         times = (torch.arange(num_values) + 0.5) / num_values
         super().__init__(times, (0.5, 0.5, 0.25, 0.25), noise=noise, num_train=num_train, num_test=num_test, seed=seed)
         low = [math.log(0.01), math.log(0.2), 0.2, 0.2]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._check import DescentError
+from .._check import DescentError, check_whole
 from ..models import Cascade, MnemonicDescent
 from ..observation import Beside, Concat, Observation
 from ..observations import GaussNewtonSteps
@@ -234,6 +234,7 @@ class AnyTemplate(Photometric):
         inverse: bool = False,
         robust: float = 0.0,
     ) -> None:
+        check_whole(side, name="side", least=4)
         super().__init__(
             (side, side), warp=warp, grid=grid, blur=blur, spread=spread, margin=margin, lighting=lighting, noise=noise,
             occluder=occluder, num_train=num_train, num_test=num_test, seed=seed, inverse=inverse, robust=robust, bare=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, cast, final, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import normalize, pad
 
-from .._check import DescentError, check_shape
+from .._check import DescentError, check_choice, check_shape
 from .._linear import normal_equations
 from ..kernels import Cauchy, Kernel, Squares
 from ..models import Cascade, MnemonicDescent
@@ -107,8 +107,7 @@ class Pose(LeastSquares):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if structure not in get_args(Structure):
-            raise DescentError(f"structure: expected one of {', '.join(get_args(Structure))}, got {structure!r}")
+        check_choice(structure, Structure, name="structure")
         if structure == "varying" and points is not None:
             raise DescentError('points: expected none where they vary: put them into the batch, or take structure="fixed"')
         numbers = {"distance": distance, "outliers": outliers, "noise": noise, "robust": robust}
@@ -136,6 +135,7 @@ class Pose(LeastSquares):
 
     def data(self, split: Split) -> dict[str, Tensor]:
         """``projections (N, num_points, 2)``, ``pose (N, p)``, ``simulated (N,)`` and, if they vary, ``points``."""
+        check_choice(split, Split, name="split")
         count = self.num_train if split == "train" else self.num_test
         levels = torch.tensor(LEVELS)[torch.arange(count) % len(LEVELS)] if split == "test" else None
         return self.simulate(count, Generator().manual_seed(3 * self.seed + _SEEDS[split]), levels)

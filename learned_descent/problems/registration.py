@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeAlias, final, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from .._check import DescentError
+from .._check import DescentError, check_choice
 from .._linear import normal_equations
 from ..kernels import Kernel, Squares, Tukey
 from ..models import Cascade, MnemonicDescent
@@ -105,8 +105,7 @@ class Registration(LeastSquares):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if metric not in get_args(Metric):
-            raise DescentError(f"metric: expected one of {', '.join(get_args(Metric))}, got {metric!r}")
+        check_choice(metric, Metric, name="metric")
         for name, value, ok, wanted in (
             ("num_model", num_model, num_model >= 8, "8 or more"),
             ("num_scan", num_scan, num_scan >= 8, "8 or more"),
@@ -132,6 +131,7 @@ class Registration(LeastSquares):
 
     def data(self, split: Split) -> dict[str, Tensor]:
         """The samples of ``split``: ``scan (N, S, 3)``, ``valid (N, S)`` and ``motion (N, 12)``."""
+        check_choice(split, Split, name="split")
         generator = Generator().manual_seed(3 * self.seed + _SEEDS[split])
         count = {"train": self.num_train, "val": self.num_test // 4, "test": self.num_test}[split]
         shares = {"noise": self.noise, "outliers": self.outliers, "kept": self.kept}

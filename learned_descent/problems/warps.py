@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, final, get_args
+from typing import Literal, TypeAlias, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError, check_shape
+from .._check import check_choice, check_shape
 
 Kind: TypeAlias = Literal["affine", "homography"]
 
@@ -61,8 +61,7 @@ class Warps(nn.Module):
 
     def __init__(self, kind: Kind = "homography") -> None:
         super().__init__()
-        if kind not in get_args(Kind):
-            raise DescentError(f"warp: expected one of {', '.join(get_args(Kind))}, got {kind!r}")
+        check_choice(kind, Kind, name="warp")
         self.kind: Kind = kind
         controls = torch.tensor(_CORNERS[kind], dtype=torch.float64)
         entries = [(0, 1), (1, 0), (0, 2), (1, 2), (2, 0), (2, 1)][: 2 * len(controls) - 2]

@@ -6,12 +6,12 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import DescentError
+from .._check import DescentError, check_choice, check_real, check_whole
 from .._files import load_state, save_state
 from .._lock import locked
 from .._progress import progress_bar
@@ -21,7 +21,11 @@ from ..model import DescentModel, Detach
 from ..problem import Batch
 from . import ranks
 from .average import MovingAverage
-from .trainer import History, Trainer, check_identity, entered, in_own_precision
+from .ranks import Accelerator
+from .trainer import History, Trainer, check_identity, entered, in_own_precision, laid_out
+
+Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
+"""How Fabric calls the precisions of a training."""
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 """What a training keeps in its directory."""
@@ -77,8 +81,8 @@ class BackpropThroughTime(Trainer):
     detach: Detach = "none"
     clip: float | None = 1.0
     ema: float = 0.999
-    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "32-true"
+    accelerator: Accelerator = "auto"
     devices: int = 1
     compile: bool = False
     validate_every: int = 0
@@ -86,19 +90,20 @@ class BackpropThroughTime(Trainer):
     resume: bool = False
 
     def __post_init__(self) -> None:
-        for name, ok, wanted in (
-            ("iterations", self.iterations >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
-            ("devices", self.devices >= 1, "1 or more"),
-            ("validate_every", self.validate_every >= 0, "0 or more"),
-            ("weight_decay", self.weight_decay >= 0, "0 or more"),
-            ("lr", self.lr > 0, "a positive number"),
-            ("clip", self.clip is None or self.clip > 0, "a positive number or None"),
-            ("ema", 0 <= self.ema < 1, "a share in [0, 1)"),
-            ("warmup", 0 <= self.warmup < 1, "a share in [0, 1)"),
-        ):
-            if not ok:
-                raise DescentError(f"{name}: expected {wanted}, got {getattr(self, name)}")
+        for name in ("iterations", "batch_size", "devices"):
+            check_whole(getattr(self, name), name=name)
+        check_whole(self.validate_every, name="validate_every", least=0)
+        check_real(self.lr, name="lr", positive=True)
+        check_real(self.weight_decay, name="weight_decay")
+        check_real(self.ema, name="ema", below=1)
+        check_real(self.warmup, name="warmup", below=1)
+        if self.clip is not None:
+            check_real(self.clip, name="clip", positive=True)
+        for number in self.step_weights or ():
+            check_real(number, name="step_weights")
+        check_choice(self.detach, Detach, name="detach")
+        check_choice(self.precision, Precision, name="precision")
+        check_choice(self.accelerator, Accelerator, name="accelerator")
         if self.resume and self.directory is None:
             raise DescentError("resume: expected a directory that holds the checkpoint, got directory=None")
 
@@ -177,7 +182,7 @@ class BackpropThroughTime(Trainer):
             check_identity(checkpoint, state["identity"], identity)
             start, best, best_weights = state["iteration"], state["best"], state["best_weights"]
             history = History(state["records"], state["seconds"], state["best_step"])
-            optimizer.load_state_dict(_laid_out(state["optimizer"], trained))
+            optimizer.load_state_dict(laid_out(state["optimizer"], trained))
             for values, targets in ((state["weights"], trained), (state["average"], average.values)):
                 for value, target in zip(values, targets):
                     target.data.copy_(value)
@@ -264,22 +269,6 @@ class BackpropThroughTime(Trainer):
         if fabric.world_size > 1:
             sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
         return (sums[:-1] / sums[-1]).tolist()
-
-
-def _laid_out(state: dict[str, Any], parameters: list[nn.Parameter]) -> dict[str, Any]:
-    """The state of an optimizer, in whose memory every moment lies as its parameter does.
-
-    A file holds tensors row by row, and the parameters of a convolution need not lie so: the fused AdamW goes through memory
-    without a look at strides, and would move a weight by the moments of another one.
-    """
-    moments = {}
-    for number, stored in state["state"].items():
-        own = parameters[number].detach()
-        moments[number] = {
-            name: torch.empty_like(own, dtype=value.dtype).copy_(value) if value.shape == own.shape else value
-            for name, value in stored.items()
-        }
-    return {**state, "state": moments}
 
 
 class _Objective(nn.Module):

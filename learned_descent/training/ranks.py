@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,9 @@ from .._check import DescentError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric as Fabric  # what trains by it is annotated ranks.Fabric
+
+Accelerator: TypeAlias = Literal["auto", "cpu", "cuda"]
+"""Where a training runs: ``"auto"`` takes a GPU where there is one."""
 
 
 def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import DescentError, check_shape
+from .._check import DescentError, check_choice, check_real, check_shape, check_whole
 from .._progress import progress_bar
 from .._samples import floating_type
 from ..data import Samples, batches, check_finite, mix, num_samples
 from ..model import DescentModel
 from ..models import Cascade
 from . import ranks
+from .ranks import Accelerator
 from .trainer import History, Trainer, entered
 
 
@@ -62,17 +63,18 @@ class SequentialRidge(Trainer):
     augment: bool = True
     batch_size: int = 64
     holdout: float = 0.1
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Accelerator = "auto"
     devices: int = 1
 
     def __post_init__(self) -> None:
-        if not self._candidates() or not all(0 <= ridge < float("inf") for ridge in self._candidates()):
+        if not self._candidates():
             raise DescentError(f"ridge: expected a number >= 0 or several, got {self.ridge}")
-        for name in ("repeats", "passes", "batch_size"):
-            if getattr(self, name) < 1:
-                raise DescentError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        if not 0 < self.holdout < 1:
-            raise DescentError(f"holdout: expected a share between 0 and 1, got {self.holdout}")
+        for ridge in self._candidates():
+            check_real(ridge, name="ridge")
+        for name in ("repeats", "passes", "batch_size", "devices"):
+            check_whole(getattr(self, name), name=name)
+        check_real(self.holdout, name="holdout", positive=True, below=1)
+        check_choice(self.accelerator, Accelerator, name="accelerator")
 
     def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
         """Trains the stages of ``model`` in place, one after the other.

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from .._check import DescentError, about
 from .._files import atomic_write
@@ -127,3 +128,19 @@ def in_own_precision(model: DescentModel) -> Iterator[None]:
         for module, name, kind in tensors:
             tensor: Tensor = getattr(module, name)
             tensor.data = tensor.data.to(kind)
+
+
+def laid_out(state: dict[str, Any], parameters: list[nn.Parameter]) -> dict[str, Any]:
+    """The state of an optimizer, in whose memory every moment lies as its parameter does.
+
+    A file holds tensors row by row, and the parameters of a convolution need not lie so: the fused AdamW goes through memory
+    without a look at strides, and would move a weight by the moments of another one.
+    """
+    moments = {}
+    for number, stored in state["state"].items():
+        own = parameters[number].detach()
+        moments[number] = {
+            name: torch.empty_like(own, dtype=value.dtype).copy_(value) if value.shape == own.shape else value
+            for name, value in stored.items()
+        }
+    return {**state, "state": moments}

@@ -135,7 +135,7 @@ def test_wrong_shapes_raise_before_the_loop(problem):
     ("cls", "settings", "message"),
     [
         (Sinusoid, {"num_values": 32}, "num_values: expected 33 or more for frequencies up to 16 cycles, got 32"),
-        (TwoExponentials, {"num_values": 4}, "expected num_values >= 8, num_train >= 1 and num_test >= 1, got num_values=4"),
+        (TwoExponentials, {"num_values": 4}, "num_values: expected 8 or more, got 4"),
         (TwoExponentials, {"num_test": 0}, "num_test=0"),
         (Sinusoid, {"noise": -0.1}, "noise: expected a number >= 0, got -0.1"),
     ],

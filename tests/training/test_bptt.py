@@ -420,7 +420,7 @@ def test_settings_are_frozen_and_few():
         ({"lr": math.nan}, "lr: expected a positive number, got nan"),
         ({"ema": 1.0}, r"ema: expected a share in \[0, 1\), got 1"),
         ({"warmup": -0.1}, r"warmup: expected a share in \[0, 1\), got -0.1"),
-        ({"clip": 0.0}, "clip: expected a positive number or None, got 0"),
+        ({"clip": 0.0}, "clip: expected a positive number, got 0"),
         ({"validate_every": -1}, "validate_every: expected 0 or more, got -1"),
         ({"resume": True}, "resume: expected a directory that holds the checkpoint, got directory=None"),
     ],

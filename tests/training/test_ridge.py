@@ -299,13 +299,13 @@ def test_no_samples():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"ridge": -1.0}, "ridge: expected a number >= 0 or several, got -1"),
-        ({"ridge": (0.1, float("nan"))}, "ridge: expected a number >= 0 or several"),
+        ({"ridge": -1.0}, "ridge: expected a number >= 0, got -1"),
+        ({"ridge": (0.1, float("nan"))}, "ridge: expected a number >= 0, got nan"),
         ({"ridge": ()}, "ridge"),
         ({"repeats": 0}, "repeats: expected 1 or more, got 0"),
         ({"passes": 0}, "passes: expected 1 or more, got 0"),
         ({"batch_size": 0}, "batch_size: expected 1 or more, got 0"),
-        ({"holdout": 1.0}, "holdout: expected a share between 0 and 1, got 1"),
+        ({"holdout": 1.0}, r"holdout: expected a share in \(0, 1\), got 1"),
     ],
 )
 def test_wrong_settings(settings, message):
