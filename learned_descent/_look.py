@@ -39,6 +39,10 @@ def look(problem: Problem, samples: Samples, *, device: torch.device | str = "cp
         raise DescentError(
             f"{name}.failure_above: expected a number > 0, the error above which a sample counts as a failure, got {above!r}"
         )
+    with torch.no_grad(), calling(f"{name}.local or retract"):
+        update = problem.local(start, target)
+        check_shape(update, "B d", {"B": len(start)}, name=f"{name}.local(x, y)")
+        check_like(problem.retract(start, update), start, f"{name}.retract(x, delta)")
     with torch.no_grad(), calling(f"{name}.metrics"):
         metrics: object = problem.metrics(start, batch)
     if not isinstance(metrics, Mapping) or not metrics:
@@ -46,10 +50,6 @@ def look(problem: Problem, samples: Samples, *, device: torch.device | str = "cp
     for metric, value in metrics.items():
         check_shape(value, "B", {"B": len(start)}, name=f"metric {metric!r} of {name}")
     check_error(start, next(iter(metrics.values())))
-    with torch.no_grad(), calling(f"{name}.local or retract"):
-        update = problem.local(start, target)
-        check_shape(update, "B d", {"B": len(start)}, name=f"{name}.local(x, y)")
-        check_like(problem.retract(start, update), start, f"{name}.retract(x, delta)")
 
 
 def look_training(model: DescentModel, samples: Samples, *, gradients: bool, augment: bool = True) -> None:
