@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
+
+from ._text import suggestion
 
 _ROLE = re.compile(r":[a-z]+:`~?(?:[\w.]*\.)?(\w+)`")
 _LITERAL = re.compile(r"``(.+?)``", re.DOTALL)
@@ -31,3 +34,31 @@ def plain(text: str | None) -> str | None:
     if text is None:
         return None
     return _LITERAL.sub(r"\1", _ROLE.sub(r"\1", text.replace("``None``", "null")))
+
+
+_WORDING = (
+    (r'Parser key "([\w.+-]+)":\s*', r"--\1: "),
+    (r"<class '([\w.]+)'>", r"\1"),
+    (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"),
+    (r"Expected an? ", "expected "),
+    (r"\. Got value: ", ", got "),
+)
+"""How the parser words a message, and how we do."""
+
+
+def in_words(message: str, options: Sequence[str]) -> str:
+    """A message of the parser for a reader, with the option that a misspelt one may stand for.
+
+    Example:
+        >>> in_words("Parser key 'seed': Expected a <class 'int'>. Got value: many".replace("'seed'", '"seed"'), [])
+        '--seed: expected int, got many'
+        >>> in_words("unrecognized arguments: --iterations 5", ["--bptt.iterations"])
+        'unrecognized arguments: --iterations 5: did you mean --bptt.iterations?'
+    """
+    for theirs, ours in _WORDING:
+        message = re.sub(theirs, ours, message)
+    unknown = re.match(r"unrecognized arguments: --([\w.+-]+)", message)
+    if unknown is None:
+        return message
+    short = [option for option in options if option.endswith(f".{unknown[1]}")]
+    return message + (f": did you mean {short[0]}?" if short else suggestion(f"--{unknown[1]}", options))

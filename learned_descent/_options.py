@@ -16,7 +16,7 @@ from jsonargparse.typing import register_type
 
 from ._check import DescentError
 from ._config import check_options, read_config
-from ._help import readable
+from ._help import in_words, readable
 from ._runs import problem_of
 from .checkpoint import problem_class, read_description
 from .names import PROBLEMS
@@ -245,7 +245,12 @@ def _parse(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -
     types = {action.dest: getattr(action, "_typehint", str) for action in parser._actions}
     for file in _configs(words):
         check_options(file, types)
-    return readable(parser).parse_args(_spelt(parser, words), defaults=defaults)
+    try:
+        found: Namespace = readable(parser).parse_args(_spelt(parser, words), defaults=defaults)
+    except argparse.ArgumentError as error:
+        options = [option for action in parser._actions for option in action.option_strings]
+        raise DescentError(in_words(str(error), options)) from error
+    return found
 
 
 def stored(usage: str, function: Callable[..., object], words: list[str], find: Callable[[str], Path] = Path) -> dict[str, Any]:

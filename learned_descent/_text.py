@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def lay_out(groups: Sequence[Sequence[Sequence[str]]], titles: Sequence[str]) -> str:
@@ -32,6 +33,17 @@ def number(value: float | int | str) -> str:
     if isinstance(value, str):
         return value
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What a message says after a misspelt word: the nearest of the known ones, if one is near.
+
+    Example:
+        >>> suggestion("trian", ["train", "align"]), suggestion("help", ["train", "align"])
+        (': did you mean train?', '')
+    """
+    near = get_close_matches(word, list(known), 1, 0.7)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from .observation import Concat, Frozen, ImageObservation, Observation
 from .problem import LeastSquares, Problem
 from .recipe import image_observation
 from .registry import builtin_class, configured, name_of
+
+_STORED = {torch.float16, torch.bfloat16}
+"""Precisions in which weights are stored and no model computes; one that looks at images, in single precision, has no other."""
 
 
 def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
@@ -158,7 +161,8 @@ def _assembled(description: Mapping[str, Any], tensors: Mapping[str, Tensor], pr
     check_arguments(cls, spec["settings"])
     model: DescentModel = made_within(lambda: cls(problem, observation, **spec["settings"]), tensors, "model")
     own = model.state_dict()
-    laid = {name: _laid_out(value, own[name]) if name in own else value for name, value in tensors.items()}
+    kinds = _STORED | ({torch.float64} if any(isinstance(part, ImageObservation) for part in observation.modules()) else set())
+    laid = {name: _laid_out(value, own[name], kinds) if name in own else value for name, value in tensors.items()}
     try:
         model.load_state_dict(laid, strict=True, assign=True)
     except RuntimeError as error:
@@ -249,9 +253,9 @@ def _completed(found: Any, own: Mapping[str, Any], cls: type) -> Any:
     return {**found, "settings": {**settings, **json.loads(json.dumps(added))}}
 
 
-def _laid_out(value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of a file as the model's own is laid out, which decides how it rounds; two bytes are but a way to store."""
-    kind = own.dtype if value.dtype in (torch.float16, torch.bfloat16) else value.dtype
+def _laid_out(value: Tensor, own: Tensor, kinds: Set[torch.dtype]) -> Tensor:
+    """A tensor of a file as the model's own is laid out, which decides how it rounds; ``kinds`` are but ways to store it."""
+    kind = own.dtype if value.dtype in kinds else value.dtype
     return torch.empty_like(own, dtype=kind).copy_(value) if own.shape == value.shape else value
 
 

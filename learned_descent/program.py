@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import _options, commands, comparison, inspection, photos
 from ._check import DescentError
-from ._text import printable
+from ._text import printable, suggestion
 from .recipe import Recipe, learned_part
 from .registry import recipe_for, recipes_for, resolve_problem
 from .weights import find_weights
@@ -24,7 +24,8 @@ def run(words: list[str]) -> int:
     """
     command, rest = words[0], words[1:]
     if command not in _COMMANDS:
-        raise DescentError(f"command {command!r}: expected one of {', '.join(_COMMANDS)}")
+        near = suggestion(command, _COMMANDS)
+        raise DescentError(f"command {command!r}: expected one of {', '.join(_COMMANDS)}{near}")
     return _COMMANDS[command](rest)
 
 

@@ -66,8 +66,11 @@ class Recipe:
             seed: the seed of the weights.
 
         Raises:
-            DescentError: if the recipe names an image observation and the problem has no points in an image.
+            DescentError: if the recipe names an image observation and the problem has no points in an image, or the seed
+                has more than 64 bits.
         """
+        if not -(2**63) <= seed < 2**63:
+            raise DescentError(f"seed: expected a whole number of 64 bits, got {seed}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             eyes = None if self.observation is None else image_observation(self.observation, problem, self.observation_options)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ._check import DescentError, calling
 from ._modules import described, import_module, run_file
+from ._text import suggestion
 from .model import check_made
 from .names import PROBLEMS
 from .problem import LeastSquares, Problem
@@ -53,7 +54,8 @@ def resolve_problem(name: str) -> type[Problem]:
         plugins = {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
         if name not in plugins:
             known = ", ".join(sorted({*PROBLEMS, *plugins}))
-            raise DescentError(f"problem {name!r}: expected one of {known}, or package.module:Class, or file.py:Class")
+            near = suggestion(name, {*PROBLEMS, *plugins})
+            raise DescentError(f"problem {name!r}: expected one of {known}, or package.module:Class, or file.py:Class{near}")
         cls = _from_entry_point(plugins[name])
     if not (isinstance(cls, type) and issubclass(cls, Problem)):
         raise DescentError(f"problem {name!r}: expected a subclass of learned_descent.Problem, got {cls!r}")
@@ -127,7 +129,7 @@ def recipe_for(problem: type[Problem], family: str) -> Family:
             f"Problem without: expected one of {known}"
         )
     if found is None:
-        raise DescentError(f"family {family!r}: expected one of {known}")
+        raise DescentError(f"family {family!r}: expected one of {known}{suggestion(family, recipes)}")
     return found
 
 

@@ -408,6 +408,14 @@ def test_sizes_of_eyes_are_compared_with_the_file_too(path: Path):
         load_model(path, problem=Photo())
 
 
+def test_a_model_of_images_computes_in_single_precision(path: Path):
+    model = shaken(Cascade.for_problem(Photo(), num_steps=2))
+    batch = {**model.problem.data("test"), "image": torch.arange(24 * 256).view(24, 1, 16, 16) % 251}
+    save_model(copy.deepcopy(model).double(), path)
+    loaded = load_model(path, problem=Photo())
+    assert torch.equal(loaded(batch, detach="state").xs, model(batch, detach="state").xs)
+
+
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
 def test_two_bytes_a_number_are_a_way_to_store(path: Path, kind: torch.dtype):
     model = shaken(MnemonicDescent.for_problem(Analytic("sin"), hidden=4))

@@ -251,7 +251,7 @@ def test_evaluate_prints_a_table_and_writes_every_error(run: Run, refused: Calla
     assert (stored["split"], stored["versions"]["learned_descent"]) == ("test", __version__)
     assert "made for the problem Dot, which is not built in" in refused("evaluate runs/model.safetensors")
     line = f"evaluate runs/model.safetensors --problem-file {dot}"
-    assert 'Parser key "split"' in refused(f"{line} --split best")
+    assert "--split: expected one of 'train', 'val', 'test', got best" in refused(f"{line} --split best")
     assert "nowhere: no such folder" in refused(f"{line} --data nowhere")
     assert "unrecognized arguments: --colour" in refused(f"{line} --colour 3")
 
@@ -457,6 +457,26 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        (
+            "trian DOT",
+            "command 'trian': expected one of train, evaluate, compare, align, calibrate, inspect, check: did you mean train?",
+        ),
+        ("train facse --family sdm --out x", "or package.module:Class, or file.py:Class: did you mean faces?"),
+        ("train DOT --family jiont --out x", "family 'jiont': expected one of sdm, joint, mdm: did you mean joint?"),
+        ("train DOT --family mdm --out x --iterations 5", "arguments: --iterations 5: did you mean --bptt.iterations?"),
+        (
+            "train DOT --family mdm --out x --bptt.iteratoins 5",
+            "arguments: --bptt.iteratoins 5: did you mean --bptt.iterations?",
+        ),
+        ("train DOT --family mdm --out x --model.cell lstm", "--model.cell: expected one of 'tanh', 'gru', got lstm"),
+        ("train DOT --family mdm --out x --bptt.lr 1.5x", "--bptt.lr: expected float, got 1.5x"),
+        ("train DOT --family mdm --out x --seed 99999999999999999999", "seed: expected a whole number of 64 bits"),
+        ("train DOT more --family mdm --out x", "unrecognized arguments: more"),
+        ("train DOT --family mdm --out", "argument --out: expected one argument"),
+        ("train :X --family mdm --out x", "problem ':X': "),
+        ("train os:system --family mdm --out x", "problem 'os:system': expected a subclass of learned_descent.Problem"),
+        ("evaluate mdm --problem-file analytic", "mdm.safetensors: made for the problem faces, got analytic"),
+        ("inspect mdm --faces many", "--faces: expected int, got many"),
         ("fly", "command 'fly': expected one of train, evaluate, compare, align, calibrate, "),
         ("train", f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class"),
         ("train DOT --out x", "--family: expected one of sdm, joint, mdm"),
