@@ -171,7 +171,7 @@ def eyes_of(problem: Problem) -> Observation:
 
 
 def one_sample(problem: Problem) -> Batch:
-    """The first training sample, as a batch of one, in the precision of the problem's buffers.
+    """The first training sample, as a batch of one, in the precision and on the device of the problem's buffers.
 
     Raises:
         DescentError: if there is none, or it cannot be read.
@@ -180,12 +180,19 @@ def one_sample(problem: Problem) -> Batch:
     with calling(name):
         data: object = problem.data("train")
     samples = as_samples(data, name)
-    return next(batches(samples, 1, dtype=floating_type(problem.buffers())))
+    return next(batches(samples, 1, device=device_of(problem), dtype=floating_type(problem.buffers())))
+
+
+def device_of(problem: Problem) -> torch.device:
+    """Where the buffers of a problem are: a training leaves them where it ran."""
+    return next((buffer.device for buffer in problem.buffers()), torch.device("cpu"))
 
 
 @torch.no_grad()
 def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
     """The sizes ``(F, d)`` of the features and of an update, found on one training sample.
+
+    The observation goes where the problem is.
 
     Raises:
         DescentError: if the problem or the observation fails on it, or returns another shape than it should.
@@ -196,6 +203,7 @@ def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
     check_shape(x, "1 p", name=f"{name}.initial of one sample")
     check_floating(x, f"{name}.initial")
     with calling(f"the observation {eyes}"):
+        observation.to(device_of(problem))
         features = observation(x, observation.prepare(sample))
     check_shape(features, "1 F", name=f"features of {eyes} of one sample")
     with calling(f"{name}.local"):

@@ -39,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     device = torch.device(config.getoption("--device"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise pytest.UsageError(f"--device {device}: PyTorch finds no CUDA device here")
+    torch.backends.cudnn.allow_tf32 = False  # ten bits are too few to compare with
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function) and "device" in item.fixturenames:
+        item.add_marker("on_device")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -48,7 +54,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
-    return torch.device(request.config.getoption("--device"))
+    found = torch.device(request.config.getoption("--device"))
+    return torch.device("cuda", 0) if found == torch.device("cuda") else found  # as tensors say where they are
 
 
 @pytest.fixture

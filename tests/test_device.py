@@ -17,6 +17,7 @@ from learned_descent.problem import Batch
 from learned_descent.recipe import Recipe
 from learned_descent.registry import PROBLEMS, builtin
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Polished, Solver
+from learned_descent.testing import check_model, check_observation, check_problem
 
 from .toys import Line
 from .watching import DEVICE, watching
@@ -105,6 +106,27 @@ def test_a_training_step_stays_on_its_device_and_asks_nothing(case: str):
     assert model.update.weight.grad is not None
     assert not seen.questions
     assert not seen.copies
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_is_built_where_a_training_left_its_problem(case: str, monkeypatch: pytest.MonkeyPatch):
+    problem, batch = built(case)
+    monkeypatch.setattr(problem, "data", lambda split: batch)  # on the CPU, as it is read or made
+    recipes = recipes_for(type(problem)).values()
+    models = [recipe.build(problem.to(DEVICE)) for recipe in recipes if isinstance(recipe, Recipe)]
+    expected = {DEVICE} if list(problem.buffers()) else {torch.device("cpu")}
+    for model in models:
+        assert {value.device for value in (*model.parameters(), *model.buffers())} == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_problem_keeps_its_contract_on_a_gpu(case: str, device: torch.device):
+    if device.type == "cpu":
+        pytest.skip("the tests of each problem check it there")
+    problem, _ = built(case)
+    assert not check_problem(problem, device=device).failures
+    assert not check_observation(problem.observation(), problem, device=device).failures
+    assert not check_model(MnemonicDescent.for_problem(problem, hidden=8), untrained=True, device=device).failures
 
 
 SOLVED = [case for case in CASES if case != "faces"]
@@ -219,3 +241,13 @@ def test_what_an_observation_borrows_moves_along_and_is_not_stored():
     assert not [name for name in model.state_dict() if name.startswith("observation.")]
     lent = {value.dtype for part in model.double().modules() if isinstance(part, Beside) for value in part.module.buffers()}
     assert lent == {torch.float64}
+
+
+def test_the_starts_of_a_stored_problem_are_known_when_it_is_loaded():
+    problem, batch = built("faces")
+    again: Problem = builtin(PROBLEMS["synthetic-faces"])(**CASES["faces"][1])
+    again.load_state_dict(problem.state_dict())
+    again, batch = again.to(DEVICE), away(batch)
+    with watching() as seen:
+        again.initial(batch)
+    assert not seen.questions

@@ -100,8 +100,10 @@ class Landmarks(Problem):
                 if self.mirror:
                     images = mirrored(chosen, self.mirror_points.cpu())
                     chosen = {name: torch.cat([value, images[name]]) for name, value in chosen.items()}
-                if not self.mean_shape.isfinite().all():
+                self._look_for_starts()
+                if not self._has_starts:
                     self._learn_starts(chosen)
+                    self._look_for_starts()
             self._data[split] = chosen
         return self._data[split]
 
@@ -150,7 +152,6 @@ class Landmarks(Problem):
                     "the mean shape is not known yet: read training faces (data('train')) or load a trained model"
                 )
             self.data("train")
-            self._look_for_starts()
 
     def _look_for_starts(self, *_: object) -> None:
         self._has_starts = bool(self.mean_shape.isfinite().all())

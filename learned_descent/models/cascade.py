@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._check import DescentError, check_whole
-from .._look import eyes_of, probe
+from .._look import device_of, eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem
@@ -93,7 +93,8 @@ class Cascade(DescentModel):
         """
         observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
-        return cls(problem, observation, num_features, num_updates, num_steps=num_steps, hidden=hidden, bias=bias)
+        model = cls(problem, observation, num_features, num_updates, num_steps=num_steps, hidden=hidden, bias=bias)
+        return model.to(device_of(problem))
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return None

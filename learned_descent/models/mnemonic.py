@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._check import check_choice, check_real, check_whole
-from .._look import eyes_of, probe
+from .._look import device_of, eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem
@@ -113,7 +113,8 @@ class MnemonicDescent(DescentModel):
         observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
         options: dict[str, Any] = {"num_steps": num_steps, "hidden": hidden, "cell": cell, "memory": memory}
-        return cls(problem, observation, num_features, num_updates, dropout=dropout, **options)
+        model = cls(problem, observation, num_features, num_updates, dropout=dropout, **options)
+        return model.to(device_of(problem))
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return x.new_zeros(len(x), self.hidden)

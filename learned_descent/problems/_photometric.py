@@ -145,7 +145,7 @@ class Photometric(LeastSquares, ABC):
 
     def simulate(self, moves: Float[Tensor, "N C 2"], generator: Generator, split: Split = "test") -> dict[str, Tensor]:
         """Images with the control points of the template ``moves`` away, in half sides, from where the search starts."""
-        start = self.centred.expand(len(moves), 3, 3)
+        start = self.centred.to(moves).expand(len(moves), 3, 3)
         truth = start @ self.warps.through(self.warps.controls.to(moves) + moves)
         scenes = self.scenes(split, len(moves), generator)
         image = self.surrounded(scenes.render(truth, self.image_size), truth, generator, split)

@@ -93,7 +93,7 @@ class BlockMatches(Observation):
         ticks = coarse.inner * ((2 * torch.arange(self.wide) + 1) / cells - self.wide / cells)
         first = self.stride * torch.arange(3)
         centres = coarse.inner * ((2 * first + self.block) / cells - 1)
-        field = velocities(problem.warps.generators, torch.cartesian_prod(centres, centres).flip(1).double())
+        field = velocities(coarse.warps.generators, torch.cartesian_prod(centres, centres).flip(1).double())
         self.register_buffer("places", torch.cartesian_prod(ticks, ticks).flip(1), persistent=False)
         self.register_buffer("homes", torch.cartesian_prod(first, first).flip(1) + beyond, persistent=False)
         self.register_buffer("fits", torch.tensor(_FITS), persistent=False)

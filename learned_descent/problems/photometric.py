@@ -256,7 +256,7 @@ class AnyTemplate(Photometric):
         return random_scenes(photos, self.size[0], count, generator)
 
     def shown(self, scenes: Scenes) -> dict[str, Tensor]:
-        return {"template": scenes.render(self.home.expand(len(scenes.which), 3, 3), self.size).round().byte()}
+        return {"template": scenes.render(self.home.to(scenes.warps).expand(len(scenes.which), 3, 3), self.size).round().byte()}
 
     def observation(self) -> Observation:
         """Where blocks of the template are found, and inverse compositional steps on all, half and a quarter of the grid."""
