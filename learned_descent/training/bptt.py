@@ -21,6 +21,7 @@ from ..model import DescentModel, Detach
 from ..problem import Batch
 from . import ranks
 from .average import MovingAverage
+from .doubts import doubts_of_bptt, say
 from .ranks import Accelerator
 from .trainer import History, Trainer, check_identity, entered, in_own_precision, laid_out
 
@@ -246,6 +247,9 @@ class BackpropThroughTime(Trainer):
         for parameter, value in zip(trained, average.values if best_weights is None else best_weights):
             parameter.data.copy_(value)
         model.eval()
+        history.doubts = doubts_of_bptt(history.records)
+        if rank == 0:
+            say(history.doubts)
         return history
 
     def _rate(self, iteration: int) -> float:

@@ -30,11 +30,13 @@ class History:
         records: one mapping of numbers per logged event, in order: stages for the closed form, iterations for gradients.
         seconds: the wall-clock time of the training.
         best_step: the iteration whose weights were kept; ``None`` where there is no choice to make.
+        doubts: what should be looked at, such as an error that rises, in a line each; they are logged as warnings too.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     best_step: int | None = None
+    doubts: list[str] = field(default_factory=list)
 
     def write_csv(self, path: Path) -> None:
         """Writes the records as a table, atomically; a list of errors becomes one column per step."""

@@ -257,12 +257,16 @@ def test_validation_is_the_mean_error_after_every_step_of_the_averaged_weights()
     assert history.records[-1]["val_error"] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_best_validated_weights_are_kept():
+def test_the_best_validated_weights_are_kept(caplog):
     problem = Turn()
     model, val = recurrent(problem), problem.data("val")
     history = trainer(iterations=40, validate_every=1, lr=0.3, ema=0).fit(model, problem.data("train"), val)
     lasts = [record["val_error"][-1] for record in history.records]
     assert min(lasts) < lasts[-1], "the learning rate is so large that the last weights are not the best"
+    [doubt] = history.doubts
+    rise = f"from {min(lasts):.3g} after {history.best_step} iterations to {lasts[-1]:.3g} after 40"
+    assert f"BackpropThroughTime: the validation error rises {rise}, and the weights of then are kept" in doubt
+    assert caplog.messages[-1:] == history.doubts
     with torch.no_grad():
         assert problem.error(model(val).final, val).mean().item() == pytest.approx(min(lasts), rel=1e-5)
 
@@ -270,7 +274,7 @@ def test_the_best_validated_weights_are_kept():
 def test_a_training_never_ends_worse_than_it_began():
     problem = Turn()
     model, val = recurrent(problem), problem.data("val")
-    trainer(iterations=60).fit(model, problem.data("train"), val)
+    assert not trainer(iterations=60).fit(model, problem.data("train"), val).doubts
     before = weights(model)
     history = trainer(iterations=3, lr=5.0, warmup=0, ema=0).fit(model, problem.data("train"), val)
     assert history.best_step == 0

@@ -168,6 +168,50 @@ def test_the_ridge_is_chosen_per_stage_on_held_out_samples():
         assert list(record["held_out"].values()) == pytest.approx([loss / min(losses) for loss in losses], rel=1e-6)
 
 
+def noisy(count: int) -> tuple[Still, Batch, Batch]:
+    """A few training samples whose targets are mostly noise, which many features learn by heart, and held-out ones."""
+    problem = Still(torch.float64, count=count)
+    draw = torch.Generator().manual_seed(0)
+    spoilt = []
+    for split in ("train", "val"):
+        batch = problem.data(split)
+        spoilt.append({**batch, "x": batch["x"] + 3 * torch.randn(batch["x"].shape, generator=draw, dtype=torch.float64)})
+    return problem, *spoilt
+
+
+def test_a_held_out_loss_that_rises_is_said(caplog):
+    problem, train, val = noisy(12)
+    model = cascade(problem, 3, observation=Bent())
+    history = SequentialRidge(ridge=1e-8).fit(model, train, val)
+    left = [problem.loss(x, val).mean().item() for x in model(val).xs]
+    found = [record["held_out_loss"] for record in history.records]
+    assert found == [pytest.approx(pair) for pair in itertools.pairwise(left)]
+    assert left[1] > left[0]
+    [doubt] = history.doubts
+    assert doubt.startswith(f"SequentialRidge: the held-out loss rises in stage 0, from {left[0]:.3g} to {left[1]:.3g}")
+    assert caplog.messages == history.doubts
+
+
+def test_a_ridge_at_the_edge_of_what_was_compared_is_said():
+    problem, train, val = noisy(12)
+    history = SequentialRidge(ridge=(1e-6, 1.0)).fit(cascade(problem, 1, observation=Bent()), train, val)
+    edge = "SequentialRidge: the best ridge of stage 0 is 1, the largest one that was compared: give larger ones too"
+    assert edge in history.doubts
+    problem = Line(torch.float64, count=40)
+    history = SequentialRidge(ridge=(1.0, 10.0)).fit(cascade(problem, 2), problem.data("train"))
+    assert history.doubts == [
+        "SequentialRidge: the best ridge of stages 0, 1 is 1, the smallest one that was compared: give smaller ones too"
+    ]
+
+
+def test_a_training_that_goes_well_leaves_no_doubt(caplog):
+    problem = Line(torch.float64, count=40)
+    history = SequentialRidge(ridge=(1e-8, 1e-6)).fit(cascade(problem, 3), problem.data("train"), problem.data("val"))
+    assert history.records[2]["held_out_loss"][1] < 1e-9, "it is there, and the rest is rounding"
+    assert not history.doubts
+    assert not caplog.messages
+
+
 def test_without_validation_samples_a_share_of_the_training_samples_is_held_out():
     problem = Still(torch.float64, count=40)
     batch = problem.data("train")
