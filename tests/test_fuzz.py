@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent
 from learned_descent._config import check_options, read_config
 from learned_descent._files import load_state, save_state
+from learned_descent._runs import problem_of
 from learned_descent._stored import KEY
 from learned_descent.checkpoint import load_model, load_weights, read_description, save_model
 from learned_descent.faces.alignment import FaceAlignment
@@ -145,6 +146,7 @@ def test_weights(tmp_path: Path, name: str):
         return path.read_bytes()
 
     def read(file: Path) -> None:
+        problem_of(file, None, {})  # what the commands begin with
         found = read_description(file)
         Calibration.from_json(found.get("calibration"))
         loaded = load_model(file)
