@@ -201,7 +201,7 @@ def test_a_training_that_another_experiment_did_is_taken_over(run: Run, tmp_path
     assert "training mdm without memory" in text
     assert "training mdm\n" not in text
     assert (other / "mdm.safetensors").read_bytes() == (one / "SIFT.safetensors").read_bytes()
-    with pytest.raises(DescentError, match=r"joint.safetensors: is kept from another training \(iterations 1, not 2; settings"):
+    with pytest.raises(DescentError, match=r"joint.safetensors: is kept from another training \(iterations 1, not 2; digest"):
         run("ablation", other, "--iterations", 2)
 
 

@@ -85,7 +85,7 @@ def trained(
             if recipe.bptt is not None and arguments.iterations is not None:
                 recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
             iterations = None if recipe.bptt is None else recipe.bptt.iterations
-            wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "settings": digest_of(problem, recipe)}
+            wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "digest": digest_of(problem, recipe)}
             path = arguments.out / f"{name}.safetensors"
             if path.exists():
                 check_kept(path, training_of(path), wanted)
