@@ -23,7 +23,7 @@ from . import ranks
 from .average import MovingAverage
 from .doubts import doubts_of_bptt, say
 from .ranks import Accelerator
-from .trainer import History, Trainer, check_identity, entered, in_own_precision, laid_out
+from .trainer import History, Trainer, check_identity, entered, in_own_precision, laid_out, solvable
 
 Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 """How Fabric calls the precisions of a training."""
@@ -215,9 +215,9 @@ class BackpropThroughTime(Trainer):
             for group in optimizer.param_groups:
                 group["lr"] = self._rate(iteration)
             generator.manual_seed(mix(seed, iteration, rank))
-            batch = model.problem.augment(batch, generator)
-            with torch.random.fork_rng(devices=own_devices):  # dropout draws from the generator of all
+            with solvable(indices), torch.random.fork_rng(devices=own_devices):  # dropout draws from the generator of all
                 torch.manual_seed(mix(seed, iteration, rank, 1))
+                batch = model.problem.augment(batch, generator)
                 losses = runner(batch, generator)
             if not losses.isfinite().all():
                 check_finite({**batch, "target": model.problem.target(batch)}, indices)

@@ -20,7 +20,7 @@ from ..models import Cascade
 from . import ranks
 from .doubts import doubts_of_ridge, say
 from .ranks import Accelerator
-from .trainer import History, Trainer, entered
+from .trainer import History, Trainer, entered, solvable
 
 
 @final
@@ -174,15 +174,16 @@ class SequentialRidge(Trainer):
                     rows = [rows[row] for row in keep]
                 check_finite(batch, rows)
                 generator = Generator(fabric.device).manual_seed(mix(seed, int(held_out), number, first))
-                if self.augment and not held_out:
-                    batch = problem.augment(batch, generator)
-                target, prepared = problem.target(batch), model.observation.prepare(batch)
-                check_finite({"target": target}, rows)
-                for _ in range(1 if held_out else self.repeats):
-                    x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
-                    features = model.observation.observe(stage, x, prepared)
-                    check_finite({f"features of stage {stage}": features}, rows)
-                    yield features, problem.local(x, target)
+                with solvable(rows):
+                    if self.augment and not held_out:
+                        batch = problem.augment(batch, generator)
+                    target, prepared = problem.target(batch), model.observation.prepare(batch)
+                    check_finite({"target": target}, rows)
+                    for _ in range(1 if held_out else self.repeats):
+                        x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
+                        features = model.observation.observe(stage, x, prepared)
+                        check_finite({f"features of stage {stage}": features}, rows)
+                        yield features, problem.local(x, target)
 
 
 class NormalEquations:

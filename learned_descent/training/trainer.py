@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -130,6 +131,31 @@ def in_own_precision(model: DescentModel) -> Iterator[None]:
         for module, name, kind in tensors:
             tensor: Tensor = getattr(module, name)
             tensor.data = tensor.data.to(kind)
+
+
+@contextmanager
+def solvable(indices: Sequence[int]) -> Iterator[None]:
+    """Names the samples of a batch of which a matrix is made that cannot be decomposed.
+
+    Args:
+        indices: their positions in the whole set.
+
+    Raises:
+        DescentError: if the body raises a ``LinAlgError`` of PyTorch or numpy.
+
+    Example:
+        >>> with solvable([3, 8]):  # doctest: +ELLIPSIS
+        ...     torch.linalg.cholesky(torch.zeros(2, 2))
+        Traceback (most recent call last):
+        learned_descent._check.DescentError: samples [3, 8]: one of them makes a matrix that cannot be decomposed ...
+    """
+    try:
+        yield
+    except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        raise DescentError(
+            f"samples {list(indices)}: one of them makes a matrix that cannot be decomposed ({error}): remove or mend the one "
+            "that is degenerate, such as a face whose landmarks are all in one place"
+        ) from error
 
 
 def laid_out(state: dict[str, Any], parameters: list[nn.Parameter]) -> dict[str, Any]:
