@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
+from learned_descent.data.samples import Batch
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.problem import Batch
 
 from . import command
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from learned_descent import DescentError, evaluate, load_model
-from learned_descent._files import load_state, write_json
-from learned_descent.checkpoint import read_description
+from learned_descent.checkpoint.model import read_description
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.files import load_state, write_json
 
 from . import command
 

@@ -15,13 +15,13 @@ import skimage.data
 import torch
 
 from learned_descent import DescentError
-from learned_descent._text import lay_out
+from learned_descent.data.pictures import read_picture
 from learned_descent.faces.aligner import Face, FaceAligner
 from learned_descent.faces.files import quiet_menpo
-from learned_descent.faces.metrics import landmark_errors
 from learned_descent.faces.output import write_faces
-from learned_descent.faces.schema import LandmarkSchema
-from learned_descent.pictures import read_picture
+from learned_descent.landmarks.metrics import landmark_errors
+from learned_descent.landmarks.schema import LandmarkSchema
+from learned_descent.system.text import lay_out
 
 from . import command
 

@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from learned_descent import LeastSquares
-from learned_descent.problem import Batch
+from learned_descent.data.samples import Batch
 from learned_descent.problems import Pose
 from learned_descent.problems.curves import TwoExponentials
 from learned_descent.solvers import LevenbergMarquardt, ScipyLeastSquares

@@ -9,8 +9,8 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from learned_descent.data.samples import Batch
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.problem import Batch
 
 COUNT = 960
 

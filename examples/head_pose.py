@@ -4,9 +4,9 @@ import torch
 from torch import Generator
 
 from learned_descent import Cascade, SequentialRidge
-from learned_descent.faces.head import Head
-from learned_descent.faces.render import angles as yaw_pitch_roll
-from learned_descent.faces.render import rotation
+from learned_descent.faces.rendering.head import Head
+from learned_descent.faces.rendering.zbuffer import angles as yaw_pitch_roll
+from learned_descent.faces.rendering.zbuffer import rotation
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.problems import Pose
 from learned_descent.solvers import LevenbergMarquardt, Polished

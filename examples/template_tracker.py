@@ -6,7 +6,7 @@
 import torch
 
 from learned_descent import Cascade, SequentialRidge
-from learned_descent.problems.photometric import FixedTemplate
+from learned_descent.problems.photometric.problems import FixedTemplate
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Polished
 
 

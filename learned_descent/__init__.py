@@ -9,17 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._check import DescentError, ShapeError
-    from .checkpoint import load_model, save_model
-    from .evaluation import Evaluation, auc, ced, evaluate, failure_rate
+    from .checkpoint.model import load_model, save_model
+    from .data.samples import Batch
+    from .errors import DescentError, ShapeError
+    from .evaluation.evaluation import Evaluation, auc, ced, evaluate, failure_rate
+    from .evaluation.plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
+    from .evaluation.tables import table
+    from .families import Recipe
     from .model import DescentModel, Trajectory
     from .models import Cascade, MnemonicDescent
     from .observation import Concat, Frozen, ImageObservation, Observation
-    from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
-    from .problem import Batch, LeastSquares, Problem
-    from .recipe import Recipe
+    from .problem import LeastSquares, Problem
     from .registry import recipes_for, resolve_problem
-    from .tables import table
     from .training import BackpropThroughTime, History, SequentialRidge, Trainer
 
 __version__ = "0.1.0"
@@ -61,17 +62,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_check": ("DescentError", "ShapeError"),
+    "errors": ("DescentError", "ShapeError"),
     "checkpoint": ("load_model", "save_model"),
-    "evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate"),
+    "evaluation.evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate"),
     "model": ("DescentModel", "Trajectory"),
     "models": ("Cascade", "MnemonicDescent"),
     "observation": ("Concat", "Frozen", "ImageObservation", "Observation"),
-    "plots": ("plot_basin", "plot_ced", "plot_fits", "plot_steps", "plot_time"),
-    "problem": ("Batch", "LeastSquares", "Problem"),
-    "recipe": ("Recipe",),
+    "evaluation.plots": ("plot_basin", "plot_ced", "plot_fits", "plot_steps", "plot_time"),
+    "data": ("Batch",),
+    "problem": ("LeastSquares", "Problem"),
+    "families": ("Recipe",),
     "registry": ("recipes_for", "resolve_problem"),
-    "tables": ("table",),
+    "evaluation.tables": ("table",),
     "training": ("BackpropThroughTime", "History", "SequentialRidge", "Trainer"),
 }
 """The modules, and the public names that each of them holds."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._check import DescentError, ShapeError
+from .errors import DescentError, ShapeError
 
 
 class Kernel(ABC):

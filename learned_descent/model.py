@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Num
 from torch import Generator, Tensor, nn
 
-from ._check import DescentError, check_choice, check_shape, check_whole
-from ._precision import autocasts, floating_like
-from ._samples import check_tensors
+from .data.samples import Batch, check_tensors
+from .errors import DescentError, check_choice, check_shape, check_whole
 from .observation import ImageObservation, Observation
-from .problem import Batch, Problem
+from .problem import Problem
+from .system.precision import autocasts, floating_like
 
 Detach: TypeAlias = Literal["none", "state", "observation"]
 """Where back-propagation through time is cut; the values of the forward pass are the same in all three.

@@ -11,9 +11,9 @@ PROBLEMS: Mapping[str, str] = {
     "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
     "sinusoid": "learned_descent.problems.curves:Sinusoid",
     "exponentials": "learned_descent.problems.curves:TwoExponentials",
-    "registration": "learned_descent.problems.registration:Registration",
-    "fixed-template": "learned_descent.problems.photometric:FixedTemplate",
-    "any-template": "learned_descent.problems.photometric:AnyTemplate",
+    "registration": "learned_descent.problems.registration.problem:Registration",
+    "fixed-template": "learned_descent.problems.photometric.problems:FixedTemplate",
+    "any-template": "learned_descent.problems.photometric.problems:AnyTemplate",
 }
 """The built-in problems: the only ones that a weights file may name by itself."""
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .problem import Batch
+from .data.samples import Batch
 
 
 class Observation(nn.Module, ABC):

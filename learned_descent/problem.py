@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
-from ._check import DescentError
-from ._linear import normal_equations
+from .data.samples import Batch, Split
+from .errors import DescentError
 from .kernels import Kernel, Squares
+from .linear import normal_equations
 
 if TYPE_CHECKING:
     from .observation import Observation
-
-Batch: TypeAlias = Mapping[str, Tensor]
-"""Samples by name; the first axis of every tensor counts the samples."""
-
-Split: TypeAlias = Literal["train", "val", "test"]
 
 
 class Problem(nn.Module, ABC):

@@ -12,20 +12,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ._check import DescentError, calling
-from ._modules import described, import_module, run_file
-from ._text import suggestion
+from .errors import DescentError, calling
+from .families import (
+    RECIPES,
+    SOLVERS,
+    Classical,
+    Family,
+    Polish,
+    Recipe,
+)
 from .model import check_made
 from .names import PROBLEMS
 from .problem import LeastSquares, Problem
-from .recipe import RECIPES, SOLVERS, Classical, Family, Polish, Recipe
+from .system.modules import described, import_module, run_file
+from .system.text import suggestion
 
 _RECIPES: Mapping[str, str] = {
     **dict.fromkeys(("faces", "synthetic-faces"), "learned_descent.faces.recipes:RECIPES"),
     **dict.fromkeys(("sinusoid", "exponentials"), "learned_descent.problems.curves:RECIPES"),
-    "registration": "learned_descent.problems.registration:RECIPES",
+    "registration": "learned_descent.problems.registration.problem:RECIPES",
     "pose": "learned_descent.problems.pose:RECIPES",
-    **dict.fromkeys(("fixed-template", "any-template"), "learned_descent.problems.photometric:RECIPES"),
+    **dict.fromkeys(("fixed-template", "any-template"), "learned_descent.problems.photometric.problems:RECIPES"),
 }
 
 ENTRY_POINTS = "learned_descent.problems"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
@@ -72,3 +73,11 @@ def generator(device: torch.device) -> torch.Generator:
 def shared() -> Path:
     """The folder of data that a test marked ``shared`` reads."""
     return SHARED
+
+
+@pytest.fixture
+def as_installed() -> Iterator[None]:
+    """Annotations go unchecked, as for a user: what is tested is the library's own message."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -12,12 +12,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from learned_descent import DescentModel, MnemonicDescent, Observation, Problem, recipes_for
+from learned_descent.data.samples import Batch
+from learned_descent.families import Recipe
 from learned_descent.observation import Beside
-from learned_descent.problem import Batch
-from learned_descent.recipe import Recipe
 from learned_descent.registry import PROBLEMS, builtin
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Polished, Solver
-from learned_descent.testing import check_model, check_observation, check_problem
+from learned_descent.testing.checks import check_model, check_observation, check_problem
 
 from .toys import Line
 from .watching import DEVICE, watching

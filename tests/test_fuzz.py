@@ -15,15 +15,22 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from learned_descent import Cascade, Concat, DescentError, DescentModel, Frozen, MnemonicDescent
-from learned_descent._config import check_options, read_config
-from learned_descent._files import load_state, save_state
-from learned_descent._runs import problem_of
-from learned_descent._stored import KEY
-from learned_descent.checkpoint import load_model, load_weights, read_description, save_model
+from learned_descent import (
+    Cascade,
+    Concat,
+    DescentError,
+    DescentModel,
+    Frozen,
+    MnemonicDescent,
+)
+from learned_descent.checkpoint.model import load_model, load_weights, read_description, save_model
+from learned_descent.checkpoint.stored import KEY
+from learned_descent.cli.config import check_options, read_config
+from learned_descent.cli.runs import problem_of
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.calibration import Calibration
 from learned_descent.faces.files import read_all_boxes, read_boxes, read_landmarks
+from learned_descent.files import load_state, save_state
 from learned_descent.observations import ConvolutionalPatches, DenseHOG
 from learned_descent.problems import Analytic
 from learned_descent.problems.pose import Pose

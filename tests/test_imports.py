@@ -13,34 +13,23 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
-    {
-        "_allocator",
-        "_check",
-        "_files",
-        "_precision",
-        "_lock",
-        "_modules",
-        "_progress",
-        "_text",
-        "_linear",
-        "kernels",
-        "names",
-        "pictures",
-    },
-    {"problem", "observation", "weights", "_samples"},
+    {"errors", "files", "kernels", "linear", "names", "system", "provenance", "weights"},
+    {"data"},
+    {"problem", "observation"},
     {"model"},
-    {"models", "observations", "data", "_look"},
-    {"training", "evaluation", "_ced", "basin", "tables", "solvers", "plots", "memory"},
-    {"recipe"},
-    {"registry", "checkpoint", "testing", "_contract", "_description", "_stored"},
-    {"problems", "faces"},
-    {"_runs", "_going_on", "_config", "_help", "_options", "commands", "_pace", "comparison", "inspection", "photos", "report"},
-    {"program"},
-    {"cli", "__main__"},
+    {"models", "observations", "look"},
+    {"training", "evaluation", "solvers"},
+    {"families"},
+    {"registry"},
+    {"checkpoint", "testing"},
+    {"landmarks", "problems"},
+    {"faces"},
+    {"cli"},
+    {"__main__"},
 ]
 """Lowest first: a module imports from its own layer and from those below."""
 
-LAZY = {"faces", "problems"}
+LAZY = {"faces", "landmarks", "problems"}
 """What is imported by name through the registry, and by commands inside a function; nobody else imports it."""
 
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -104,9 +93,9 @@ def test_there_are_no_cycles():
 def test_faces_and_problems_are_imported_by_name_only(path):
     own = unit(path)
     if own not in LAZY:
-        allowed_in_functions = LAZY if own in ("commands", "photos", "inspection") else set()
+        allowed_in_functions = LAZY if own == "cli" else set()
         assert not imported(path) & LAZY - allowed_in_functions
-    assert not imported(path, everywhere=False) & LAZY - {own}
+    assert not imported(path, everywhere=False) & LAZY - {own, *({"landmarks"} if own == "faces" else ())}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "problems").glob("*.py")), ids=lambda path: path.name)
@@ -116,7 +105,7 @@ def test_no_problem_imports_face_code(path):
 
 def test_a_comparison_of_a_least_squares_problem_runs_no_face_code(tmp_path):
     program = (
-        "import sys; from learned_descent.cli import main\n"
+        "import sys; from learned_descent.cli.main import main\n"
         "code = main(['compare', 'analytic', '--families', 'sdm', 'sdm+lm', 'lm', '--out', sys.argv[1]])\n"
         "print(code, [name for name in sys.modules if name.startswith('learned_descent.faces')])"
     )
@@ -124,10 +113,26 @@ def test_a_comparison_of_a_least_squares_problem_runs_no_face_code(tmp_path):
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+STILL_LONG = {"cli/compare.py:compare", "faces/rendering/generator.py:forward", "training/bptt.py:_fit"}
+"""Functions that wait to be split; nothing joins them."""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_are_short(path):
-    lines = len(path.read_text().splitlines())
-    assert lines <= 300
+def test_functions_are_short(path):
+    """No more than 60 lines without the docstring; ruff counts their branches."""
+    long = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            described = ast.get_docstring(node) is not None
+            lines = node.end_lineno - node.lineno + 1 - (first.end_lineno - first.lineno + 1 if described else 0)
+            if lines > 60:
+                long.add(f"{path.relative_to(PACKAGE)}:{node.name}")
+    assert long == {name for name in STILL_LONG if name.startswith(f"{path.relative_to(PACKAGE)}:")}
+
+
+def test_the_top_of_the_package_fits_a_glance():
+    assert len(list(PACKAGE.glob("*.py"))) <= 16
 
 
 def test_the_reader_sees_every_kind_of_import(tmp_path, monkeypatch):
@@ -136,10 +141,10 @@ def test_the_reader_sees_every_kind_of_import(tmp_path, monkeypatch):
     folder.mkdir()
     file = folder / "some.py"
     file.write_text(
-        "import torch\nimport learned_descent.plots\nfrom learned_descent import cli\nfrom .trainer import Trainer\n"
+        "import torch\nimport learned_descent.evaluation.plots\nfrom learned_descent import cli\nfrom .trainer import Trainer\n"
         "from ..model import State\nfrom .. import registry\n"
         "if TYPE_CHECKING:\n    from ..faces import schema\n"
         "def later():\n    from ..problems.analytic import Analytic\n"
     )
-    assert imported(file) == {"plots", "cli", "training", "model", "registry", "problems"}
-    assert imported(file, everywhere=False) == {"plots", "cli", "training", "model", "registry"}
+    assert imported(file) == {"evaluation", "cli", "training", "model", "registry", "problems"}
+    assert imported(file, everywhere=False) == {"evaluation", "cli", "training", "model", "registry"}

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from learned_descent import BackpropThroughTime, Cascade, DescentError, MnemonicDescent, Observation, SequentialRidge, evaluate
+from learned_descent import (
+    BackpropThroughTime,
+    Cascade,
+    DescentError,
+    MnemonicDescent,
+    Observation,
+    SequentialRidge,
+    evaluate,
+)
 from learned_descent.observations import Residual
 from learned_descent.solvers import LevenbergMarquardt
 

@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learned_descent import Cascade, DescentError, DescentModel, MnemonicDescent, Observation, ShapeError, Trajectory
-from learned_descent._look import probe
+from learned_descent import (
+    Cascade,
+    DescentError,
+    DescentModel,
+    MnemonicDescent,
+    Observation,
+    ShapeError,
+    Trajectory,
+)
+from learned_descent.look import probe
 from learned_descent.problems.curves import Sinusoid
 from learned_descent.solvers import LevenbergMarquardt
 

@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from learned_descent import Cascade, Concat, DescentError, Frozen, MnemonicDescent, Observation
+from learned_descent import (
+    Cascade,
+    Concat,
+    DescentError,
+    Frozen,
+    MnemonicDescent,
+    Observation,
+)
+from learned_descent.data.samples import Batch
 from learned_descent.observations import Residual
-from learned_descent.problem import Batch
 
 from .toys import Compass, Line, Turn
 

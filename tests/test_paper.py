@@ -13,7 +13,14 @@ import pytest
 import torch
 
 from benchmarks import command
-from benchmarks.paper import _common, detach, ert, faces, robustness, steps
+from benchmarks.paper import (
+    _common,
+    detach,
+    ert,
+    faces,
+    robustness,
+    steps,
+)
 from learned_descent import DescentError
 from learned_descent.faces.recipes import RECIPES
 

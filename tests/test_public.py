@@ -43,12 +43,12 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("line", ["--version", "--help", ""])
 def test_version_and_help_do_not_wait_for_pytorch(line: str) -> None:
-    assert seen(f"from learned_descent.cli import main; main({line.split()!r})") == "[]"
+    assert seen(f"from learned_descent.cli.main import main; main({line.split()!r})") == "[]"
 
 
 @pytest.mark.parametrize("line", ["train pose --family mdm --help", "compare faces --help", "inspect --help"])
 def test_the_help_of_a_command_waits_for_pytorch_alone(line: str) -> None:
-    called = f"from learned_descent.cli import main\ntry: main({line.split()!r})\nexcept SystemExit: pass\n1"
+    called = f"from learned_descent.cli.main import main\ntry: main({line.split()!r})\nexcept SystemExit: pass\n1"
     assert seen(called) == "['torch']"
 
 

@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from learned_descent import Cascade, DescentError, DescentModel, ImageObservation, Problem, _modules, registry
+from learned_descent import (
+    Cascade,
+    DescentError,
+    DescentModel,
+    ImageObservation,
+    Problem,
+    registry,
+)
+from learned_descent.families import RECIPES, Classical, Polish
 from learned_descent.names import MODELS, OBSERVATIONS, PROBLEMS
 from learned_descent.problems import Analytic
-from learned_descent.recipe import RECIPES, Classical, Polish
 from learned_descent.registry import (
     builtin_class,
     name_of,
@@ -21,6 +28,7 @@ from learned_descent.registry import (
     resolve_problem,
 )
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt
+from learned_descent.system import modules as _modules
 from tests.toys import Line
 
 TOY = """

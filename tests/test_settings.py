@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from learned_descent import DescentError, Problem
-from learned_descent.faces.schema import IBUG68
+from learned_descent.landmarks.schema import IBUG68
 from learned_descent.problems import Analytic
-from learned_descent.problems.photometric import FixedTemplate
-from learned_descent.problems.registration import Registration
+from learned_descent.problems.photometric.problems import FixedTemplate
+from learned_descent.problems.registration.problem import Registration
 
 from .faces.aligners import small_model
 

@@ -7,8 +7,8 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from learned_descent import LeastSquares, Observation
+from learned_descent.data.samples import Batch, Split
 from learned_descent.observations import Residual
-from learned_descent.problem import Batch, Split
 
 
 class Line(LeastSquares):

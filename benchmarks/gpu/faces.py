@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from learned_descent.data import index
+from learned_descent.data.batches import index
+from learned_descent.data.samples import Batch, Split
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.augment import Augmentation
-from learned_descent.faces.landmarks import Landmarks
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.problem import Batch, Split
+from learned_descent.landmarks.augmentation import Augmentation
+from learned_descent.landmarks.problem import Landmarks
 
 CROP, BOX = 192, 112.0
 MOST = 40_000_000

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learned_descent._files import atomic_write, write_json
+from learned_descent.files import atomic_write, write_json
 
 _HEAD = """# On a GPU
 

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from learned_descent._files import atomic_write, write_json
+from learned_descent.files import atomic_write, write_json
 
 from . import page, stages
 from .process import bounded

@@ -16,10 +16,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from learned_descent import Cascade, DescentModel
-from learned_descent.data import index
+from learned_descent.data.batches import index
+from learned_descent.data.samples import Batch
 from learned_descent.faces.recipes import RECIPES
-from learned_descent.problem import Batch
-from learned_descent.recipe import SOLVERS, Recipe
+from learned_descent.families import SOLVERS, Recipe
 from learned_descent.registry import PROBLEMS, builtin
 from learned_descent.training import SequentialRidge
 

@@ -14,18 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learned_descent import DescentError, Evaluation, evaluate, load_model, save_model, table
-from learned_descent._files import atomic_write, write_json
-from learned_descent._lock import locked
-from learned_descent._runs import logged, main_metrics, provenance, save_figure
-from learned_descent.checkpoint import read_description
-from learned_descent.data import fingerprint
+from learned_descent import (
+    DescentError,
+    Evaluation,
+    evaluate,
+    load_model,
+    save_model,
+    table,
+)
+from learned_descent.checkpoint.model import read_description
+from learned_descent.cli.runs import logged
+from learned_descent.data.batches import fingerprint
+from learned_descent.data.samples import Batch, Split
+from learned_descent.evaluation.plots import plot_ced, plot_steps
+from learned_descent.evaluation.plots.frames import save_figure
+from learned_descent.evaluation.tables import main_metrics
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.landmarks import Landmarks
+from learned_descent.families import Recipe, held_out_of
+from learned_descent.files import atomic_write, write_json
+from learned_descent.landmarks.problem import Landmarks
 from learned_descent.model import DescentModel
-from learned_descent.plots import plot_ced, plot_steps
-from learned_descent.problem import Batch, Split
-from learned_descent.recipe import Recipe, held_out_of
+from learned_descent.provenance import provenance
+from learned_descent.system.lock import locked
 
 RUNS = Path("runs/paper")
 """Where each experiment has its folder."""

@@ -9,7 +9,7 @@ from typing import cast
 
 from learned_descent import DescentError, load_model
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.landmarks import Landmarks
+from learned_descent.landmarks.problem import Landmarks
 from learned_descent.model import DescentModel
 from learned_descent.weights import find_weights
 

@@ -21,10 +21,10 @@ from PIL import Image
 from torch import Tensor
 
 from learned_descent import Evaluation
-from learned_descent._files import atomic_write, write_json
-from learned_descent.data import fingerprint
+from learned_descent.data.batches import fingerprint
+from learned_descent.data.samples import Batch
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.problem import Batch
+from learned_descent.files import atomic_write, write_json
 
 from ._common import check_kept, fitted
 

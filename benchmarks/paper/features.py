@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from learned_descent.faces.recipes import RECIPES
+from learned_descent.families import Recipe
 from learned_descent.observations import DenseHOG, DenseSIFT
-from learned_descent.recipe import Recipe
 
 from .. import command
 from ._common import measured, options, problem_of, report, trained

@@ -23,18 +23,18 @@ from matplotlib.ticker import NullLocator
 from torch import Generator, Tensor
 
 from learned_descent import DescentModel, evaluate
-from learned_descent._files import write_json
-from learned_descent._progress import progress_bar
-from learned_descent._runs import provenance, save_figure
-from learned_descent._text import lay_out
-from learned_descent.data import fingerprint, index
+from learned_descent.data.batches import fingerprint, index
+from learned_descent.data.samples import Batch
+from learned_descent.evaluation.plots.frames import canvas, save_figure, styles
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.camera import blurred
-from learned_descent.faces.crops import apply_affine, invert_affine, sampling_grid
-from learned_descent.faces.landmarks import Landmarks
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.plots.frames import canvas, styles
-from learned_descent.problem import Batch
+from learned_descent.files import write_json
+from learned_descent.landmarks.crops import apply_affine, invert_affine, sampling_grid
+from learned_descent.landmarks.filters import blurred
+from learned_descent.landmarks.problem import Landmarks
+from learned_descent.provenance import provenance
+from learned_descent.system.progress import progress_bar
+from learned_descent.system.text import lay_out
 
 from .. import command
 from ._weights import first_problem, loaded, weights_of

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from learned_descent import DescentError, Evaluation, evaluate
-from learned_descent._runs import main_metrics
-from learned_descent._text import lay_out
+from learned_descent.evaluation.tables import main_metrics
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.model import DescentModel
+from learned_descent.system.text import lay_out
 
 from .. import command
 from ._common import options, problem_of, report, trained, training_of

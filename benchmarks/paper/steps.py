@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from learned_descent import DescentError, evaluate
-from learned_descent._files import write_json
-from learned_descent._runs import provenance, save_figure
-from learned_descent._text import lay_out
-from learned_descent.data import fingerprint
+from learned_descent.data.batches import fingerprint
+from learned_descent.evaluation.plots.frames import PALETTE, frame, save_figure
 from learned_descent.faces.recipes import RECIPES
-from learned_descent.plots.frames import PALETTE, frame
+from learned_descent.files import write_json
+from learned_descent.provenance import provenance
+from learned_descent.system.text import lay_out
 
 from .. import command
 from ._common import options, problem_of, trained

@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 
 from learned_descent import evaluate
-from learned_descent._runs import main_metrics, save_figure
+from learned_descent.evaluation.plots import plot_ced
+from learned_descent.evaluation.plots.frames import save_figure
+from learned_descent.evaluation.tables import main_metrics
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.model import DescentModel
-from learned_descent.plots import plot_ced
 
 from .. import command
 from . import ert

@@ -22,14 +22,15 @@ import torch
 from torch import Tensor
 
 from learned_descent import DescentModel, Evaluation, Problem, evaluate
-from learned_descent._files import write_json
-from learned_descent._runs import provenance, save_figure
-from learned_descent._text import lay_out, number
-from learned_descent.basin import basin
-from learned_descent.data import fingerprint, index, num_samples
-from learned_descent.plots import plot_basin, plot_time
-from learned_descent.problem import Batch
+from learned_descent.data.batches import fingerprint, index, num_samples
+from learned_descent.data.samples import Batch
+from learned_descent.evaluation.basin import basin
+from learned_descent.evaluation.plots import plot_basin, plot_time
+from learned_descent.evaluation.plots.frames import save_figure
+from learned_descent.files import write_json
+from learned_descent.provenance import provenance
 from learned_descent.registry import recipe_for
+from learned_descent.system.text import lay_out, number
 
 _ENOUGH, _SLOW = 2.0, 20.0
 """Seconds of a batch beyond which it is timed once, and beyond which its size is left out."""

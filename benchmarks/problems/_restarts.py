@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from learned_descent.problem import Batch, LeastSquares
+from learned_descent.data.samples import Batch
+from learned_descent.problem import LeastSquares
 from learned_descent.solvers import External, Solver
 
 Draw = Callable[[Tensor, Batch, Generator], Tensor]

@@ -33,11 +33,11 @@ from scipy.optimize import least_squares
 from torch import Generator, Tensor
 
 from learned_descent import DescentError, LeastSquares, Observation
-from learned_descent._files import write_json
-from learned_descent._runs import provenance
-from learned_descent._text import lay_out
-from learned_descent.problem import Batch, Split
+from learned_descent.data.samples import Batch, Split
+from learned_descent.files import write_json
+from learned_descent.provenance import provenance
 from learned_descent.solvers import LevenbergMarquardt, Solver, Status
+from learned_descent.system.text import lay_out
 
 from .. import command
 

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from learned_descent import DescentModel
-from learned_descent.problem import Batch
+from learned_descent.data.samples import Batch
 from learned_descent.problems.curves import Curve, Sinusoid, TwoExponentials
 from learned_descent.solvers import External, LevenbergMarquardt, Polished, ScipyLeastSquares
 

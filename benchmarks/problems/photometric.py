@@ -17,12 +17,12 @@ import torch
 from torch import Generator, Tensor
 
 from learned_descent import Cascade, DescentModel, SequentialRidge, evaluate
-from learned_descent._text import lay_out
-from learned_descent.problem import Batch
-from learned_descent.problems._photometric import Photometric
-from learned_descent.problems.photometric import AnyTemplate, FixedTemplate
-from learned_descent.problems.warps import Kind
+from learned_descent.data.samples import Batch
+from learned_descent.problems.photometric.base import Photometric
+from learned_descent.problems.photometric.problems import AnyTemplate, FixedTemplate
+from learned_descent.problems.photometric.warps import Kind
 from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished
+from learned_descent.system.text import lay_out
 
 from .. import command
 from ._common import options, run, trained

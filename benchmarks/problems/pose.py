@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from learned_descent import DescentModel
-from learned_descent.problem import Batch
+from learned_descent.data.samples import Batch
 from learned_descent.problems import Pose
 from learned_descent.solvers import External, LevenbergMarquardt, Polished, ScipyLeastSquares
 

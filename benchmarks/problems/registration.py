@@ -15,12 +15,12 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from learned_descent import DescentModel, evaluate
-from learned_descent._files import write_json
-from learned_descent._runs import provenance
-from learned_descent._text import lay_out
-from learned_descent.problem import Batch
-from learned_descent.problems.registration import LEVELS, Registration
+from learned_descent.data.samples import Batch
+from learned_descent.files import write_json
+from learned_descent.problems.registration.problem import LEVELS, Registration
+from learned_descent.provenance import provenance
 from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished
+from learned_descent.system.text import lay_out
 
 from .. import command
 from ._common import options, run, trained

@@ -14,17 +14,17 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from .._check import DescentError
-from ..checkpoint import load_model, problem_class, read_description
+from ..checkpoint.model import load_model, problem_class, read_description
+from ..data.pictures import read_picture
+from ..errors import DescentError
+from ..landmarks.crops import SMALLEST_BOX, apply_affine, check_box, crop_face
+from ..landmarks.geometry import fit_similarity
+from ..landmarks.problem import Landmarks
 from ..model import DescentModel
-from ..pictures import read_picture
 from ..weights import find_weights
-from .agreement import VIEWS, agree, faces_of, fit_often
 from .calibration import Calibration
-from .crops import SMALLEST_BOX, apply_affine, check_box, crop_face
-from .detect import Box, Detector, DetectorWarning, FaceWarning, default_detector
-from .landmarks import Landmarks
-from .shapes import fit_similarity
+from .detectors import Box, Detector, DetectorWarning, FaceWarning, default_detector
+from .ensemble import VIEWS, agree, faces_of, fit_often
 
 Boxes: TypeAlias = Iterable[Any]
 """Boxes ``x0 y0 x1 y1`` in px: a tensor or an array ``(N, 4)``, a list or another iterable of them, or a single box."""
@@ -78,7 +78,7 @@ class FaceAligner:
         model: a model of faces, trained or loaded.
         calibration: how the detector's boxes lie on those of the training faces, and what the agreement of the fits means.
         detector: what finds the faces where no boxes are given; by default
-            :func:`~learned_descent.faces.detect.default_detector`, when it is first needed.
+            :func:`~learned_descent.faces.detectors.default_detector`, when it is first needed.
         views: the number of copies of each crop, from 1 to 4; their mirror images come on top.
         device: where the model runs.
 

@@ -11,13 +11,14 @@ from typing import Any, final
 import torch
 from tqdm import tqdm
 
-from .._check import DescentError
-from ..data import index, mix
-from ..problem import Batch, Split
-from .augment import Augmentation
+from ..data.batches import index, mix
+from ..data.samples import Batch, Split
+from ..errors import DescentError
+from ..landmarks.augmentation import Augmentation, Turn
+from ..landmarks.metrics import Normaliser
+from ..landmarks.problem import Landmarks
 from .datasets import FaceData, read_faces
-from .landmarks import Landmarks
-from .metrics import Normaliser
+from .head_rotation import Turning
 from .synthetic import SyntheticFaces
 
 
@@ -119,6 +120,9 @@ class FaceAlignment(Landmarks):
             made = faces.data("train")
             batch = self._data[split] = {name: torch.cat([value, made[name]]) for name, value in batch.items()}
         return batch
+
+    def turning(self) -> Turn:
+        return Turning(self.schema)
 
     def _read(self, split: Split) -> Batch:
         faces = self.faces("test" if split == "test" else "train")

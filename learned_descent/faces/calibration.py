@@ -13,16 +13,16 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Generator, Tensor
 
-from .._check import DescentError
-from .._progress import progress_bar
-from ..data import index
+from ..data.batches import index
+from ..data.samples import Batch
+from ..errors import DescentError
+from ..landmarks.augmentation import Augmentation, augment
+from ..landmarks.metrics import normalising_distance
+from ..landmarks.problem import Landmarks
 from ..model import DescentModel
-from ..problem import Batch
-from .agreement import agree, faces_of, fit_often
-from .augment import Augmentation, augment
-from .detect import Box, Detector
-from .landmarks import Landmarks
-from .metrics import normalising_distance
+from ..system.progress import progress_bar
+from .detectors import Box, Detector
+from .ensemble import agree, faces_of, fit_often
 
 ZOOMS = (0.5, 0.75, 1.0, 1.5)
 """The sizes at which a detector is shown the training faces, in crops: its boxes differ a little from size to size."""
@@ -197,8 +197,9 @@ def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
 def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generator: Generator) -> Confidence:
     """The confidence, fitted by maximum likelihood on random variants of held-out faces.
 
-    The variants are those of the default :class:`~learned_descent.faces.augment.Augmentation`, however gentle those of the
-    training were: turned, scaled, shifted, recoloured, and some lose a rectangle, so that there are failures to learn from.
+    The variants are those of the default :class:`~learned_descent.landmarks.augmentation.Augmentation`, however gentle those
+    of the training were: turned, scaled, shifted, recoloured, and some lose a rectangle, so that there are failures to learn
+    from.
 
     Args:
         model: a trained model of faces.

@@ -12,13 +12,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError
-from .._progress import progress_bar
-from ..pictures import open_picture
-from ..problem import Batch
-from .crops import apply_affine, check_crop, crop_face, invert_affine
-from .files import BOXES, FaceFiles, find_box, find_faces, quiet_menpo, read_boxes, read_landmarks
-from .schema import LandmarkSchema
+from ..data.pictures import open_picture
+from ..data.samples import Batch
+from ..errors import DescentError
+from ..landmarks.crops import apply_affine, check_crop, crop_face, invert_affine
+from ..landmarks.schema import LandmarkSchema
+from ..system.progress import progress_bar
+from .files import (
+    BOXES,
+    FaceFiles,
+    find_box,
+    find_faces,
+    quiet_menpo,
+    read_boxes,
+    read_landmarks,
+)
 
 FACES_OF_300W: Mapping[str, int] = {
     "afw": 337,
@@ -120,7 +128,7 @@ def read_faces(
         and results. Image and Vision Computing 47, 2016.
 
     Example:
-        >>> from learned_descent.faces.schema import schema
+        >>> from learned_descent.landmarks.schema import schema
         >>> faces = read_faces("300w", ["afw"], schema=schema("ibug68"), crop=192, box_side=112)  # doctest: +SKIP
         >>> faces.batch["image"].shape, str(faces.report[0])  # doctest: +SKIP
         (torch.Size([337, 3, 192, 192]), 'afw: 337 faces of the 337 in 300-W, 0 unusable')

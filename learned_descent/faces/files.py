@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float
 
-from .._check import DescentError
+from ..errors import DescentError
 
 BOXES = "bounding_boxes"
 """The folder, beside the parts, that holds a box for each image: four corners as landmarks."""

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from .._check import DescentError, check_choice, check_shape
-from .._files import atomic_write, write_json
+from ..errors import DescentError, check_choice, check_shape
+from ..files import atomic_write, write_json
 from .aligner import Face
-from .detect import shrunk
+from .detectors import shrunk
 from .files import LANDMARKS, quiet_menpo
 
 Format: TypeAlias = Literal["png", "json", "csv", "pts", "ljson"]

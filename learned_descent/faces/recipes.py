@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..families import Recipe
 from ..models import Cascade, MnemonicDescent
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT
-from ..recipe import Recipe
 from ..training import BackpropThroughTime, SequentialRidge
 
 _CASCADE = {"num_steps": 5}

@@ -14,15 +14,16 @@ import torch
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
-from .._check import DescentError
-from .._progress import progress_bar
-from ..data import mix
-from ..problem import Batch, Split
-from .augment import Augmentation
-from .generator import CHUNK, FaceGenerator
-from .landmarks import Landmarks
-from .metrics import Normaliser
-from .schema import IBUG68
+from ..data.batches import mix
+from ..data.samples import Batch, Split
+from ..errors import DescentError
+from ..landmarks.augmentation import Augmentation, Turn
+from ..landmarks.metrics import Normaliser
+from ..landmarks.problem import Landmarks
+from ..landmarks.schema import IBUG68
+from ..system.progress import progress_bar
+from .head_rotation import Turning
+from .rendering.generator import CHUNK, FaceGenerator
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _MOST_WORKERS, _CHUNKS_PER_WORKER = 8, 4
@@ -92,6 +93,9 @@ class SyntheticFaces(Landmarks):
         if crop % 8 or crop < 32:
             raise DescentError(f"crop: expected a multiple of 8 px, 32 or more, got {crop}")
         self.count, self.test_count, self.seed = count, test_count, seed
+
+    def turning(self) -> Turn:
+        return Turning(self.schema)
 
     def _read(self, split: Split) -> Batch:
         held_out = min(round(self.val_fraction * self.count), self.count - 1)

@@ -7,8 +7,8 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError, check_whole
-from .._look import device_of, eyes_of, probe
+from ..errors import DescentError, check_whole
+from ..look import device_of, eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem

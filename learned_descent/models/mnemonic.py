@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import check_choice, check_real, check_whole
-from .._look import device_of, eyes_of, probe
+from ..errors import check_choice, check_real, check_whole
+from ..look import device_of, eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem

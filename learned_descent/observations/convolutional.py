@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .._check import DescentError, check_real, check_shape, check_whole
+from ..data.samples import Batch
+from ..errors import DescentError, check_real, check_shape, check_whole
 from ..observation import ImageObservation
-from ..problem import Batch
 from .patches import as_float, sample_patches, shrink
 
 

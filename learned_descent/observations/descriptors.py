@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_real
+from ..data.samples import Batch
+from ..errors import DescentError, check_real
 from ..observation import ImageObservation
-from ..problem import Batch
 from .patches import as_float, sample_patches, shrink
 
 _TINY = 1e-3  # in units of a gradient: a black-to-white step over one pixel is 0.5

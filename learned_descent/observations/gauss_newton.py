@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_real
-from .._linear import damped_step, normal_equations, scale_of
+from ..data.samples import Batch
+from ..errors import DescentError, check_real
 from ..kernels import Kernel, Squares
+from ..linear import damped_step, normal_equations, scale_of
 from ..observation import Beside, Observation
-from ..problem import Batch, LeastSquares
+from ..problem import LeastSquares
 
 
 @final

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_levels, check_real, check_shape
+from ..data.samples import Batch
+from ..errors import DescentError, check_levels, check_real, check_shape
 from ..observation import ImageObservation
-from ..problem import Batch
 
 
 def sample_patches(maps: Float[Tensor, "B C H W"], centres: Float[Tensor, "B L 2"], size: int, spacing: int = 1) -> Tensor:

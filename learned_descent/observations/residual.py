@@ -8,9 +8,9 @@ from typing import Any, Literal, final
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_shape
+from ..data.samples import Batch
+from ..errors import DescentError, check_shape
 from ..observation import Observation
-from ..problem import Batch
 
 
 @final

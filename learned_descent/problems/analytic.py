@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._check import DescentError, check_choice
-from .._precision import floating_like
+from ..data.samples import Batch, Split
+from ..errors import DescentError, check_choice
 from ..observations import Residual
-from ..problem import Batch, LeastSquares, Split
+from ..problem import LeastSquares
+from ..system.precision import floating_like
 
 Function: TypeAlias = Literal["sin", "cube", "erf", "exp", "sin_erf"]
 

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from .._check import DescentError, check_choice, check_whole
+from ..data.samples import Batch, Split
+from ..errors import DescentError, check_choice, check_whole
+from ..families import SOLVERS, Family, Polish, Recipe
 from ..models import Cascade, MnemonicDescent
 from ..observation import Concat
 from ..observations import Residual
-from ..problem import Batch, LeastSquares, Split
-from ..recipe import SOLVERS, Family, Polish, Recipe
+from ..problem import LeastSquares
 from ..training import BackpropThroughTime, SequentialRidge
 
 _SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 302}  # modulo 3 they differ, so that no seed shares samples

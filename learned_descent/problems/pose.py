@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn.functional import normalize, pad
 
-from .._check import DescentError, check_choice, check_shape
-from .._linear import normal_equations
+from ..data.samples import Batch, Split
+from ..errors import DescentError, check_choice, check_shape
+from ..families import Recipe
 from ..kernels import Cauchy, Kernel, Squares
+from ..linear import normal_equations
 from ..models import Cascade, MnemonicDescent
 from ..observations import GaussNewtonSteps
-from ..problem import Batch, LeastSquares, Split
-from ..recipe import Recipe
+from ..problem import LeastSquares
 from ..training import BackpropThroughTime, SequentialRidge
-from ._points import as_points, collinear, cube, undetermined
-from ._rotations import at_rest, rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
+from .points import as_points, collinear, cube, undetermined
+from .rotations import at_rest, rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 
 Structure: TypeAlias = Literal["fixed", "varying"]
 

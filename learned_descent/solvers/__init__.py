@@ -2,7 +2,7 @@
 
 from .external import External, ScipyLeastSquares
 from .gauss_newton import GaussNewton
-from .levenberg import LevenbergMarquardt
+from .levenberg_marquardt import LevenbergMarquardt
 from .polished import Polished
 from .solver import NormalEquations, Solver, Status
 

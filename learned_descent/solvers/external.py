@@ -11,15 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError, check_shape
-from .._precision import outside_autocast
-from ..data import index
+from ..data.batches import index
+from ..data.samples import Batch
+from ..errors import DescentError, check_shape
 from ..kernels import Cauchy, Huber, Kernel, Squares
 from ..model import State
 from ..observation import Observation
-from ..problem import Batch, LeastSquares, Problem
-from ._tasks import Task, task_of
+from ..problem import LeastSquares, Problem
+from ..system.precision import outside_autocast
 from .reasons import why_invalid
+from .scipy import Task, task_of
 from .solver import Solver, Status, in_double, raised, with_cost
 
 Function: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor, "B p"]]

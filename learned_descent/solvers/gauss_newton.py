@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .._linear import all_finite, damped_step
-from .._precision import outside_autocast
+from ..data.samples import Batch
+from ..linear import all_finite, damped_step
 from ..model import State
-from ..problem import Batch, Problem
+from ..problem import Problem
+from ..system.precision import outside_autocast
 from .solver import NewtonLike, Status
 
 

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .._check import DescentError
-from .._precision import outside_autocast
+from ..data.samples import Batch
+from ..errors import DescentError
 from ..model import DescentModel, State, Trajectory
 from ..observation import Concat, Observation
-from ..problem import Batch
+from ..system.precision import outside_autocast
 from .solver import Solver
 
 

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .._linear import damped_step
-from .._precision import outside_autocast
-from ..data import floating
-from ..problem import Batch, LeastSquares
+from ..data.batches import floating
+from ..data.samples import Batch
+from ..linear import damped_step
+from ..problem import LeastSquares
+from ..system.precision import outside_autocast
 
 
 @torch.no_grad()

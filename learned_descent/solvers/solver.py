@@ -11,14 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .._allocator import keep_freed_memory
-from .._check import DescentError
-from .._linear import all_finite
-from .._precision import outside_autocast
-from ..data import index
+from ..data.batches import index
+from ..data.samples import Batch
+from ..errors import DescentError
+from ..linear import all_finite
 from ..model import DescentModel, State, Trajectory
 from ..observation import Observation
-from ..problem import Batch, LeastSquares, Problem
+from ..problem import LeastSquares, Problem
+from ..system.allocator import keep_freed_memory
+from ..system.precision import outside_autocast
 from .reasons import why_invalid
 
 _COARSEST = torch.finfo(torch.float32).eps

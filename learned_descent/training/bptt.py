@@ -11,19 +11,34 @@ from typing import Any, Literal, TypeAlias, final
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import DescentError, check_choice, check_real, check_whole
-from .._files import load_state, save_state
-from .._lock import locked
-from .._progress import progress_bar
-from .._samples import floating_type
-from ..data import RandomBatches, Samples, batches, check_finite, fingerprint, mix, num_samples, training_batches
+from ..data.batches import (
+    RandomBatches,
+    batches,
+    check_finite,
+    fingerprint,
+    mix,
+    num_samples,
+    training_batches,
+)
+from ..data.samples import Batch, Samples, floating_type
+from ..errors import DescentError, check_choice, check_real, check_whole
+from ..files import load_state, save_state
 from ..model import DescentModel, Detach
-from ..problem import Batch
+from ..system.lock import locked
+from ..system.progress import progress_bar
 from . import ranks
 from .average import MovingAverage
 from .doubts import doubts_of_bptt, say
 from .ranks import Accelerator
-from .trainer import History, Trainer, check_identity, entered, in_own_precision, laid_out, solvable
+from .trainer import (
+    History,
+    Trainer,
+    check_identity,
+    entered,
+    in_own_precision,
+    laid_out,
+    solvable,
+)
 
 Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 """How Fabric calls the precisions of a training."""
@@ -159,7 +174,7 @@ class BackpropThroughTime(Trainer):
             "data": fingerprint(train) if self.directory else "",
         }
 
-    def _fit(self, model: DescentModel, train: Samples, val: Samples | None, seed: int) -> History:
+    def _fit(self, model: DescentModel, train: Samples, val: Samples | None, seed: int) -> History:  # noqa: C901 - one loop, from top to bottom
         weights = [1.0] * model.num_steps if self.step_weights is None else list(self.step_weights)
         if len(weights) != model.num_steps:
             raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")

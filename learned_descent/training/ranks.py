@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 import torch.distributed as dist
 
-from .._allocator import keep_freed_memory
-from .._check import DescentError
+from ..errors import DescentError
+from ..system.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric as Fabric  # what trains by it is annotated ranks.Fabric

@@ -11,12 +11,12 @@ from typing import Any, cast, final
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import DescentError, check_choice, check_real, check_shape, check_whole
-from .._progress import progress_bar
-from .._samples import floating_type
-from ..data import Samples, batches, check_finite, mix, num_samples
+from ..data.batches import batches, check_finite, mix, num_samples
+from ..data.samples import Samples, floating_type
+from ..errors import DescentError, check_choice, check_real, check_shape, check_whole
 from ..model import DescentModel
 from ..models import Cascade
+from ..system.progress import progress_bar
 from . import ranks
 from .doubts import doubts_of_ridge, say
 from .ranks import Accelerator

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._check import DescentError, about
-from .._files import atomic_write
-from .._look import look, look_training
-from .._samples import Rows, as_samples, floating_type
-from ..data import Samples, check_finite, check_images, num_samples
+from ..data.batches import check_finite, check_images, num_samples
+from ..data.samples import Batch, Rows, Samples, as_samples, floating_type
+from ..errors import DescentError, about
+from ..files import atomic_write
+from ..look import look, look_training
 from ..model import DescentModel
-from ..problem import Batch
 
 
 @dataclass
@@ -107,7 +106,7 @@ def entered(
         raise DescentError(f"model: expected one with weights to train, got {type(model).__name__}, which has none")
     own, held = as_samples(train, "train"), None if val is None else as_samples(val, "val")
     for samples in (own,) if held is None else (own, held):
-        check_images(model, samples)
+        check_images(model.images, samples)
         if isinstance(samples, Mapping):
             check_finite(samples, list(range(num_samples(samples))))
     look_training(model.eval(), own, gradients=gradients, augment=augment)
@@ -147,7 +146,7 @@ def solvable(indices: Sequence[int]) -> Iterator[None]:
         >>> with solvable([3, 8]):  # doctest: +ELLIPSIS
         ...     torch.linalg.cholesky(torch.zeros(2, 2))
         Traceback (most recent call last):
-        learned_descent._check.DescentError: samples [3, 8]: one of them makes a matrix that cannot be decomposed ...
+        learned_descent.errors.DescentError: samples [3, 8]: one of them makes a matrix that cannot be decomposed ...
     """
     try:
         yield

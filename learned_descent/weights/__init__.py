@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .._check import DescentError
+from ..errors import DescentError
 
 FOLDER = Path(__file__).parent
 """Where the weights lie."""

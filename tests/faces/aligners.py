@@ -7,7 +7,7 @@ import torch
 
 from learned_descent import Cascade
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.detect import Box, Detector
+from learned_descent.faces.detectors import Box, Detector
 from learned_descent.observations import Patches
 
 from .fake300w import neutral_face

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Generator, Tensor
 
 from learned_descent.faces.datasets import FaceData, read_faces
-from learned_descent.faces.schema import IBUG68, LandmarkSchema
+from learned_descent.landmarks.schema import IBUG68, LandmarkSchema
 
 NOISE = 0.04
 """Spread of the detector's centre and side, as a fraction of the side."""

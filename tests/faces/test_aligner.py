@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from learned_descent import Cascade, DescentError, weights
-from learned_descent.checkpoint import annotate, save_model
+from learned_descent.checkpoint.model import annotate, save_model
+from learned_descent.data.pictures import read_picture
 from learned_descent.faces.aligner import Boxes, FaceAligner
 from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
-from learned_descent.faces.detect import DetectorWarning, FaceWarning
-from learned_descent.pictures import read_picture
+from learned_descent.faces.detectors import DetectorWarning, FaceWarning
 from learned_descent.problems import Analytic
 
 from .aligners import Bright, small_model

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from learned_descent import Cascade, DescentError
-from learned_descent.checkpoint import load_model, save_model
+from learned_descent.checkpoint.model import load_model, save_model
+from learned_descent.data.samples import Batch, Split
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.augment import Augmentation, augment, mirrored
-from learned_descent.faces.crops import apply_affine
-from learned_descent.faces.landmarks import Landmarks
-from learned_descent.faces.metrics import landmark_errors
-from learned_descent.faces.shapes import fit_similarity
+from learned_descent.landmarks.augmentation import Augmentation, augment, mirrored
+from learned_descent.landmarks.crops import apply_affine
+from learned_descent.landmarks.geometry import fit_similarity
+from learned_descent.landmarks.metrics import landmark_errors
+from learned_descent.landmarks.problem import Landmarks
 from learned_descent.observations import Patches
-from learned_descent.problem import Batch, Split
 from learned_descent.registry import configured
 
 from .fake300w import write_fake_300w

@@ -24,7 +24,7 @@ def points_of(path: Path) -> torch.Tensor:
         return torch.from_numpy(read_landmarks(path))
 
 
-def spoil(root: Path, how: str) -> Path | None:
+def spoil(root: Path, how: str) -> Path | None:  # noqa: C901 - a table of mistakes
     """Spoils the face ``FACE`` in one way; gives the file of boxes to read with, if there is one."""
     landmarks, box, image = root / f"{FACE}.pts", root / f"bounding_boxes/{FACE}.pts", root / f"{FACE}.jpg"
     table = root / "boxes.csv"

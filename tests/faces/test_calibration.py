@@ -10,8 +10,15 @@ import torch
 from learned_descent import DescentError
 from learned_descent.faces import calibration
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence, _logistic, calibrate, fit_offset
-from learned_descent.faces.detect import Box, Detector
+from learned_descent.faces.calibration import (
+    BoxOffset,
+    Calibration,
+    Confidence,
+    _logistic,
+    calibrate,
+    fit_offset,
+)
+from learned_descent.faces.detectors import Box, Detector
 
 from .aligners import Bright, small_model
 from .fake300w import write_fake_300w

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from learned_descent import Cascade, MnemonicDescent
-from learned_descent.checkpoint import save_model
-from learned_descent.cli import main
+from learned_descent.checkpoint.model import save_model
+from learned_descent.cli.main import main
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.model import DescentModel
 from learned_descent.observations import Patches

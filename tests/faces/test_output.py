@@ -13,7 +13,14 @@ from PIL import Image
 from learned_descent import DescentError
 from learned_descent.faces.aligner import Face
 from learned_descent.faces.files import quiet_menpo, read_landmarks
-from learned_descent.faces.output import FONT, LARGEST, draw, files_of, write_faces, write_landmarks
+from learned_descent.faces.output import (
+    FONT,
+    LARGEST,
+    draw,
+    files_of,
+    write_faces,
+    write_landmarks,
+)
 
 POINTS = torch.tensor([[10.0, 20.5], [30.25, 20.0], [20.0, 40.0]])
 FACES = [

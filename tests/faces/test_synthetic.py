@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from learned_descent import DescentError
-from learned_descent.faces.augment import Augmentation
-from learned_descent.faces.generator import BOX_LOG_SPREAD, CHUNK, MAX_YAW, FaceGenerator
-from learned_descent.faces.landmarks import Landmarks
-from learned_descent.faces.masks import LIPS
 from learned_descent.faces.recipes import RECIPES
-from learned_descent.faces.schema import IBUG68
+from learned_descent.faces.rendering.generator import BOX_LOG_SPREAD, CHUNK, MAX_YAW, FaceGenerator
+from learned_descent.faces.rendering.regions import LIPS
 from learned_descent.faces.synthetic import SyntheticFaces
+from learned_descent.landmarks.augmentation import Augmentation
+from learned_descent.landmarks.problem import Landmarks
+from learned_descent.landmarks.schema import IBUG68
 from learned_descent.registry import configured, recipes_for, resolve_problem
-from learned_descent.testing import check_problem
+from learned_descent.testing.checks import check_problem
 
 SMALL = {"crop": 64, "box_side": 38.0}
 

@@ -7,7 +7,7 @@ from torch import nn
 from learned_descent import Cascade
 from learned_descent.observations import Residual
 from learned_descent.problems import Analytic
-from learned_descent.testing import check_model
+from learned_descent.testing.checks import check_model
 
 from ..toys import Line, Turn
 

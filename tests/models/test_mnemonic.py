@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learned_descent import DescentError, MnemonicDescent
-from learned_descent.testing import check_model
+from learned_descent.testing.checks import check_model
 
 from ..toys import Turn
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from learned_descent import Cascade, DescentError, MnemonicDescent, ShapeError
-from learned_descent.checkpoint import load_model, save_model
+from learned_descent.checkpoint.model import load_model, save_model
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, Patches
 from learned_descent.observations.patches import sample_patches

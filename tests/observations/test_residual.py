@@ -6,7 +6,7 @@ import torch
 from learned_descent import DescentError, ShapeError
 from learned_descent.observations import Residual
 from learned_descent.problems import Analytic
-from learned_descent.testing import check_observation
+from learned_descent.testing.checks import check_observation
 
 
 def test_features_are_predicted_minus_measured(device, dtype):

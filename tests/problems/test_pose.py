@@ -9,12 +9,12 @@ import torch
 from torch import Generator
 
 from learned_descent import Cascade, DescentError, LeastSquares, SequentialRidge, ShapeError
-from learned_descent.data import index
+from learned_descent.data.batches import index
 from learned_descent.kernels import Squares
 from learned_descent.problems import Pose
 from learned_descent.registry import recipes_for, resolve_problem
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Status
-from learned_descent.testing import check_model, check_observation, check_problem
+from learned_descent.testing.checks import check_model, check_observation, check_problem
 
 KINDS = {
     "fixed": {},

@@ -10,10 +10,17 @@ from learned_descent import DescentError, ShapeError
 from learned_descent.kernels import Cauchy, Huber, Tukey
 from learned_descent.problems.pose import Pose
 from learned_descent.solvers import External, LevenbergMarquardt, ScipyLeastSquares, Status
-from learned_descent.testing import check_model
+from learned_descent.testing.checks import check_model
 
 from ..toys import Line, Turn
-from .toys import Formula, centre, decay, decays, points, starts
+from .toys import (
+    Formula,
+    centre,
+    decay,
+    decays,
+    points,
+    starts,
+)
 
 
 def test_a_function_is_a_model_of_one_step():

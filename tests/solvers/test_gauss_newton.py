@@ -5,7 +5,14 @@ import torch
 from learned_descent.solvers import GaussNewton, Status
 
 from ..toys import Line
-from .toys import Formula, centre, decay, decays, points, starts
+from .toys import (
+    Formula,
+    centre,
+    decay,
+    decays,
+    points,
+    starts,
+)
 
 
 def test_one_step_solves_a_linear_problem_as_lstsq_does():

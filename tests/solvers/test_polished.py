@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from learned_descent import Cascade, DescentError, DescentModel, Frozen, MnemonicDescent
-from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver, Status
-from learned_descent.testing import check_model
+from learned_descent.solvers import (
+    External,
+    GaussNewton,
+    LevenbergMarquardt,
+    Polished,
+    ScipyLeastSquares,
+    Solver,
+    Status,
+)
+from learned_descent.testing.checks import check_model
 
 from ..toys import Turn
 

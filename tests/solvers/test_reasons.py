@@ -8,14 +8,21 @@ import pytest
 import torch
 
 from learned_descent import Cascade, evaluate
-from learned_descent._runs import unusable
-from learned_descent.evaluation import Evaluation
+from learned_descent.evaluation.evaluation import Evaluation
+from learned_descent.evaluation.tables import unusable
 from learned_descent.kernels import Tukey
 from learned_descent.problems import Pose
-from learned_descent.problems.photometric import AnyTemplate
-from learned_descent.problems.registration import Registration
-from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
-from learned_descent.testing import check_problem
+from learned_descent.problems.photometric.problems import AnyTemplate
+from learned_descent.problems.registration.problem import Registration
+from learned_descent.solvers import (
+    External,
+    GaussNewton,
+    LevenbergMarquardt,
+    Polished,
+    ScipyLeastSquares,
+    Solver,
+)
+from learned_descent.testing.checks import check_problem
 
 from ..toys import Turn
 from .toys import Formula, centre, points, starts

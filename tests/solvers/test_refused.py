@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from learned_descent import DescentError
-from learned_descent.cli import main
+from learned_descent.cli.main import main
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, ScipyLeastSquares
-from learned_descent.testing import check_problem
+from learned_descent.testing.checks import check_problem
 
 from ..toys import Line
 from .toys import Formula, starts

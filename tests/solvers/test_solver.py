@@ -12,8 +12,15 @@ import torch
 
 from learned_descent import Cascade, DescentError, LeastSquares, Problem
 from learned_descent.problems import Analytic
-from learned_descent.solvers import GaussNewton, LevenbergMarquardt, NormalEquations, ScipyLeastSquares, Solver, Status
-from learned_descent.testing import check_model
+from learned_descent.solvers import (
+    GaussNewton,
+    LevenbergMarquardt,
+    NormalEquations,
+    ScipyLeastSquares,
+    Solver,
+    Status,
+)
+from learned_descent.testing.checks import check_model
 
 from ..toys import Line, Turn
 from .toys import Formula, decay, decays

@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 
 from learned_descent import LeastSquares, Observation
+from learned_descent.data.samples import Batch, Split
 from learned_descent.kernels import Kernel, Squares
 from learned_descent.observations import Residual
-from learned_descent.problem import Batch, Split
 
 
 class Formula(LeastSquares):

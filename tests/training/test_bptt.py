@@ -8,10 +8,17 @@ import random
 import pytest
 import torch
 
-from learned_descent import BackpropThroughTime, Cascade, DescentError, DescentModel, Frozen, MnemonicDescent
-from learned_descent._files import load_state
+from learned_descent import (
+    BackpropThroughTime,
+    Cascade,
+    DescentError,
+    DescentModel,
+    Frozen,
+    MnemonicDescent,
+)
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.faces.synthetic import SyntheticFaces
+from learned_descent.files import load_state
 from learned_descent.problems import Analytic
 
 from ..toys import Compass, Line, Rows, Turn

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from learned_descent import DescentError
-from learned_descent._allocator import keep_freed_memory
-from learned_descent._files import load_state
+from learned_descent.files import load_state
+from learned_descent.system.allocator import keep_freed_memory
 from learned_descent.training.ranks import launch
 
 from . import two_ranks

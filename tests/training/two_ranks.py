@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learned_descent import BackpropThroughTime, Cascade, MnemonicDescent, SequentialRidge
-from learned_descent._files import save_state
+from learned_descent.files import save_state
 from learned_descent.problems import Analytic
 
 

@@ -1,0 +1,190 @@
+"""What the command line does, as plain functions: train, evaluate, align and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..checkpoint.description import described_problem
+from ..checkpoint.model import check_storable, load_model, load_weights, read_description, save_model
+from ..data.batches import fingerprint
+from ..data.samples import Split
+from ..errors import DescentError, about
+from ..evaluation.evaluation import evaluate
+from ..evaluation.tables import columns, main_metrics, steps, table
+from ..families import Recipe, held_out_of
+from ..files import write_json
+from ..look import eyes_of
+from ..problem import Problem
+from ..provenance import provenance
+from ..registry import recipes_for
+from ..system.lock import locked, main_rank
+from ..testing.checks import ContractError, check_model, check_observation, check_problem
+from ..training.bptt import CHECKPOINT
+from ..weights import find_weights
+from .going_on import begin, check_output, check_replaces, check_settings, telling
+from .runs import (
+    check_measurement,
+    logged,
+    prepare_folder,
+    problem_of,
+    samples_of,
+    stored_settings,
+)
+
+
+def train(
+    problem: Problem,
+    recipe: Recipe,
+    *,
+    out: Path,
+    seed: int = 0,
+    init: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Trains one family on a problem and writes its weights, settings and history.
+
+    Args:
+        problem: the problem.
+        recipe: the family.
+        out: the folder for ``model.safetensors``, ``settings.yaml``, ``history.json``, the log and the checkpoint.
+        seed: the seed of weights, batches, starts and augmentation.
+        init: start from the weights of this file, or from those that come with the package by their name; the closed form is
+            then left out, and what the file says of its own training is kept as a part of the new one's.
+        resume: go on from the checkpoint in the folder, with the settings that the training was started with.
+        overwrite: replace the model and the checkpoint that are in the folder.
+        settings: the resolved settings, for ``settings.yaml`` and for the weights file.
+
+    Returns:
+        The validation error after every step, and where the weights are.
+
+    Raises:
+        DescentError: before anything is written, if another run uses the folder, if it holds a model or a checkpoint that
+            would be replaced, or one to go on from that belongs to another training.
+    """
+    with locked(out):
+        weights = out / "model.safetensors"
+        check_replaces({weights: out}, resume=resume, overwrite=overwrite)
+        recipe, before = _started(logged(recipe, out, resume=resume), init)
+        samples, held = samples_of(problem, "train"), held_out_of(problem)
+        model = recipe.build(problem, seed=seed)
+        check_storable(model)
+        if init is not None:
+            load_weights(model, find_weights(init))
+        if resume:
+            check_settings(out / "settings.yaml", settings)
+            recipe.check_checkpoint(model, samples, seed=seed)
+        begin(out / "settings.yaml", settings, [out] if overwrite else ())
+        with telling([out / CHECKPOINT]):
+            histories = recipe.fit(model, samples, held, seed=seed)
+        if not main_rank():
+            return ""
+        seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())
+        origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}, **({"init": before} if before else {})}
+        save_model(model, weights, training={**origin, "seconds": seconds})
+        result = evaluate(model, samples if held is None else held)
+        errors = [result.mean(step=step) for step in range(result.num_steps + 1)]
+        write_json(
+            out / "history.json",
+            {
+                **origin,
+                "seconds": seconds,
+                "train_error" if held is None else "val_error": {"metric": result.metrics[0], "after_step": errors},
+                "trainers": {name: asdict(history) for name, history in histories.items()},
+            },
+        )
+        return f"{steps(result, 'training' if held is None else 'validation')}\nweights: {weights}"
+
+
+def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, dict[str, Any]]:
+    """The training that is left to do from given weights, and what their file says of their own."""
+    if init is None:
+        return recipe, {}
+    if recipe.bptt is None:
+        raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
+    return replace(recipe, ridge=None), read_description(find_weights(init)).get("training") or {}
+
+
+def evaluate_weights(
+    weights: str | Path,
+    *,
+    problem: Problem | None = None,
+    problem_file: str | None = None,
+    split: Split = "test",
+    batch_size: int = 64,
+    device: Literal["cpu", "cuda"] = "cpu",
+    output: Path | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Measures a trained model on one part of the data, and writes the errors of every sample after every step.
+
+    Args:
+        weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with the package.
+        problem: the problem; by default it is made as the file says.
+        problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its kind, such as faces.
+        split: the part of the data: train, val or test.
+        batch_size: samples that are fitted at once.
+        device: cpu or cuda.
+        output: the JSON file; by default WEIGHTS with the ending .SPLIT.json: for a name, in the current folder.
+        overwrite: replace a file of another kind that is there.
+
+    Returns:
+        The table.
+    """
+    check_measurement(batch_size, device)
+    output = output or Path(weights).with_suffix(f".{split}.json")
+    weights = find_weights(weights)
+    check_output(output, ("weights", "split", "errors"), source=weights, overwrite=overwrite)
+    model = load_model(weights, problem=problem or problem_of(weights, problem_file))
+    prepare_folder(output.parent)
+    samples = samples_of(model.problem, split)
+    with _about_settings(weights, model.problem):
+        result = evaluate(model, samples, batch_size=batch_size, device=device)
+    write_json(
+        output,
+        {**provenance(None, None), "weights": str(weights), "split": split, "data": fingerprint(samples), **result.to_json()},
+    )
+    shown = table({weights.stem: result}, columns({weights.stem: (model, result)}, {}), metrics=main_metrics(result))
+    return f"{shown}\n{steps(result, split)}\nerrors: {output}"
+
+
+def _about_settings(weights: Path, problem: Problem) -> AbstractContextManager[None]:
+    """Puts before a message in which settings the problem differs from the one that the weights were trained on."""
+    trained, own = stored_settings(read_description(weights)), described_problem(problem)["settings"]
+    other = {name: value for name, value in trained.items() if name in own and own[name] != value}
+    now = {name: own[name] for name in other}
+    return about(f"{weights}, trained with {other}, on a problem with {now}") if other else nullcontext()
+
+
+def check(problem: Problem) -> tuple[str, bool]:
+    """Runs the public contract on a problem, its observation, and the model of every family.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        A list of what passes and what fails, and whether all that is required passes.
+    """
+    checks: dict[str, Callable[[], object]] = {
+        "problem": lambda: check_problem(problem),
+        "observation": lambda: check_observation(eyes_of(problem), problem),
+    }
+    for name, recipe in recipes_for(type(problem)).items():
+        checks[f"family {name}"] = lambda recipe=recipe: check_model(  # type: ignore[misc]
+            recipe.build(problem), untrained=isinstance(recipe, Recipe)
+        )
+    lines, passed = [], True
+    for name, run in checks.items():
+        try:
+            report = str(run())
+        except ContractError as error:
+            report, passed = str(error.report), False
+        except DescentError as error:
+            report, passed = f"  FAIL  {error}", False
+        lines.append(f"{name}: {report}")
+    return "\n".join([*lines, "the contract holds" if passed else "the contract is broken"]), passed

@@ -1,0 +1,108 @@
+"""Configuration files: YAML of bounded size that sets options, and never names code."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from enum import Enum
+from pathlib import Path, PurePath
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import torch
+import yaml
+
+from ..errors import DescentError
+
+_BYTES = 2**18
+_ENTRIES = 10_000
+_DEPTH = 20
+"""Far beyond any file of options: a file of a few bytes can ask for gigabytes by aliases, or for hours by nesting."""
+
+_CODE = {"class_path", "init_args", "dict_kwargs", "problem_file"}
+"""Names under which an option would say what code to run."""
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The options in a configuration file.
+
+    Raises:
+        DescentError: if the file cannot be read, is no YAML of options, is beyond all bounds, or names code.
+    """
+    try:
+        if file.stat().st_size > _BYTES:
+            raise DescentError(f"--config {file}: expected a YAML file of at most {_BYTES // 1024} kB")
+        text = file.read_text(encoding="utf-8")
+        _check_bounds(file, text)
+        content = yaml.safe_load(text)
+    except DescentError:
+        raise
+    except (OSError, ValueError, yaml.YAMLError) as error:  # a number of 5,000 digits is a ValueError
+        raise DescentError(f"--config {file}: expected a YAML file: {error}") from error
+    if not isinstance(content, dict):
+        found = "an empty file" if content is None else f"one {type(content).__name__}"
+        raise DescentError(f"--config {file}: expected options as NAME: VALUE, got {found}")
+    for name, _ in _leaves(content):
+        if _CODE & set(name.split(".")):
+            raise _names_code(file, name)
+    if "config" in content:
+        raise DescentError(f"--config {file}: config: a file cannot name another one: give both on the command line")
+    return content
+
+
+def check_options(file: Path, types: Mapping[str, Any]) -> None:
+    """Refuses a configuration file that gives text to an option that would take it for code, or for another file.
+
+    Args:
+        file: the file.
+        types: the types of the options by name, such as ``"problem.root"``.
+
+    Raises:
+        DescentError: as :func:`read_config` does, and if a section is no section.
+    """
+    for name, value in _leaves(read_config(file)):
+        if _has_text(value) and not _is_data(types.get(name, str)):
+            raise _names_code(file, name)
+        if any(option.startswith(f"{name}.") for option in types):
+            found = "it is empty: leave it out" if value is None else f"got {value!r}"
+            raise DescentError(f"--config {file}: {name}: expected options as NAME: VALUE below it, {found}")
+
+
+def _names_code(file: Path, name: str) -> DescentError:
+    return DescentError(f"--config {file}: {name}: a file sets options and names no code: give it on the command line")
+
+
+def _check_bounds(file: Path, text: str) -> None:
+    """Looks at the tokens alone, which need neither memory nor recursion, before anything is built of them."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH or count > _ENTRIES:
+            raise DescentError(f"--config {file}: expected at most {_DEPTH} levels and {_ENTRIES:,} entries, it has more")
+        if isinstance(event, yaml.AliasEvent):
+            raise DescentError(f"--config {file}: the alias *{event.anchor} is not read: write out what it stands for")
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag:
+            raise DescentError(f"--config {file}: the tag {event.tag} is not read: leave it out")
+
+
+def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The names of all options, with the names of their sections before them, and their values."""
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _has_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(map(_has_text, value)))
+
+
+def _is_data(hint: Any) -> bool:
+    """Whether what has this type is data: no class, no function, nothing that text could be imported for."""
+    origin = get_origin(hint) or hint
+    if origin in (Any, Literal, Ellipsis):
+        return True
+    if origin in (Union, UnionType) or (isinstance(origin, type) and issubclass(origin, Collection)):
+        return all(map(_is_data, get_args(hint)))
+    return isinstance(origin, type) and issubclass(origin, (bool, int, float, PurePath, Enum, torch.dtype, type(None)))

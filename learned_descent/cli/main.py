@@ -1,0 +1,116 @@
+"""The command line ``learned-descent``: its options are the arguments of the classes that they configure."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from .. import __version__
+from ..names import PROBLEMS
+
+USAGE = """\
+usage: learned-descent COMMAND ...
+
+commands:
+  train PROBLEM --family F --out DIR   train one family
+  evaluate WEIGHTS                     measure a trained model
+  compare PROBLEM [--out DIR]          train or load several families and compare them
+  align PHOTO ...                      find the faces in photos, and their landmarks
+  calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
+  inspect WEIGHTS                      show how much of the pose of a head a recurrent model remembers
+  check PROBLEM                        check that a problem keeps the contract
+
+PROBLEM is {problems}, the name of an installed plug-in, package.module:Class or file.py:Class.
+Every command explains its options: learned-descent train PROBLEM --family F --help.
+--config FILE.yaml gives any of them; --traceback shows where an error came from; --version."""
+
+_PATIENCE = 5.0
+"""The seconds that a failing rank leaves to the first one to say why, and to whoever started both to end it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: it ends a command as Ctrl-C does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: the arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0; 1 if a contract is broken; 2 for a mistake of the user, with one message on the error stream; 130
+        and 143 where Ctrl-C or SIGTERM ended the command, with a message of what is kept.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    show = "--traceback" in words
+    words = [word for word in words if word != "--traceback"]
+    if not words or words[0] in ("-h", "--help", "--version"):
+        print(__version__ if "--version" in words[:1] else USAGE.format(problems=", ".join(PROBLEMS)))
+        return 0
+    # Only from here on PyTorch is needed, which takes seconds to import.
+    from ..errors import DescentError
+    from ..system.lock import main_rank, several_ranks
+    from . import program
+
+    first = main_rank()
+    try:
+        with _sigterm(first):
+            return program.run(words)
+    except (DescentError, argparse.ArgumentError, OSError) as error:
+        if show:
+            traceback.print_exc()
+        return _ended(f"error: {error}", 2, first)
+    except RuntimeError:
+        if several_ranks() and not _outlived():  # a rank that loses another one fails too; that one says why
+            return 1
+        raise
+    except Terminated as stop:
+        return _ended("; ".join(("terminated", *map(str, stop.args))), 128 + signal.SIGTERM, first)
+    except KeyboardInterrupt as stop:
+        return _ended("; ".join(("interrupted", *map(str, stop.args))), 128 + signal.SIGINT, first)
+
+
+@contextmanager
+def _sigterm(first: bool) -> Iterator[None]:
+    """SIGTERM ends the block by an exception, so that workers are ended and half a file is removed; other ranks just end."""
+    if not first or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # workers that end with us are no failure of theirs
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _ended(text: str, code: int, first: bool) -> int:
+    """Says once for all ranks why a command ends: the first one does, and another one only where that keeps silent."""
+    from tqdm import tqdm
+
+    from ..system.text import printable
+
+    if first or _outlived():
+        tqdm.write(printable(f"learned-descent: {text}"), file=sys.stderr)  # not into a line that a bar has begun
+    return code
+
+
+def _outlived() -> bool:
+    """Whether a while passes in which nobody ends this rank, as they do when another one has said what is wrong."""
+    parent = os.getppid()
+    time.sleep(_PATIENCE)
+    return os.getppid() == parent

@@ -1,0 +1,140 @@
+"""The commands as they are typed: the words after ``learned-descent``, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..errors import DescentError
+from ..families import Recipe, learned_part
+from ..registry import recipe_for, recipes_for, resolve_problem
+from ..system.text import printable, suggestion
+from ..weights import find_weights
+from . import align as photos
+from . import commands
+from . import compare as comparison
+from . import inspect as inspection
+from . import options as _options
+
+
+def run(words: list[str]) -> int:
+    """Runs one command.
+
+    Args:
+        words: the name of the command, and what follows it.
+
+    Raises:
+        DescentError: for a mistake of the user.
+    """
+    command, rest = words[0], words[1:]
+    if command not in _COMMANDS:
+        near = suggestion(command, _COMMANDS)
+        raise DescentError(f"command {command!r}: expected one of {', '.join(_COMMANDS)}{near}")
+    return _COMMANDS[command](rest)
+
+
+def _say(text: str, end: str = "\n") -> None:
+    """Prints a result; what is named in it may come from a file of anybody's."""
+    print(printable(text), end=end)
+
+
+def _train(words: list[str]) -> int:
+    parser = _options.parser("train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"})
+    parser.add_argument("--family", type=str, help="the family: sdm, joint, mdm, ...; with --help: show its options too")
+    task, choice = _options.chosen(parser, words)
+    cls = resolve_problem(task)
+    _options.add_problem(parser, cls)
+    if not (family := choice.get("family")):
+        _options.show_help(parser, words, f"--family: expected one of {', '.join(recipes_for(cls))}")
+    recipe = recipe_for(cls, family)
+    if not isinstance(recipe, Recipe):
+        alone = f"train {learned_part(family)}, and " if "+" in family else ""
+        raise DescentError(f"--family {family}: a classical solver has nothing to train: {alone}compare --families {family}")
+    _options.add_recipe(parser, recipe)
+    values, settings = _options.parsed(parser, cls, words)
+    _say(
+        commands.train(
+            values["problem"],
+            _options.resolved(recipe, values),
+            **{name: values[name] for name in ("out", "seed", "init", "resume", "overwrite")},
+            settings={**settings, "task": task},
+        )
+    )
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    parser = _options.parser("compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"})
+    parser.add_argument("--families", nargs="+", type=str, metavar="F", help="the families (default: all of the problem)")
+    parser.add_argument(
+        "--weights", nargs="+", type=str, default=[], metavar="F=FILE", help="families that are loaded, not trained"
+    )
+    task, choice = _options.chosen(parser, words)
+    cls = resolve_problem(task)
+    families = choice.get("families") or list(recipes_for(cls))
+    recipes = {family: recipe_for(cls, family) for family in families}
+    _options.add_problem(parser, cls)
+    _options.add_families(parser, recipes)
+    values, settings = _options.parsed(parser, cls, words)
+    pairs = [word.partition("=") for word in values["weights"]]
+    if wrong := [name for name, _, file in pairs if not file]:
+        raise DescentError(f"--weights: expected FAMILY=FILE, got {', '.join(wrong)}")
+    _say(
+        comparison.compare(
+            values["problem"],
+            _options.resolved_families(recipes, values),
+            weights={name: Path(file) for name, _, file in pairs},
+            **{name: values[name] for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")},
+            settings={**settings, "task": task, "families": families},
+        )
+    )
+    return 0
+
+
+def _evaluate(words: list[str]) -> int:
+    _say(commands.evaluate_weights(**_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words, find_weights)))
+    return 0
+
+
+def _calibrate(words: list[str]) -> int:
+    _say(photos.calibrate(**_options.stored("calibrate WEIGHTS", photos.calibrate, words)))
+    return 0
+
+
+def _align_photos(words: list[str]) -> int:
+    parser = _options.parser("align PHOTO ...", photos.align, {"photos", "box", "format"})
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="an image file")
+    parser.add_argument("--box", nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="the box of the one face in pixels")
+    parser.add_argument("--format", nargs="+", default=["png", "json"], choices=photos.FORMATS, help="what is written")
+    text, done = photos.align(**_options.values(parser, words))
+    _say(text, end="\n" * bool(text))
+    return 0 if done else 1
+
+
+def _inspect(words: list[str]) -> int:
+    parser = _options.parser("inspect WEIGHTS", inspection.inspect, {"weights"})
+    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, or the name of weights that come with the package")
+    _say(inspection.inspect(**_options.values(parser, words)))
+    return 0
+
+
+def _check(words: list[str]) -> int:
+    parser = _options.parser("check PROBLEM", commands.check, {"problem"})
+    task, _ = _options.chosen(parser, words)
+    cls = resolve_problem(task)
+    _options.add_problem(parser, cls)
+    values, _ = _options.parsed(parser, cls, words)
+    text, passed = commands.check(values["problem"])
+    _say(text)
+    return 0 if passed else 1
+
+
+_COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "align": _align_photos,
+    "calibrate": _calibrate,
+    "inspect": _inspect,
+    "check": _check,
+}

@@ -1,0 +1,187 @@
+"""The report of a comparison: one page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.tables import converged, main_metrics
+from ..families import learned_part
+from ..registry import names_code
+from ..system.text import aligned, number
+
+_NONE = "–"  # noqa: RUF001 - a dash in a table
+
+
+def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: Path, faces: bool = False) -> str:
+    """A comparison as one HTML page, with everything inside: no script, no network. The same results give the same page.
+
+    Args:
+        results: what ``compare`` writes as ``results.json``.
+        figures: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the starts differ, and ``"fits"`` for
+            problems of images.
+        folder: where ``settings.yaml`` is, which repeats the comparison.
+        faces: whether the problem is one of faces, which can be compared on 300-W too.
+
+    Raises:
+        DescentError: if the evaluations in ``results`` cannot be read.
+    """
+    families = results["families"]
+    evaluations = {name: Evaluation.from_json(family) for name, family in families.items()}
+    first = next(iter(evaluations.values()))
+    main = main_metrics(first)
+    name = results["problem"]["name"].removeprefix("custom:")
+    environment = Environment(
+        loader=PackageLoader("learned_descent.cli"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        title=f"{_listed(list(families))} on {name}",
+        lead=_lead(evaluations),
+        facts=_facts(results, first),
+        split=results["split"],
+        main=_table(evaluations, results, main),
+        others=_table(evaluations, results, [name for name in first.metrics if name not in main]),
+        endings={family: result.endings for family, result in evaluations.items() if result.endings},
+        samples=first.num_samples,
+        above=f"{first.failure_above:g}",
+        figures={name: _figure(image, name, evaluations) for name, image in figures.items()},
+        settings=_settings(families),
+        problem=dict(_flat(results["problem"])),
+        commands=_commands(results, folder),
+        faces=faces,
+    )
+
+
+def _lead(evaluations: Mapping[str, Evaluation]) -> str:
+    """One sentence: who is best at what."""
+    metric = next(iter(evaluations.values())).metrics[0]
+    mean, lowest = _lowest({name: evaluation.mean() for name, evaluation in evaluations.items()})
+    failures, fewest = _lowest({name: evaluation.failure_rate() for name, evaluation in evaluations.items()})
+    return f"Smallest mean error ({metric}): {mean}, {lowest:.3g}. Fewest failures: {failures}, {100 * fewest:.2f} %."
+
+
+def _lowest(values: Mapping[str, float]) -> tuple[str, float]:
+    """The names of the smallest value, and the value."""
+    lowest = min(values.values())
+    return _listed([name for name, value in values.items() if value == lowest]), lowest
+
+
+def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
+    """What one must know to get the same numbers again."""
+    versions, machine = results["versions"], results["machine"]
+    return {
+        "Problem": str(results["settings"].get("task", results["problem"]["name"])),
+        "Seed": str(results["seed"]),
+        **{
+            f"{split.capitalize()} data": f"{mark}, {results['samples'][split]:,} samples"
+            for split, mark in results["data"].items()
+        },
+        "Device": f"{machine['device']}, {machine['threads']} threads; measured on {first.device}, {first.batch_size} at once",
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+def _table(evaluations: Mapping[str, Evaluation], results: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    """The head and the rows of the table: ``(text, whether it is the best of its column)`` per cell."""
+    rows = list(evaluations.values())
+    columns: list[tuple[list[str], list[float]]] = []
+    for name in metrics:
+        for values in ([row.mean(name) for row in rows], [row.median(name) for row in rows]):
+            columns.append((aligned(values), values))
+        for values, sign in (([row.auc(name) for row in rows], -1), ([row.failure_rate(name) for row in rows], 1)):
+            columns.append(([f"{100 * value:.2f}" for value in values], [sign * value for value in values]))
+    stored = list(results["families"].values())
+    seconds = [family["training_seconds"] for family in stored]
+    columns.append(([_NONE if value is None else number(value) for value in seconds], []))
+    columns.append(([number(1000 * row.seconds_per_sample) for row in rows], []))
+    columns.append(([number(family["parameters"]) for family in stored], []))
+    solvers = any(row.status is not None for row in rows)
+    if solvers:
+        columns.append(([converged(row) or _NONE for row in rows], []))
+    cells = [[(text, text in _best(texts, values)) for text in texts] for texts, values in columns]
+    return {"metrics": list(metrics), "rows": dict(zip(evaluations, zip(*cells))), "solvers": solvers}
+
+
+def _best(texts: Sequence[str], values: Sequence[float]) -> set[str]:
+    """The text of the smallest value, unless all look alike."""
+    return {texts[values.index(min(values))]} if values and len(set(texts)) > 1 else set()
+
+
+def _figure(image: bytes, name: str, evaluations: Mapping[str, Evaluation]) -> dict[str, str]:
+    """The source of an image, and what it shows for those who do not see it."""
+    first = next(iter(evaluations.values()))
+    last = "; ".join(f"{family}: {100 * e.auc():.1f} % AUC" for family, e in evaluations.items())
+    steps = "; ".join(
+        f"{family}: {', '.join(f'{e.mean(step=step):.3g}' for step in range(e.num_steps + 1))}"
+        for family, e in evaluations.items()
+    )
+    times = "; ".join(
+        f"{family}: {e.median():.3g} in {1000 * e.seconds_per_sample:.3g} ms" for family, e in evaluations.items()
+    )
+    alt = {
+        "ced": f"Cumulative distribution of the error ({first.metrics[0]}) of each family. {last}.",
+        "steps": f"Mean and median error ({first.metrics[0]}) at the start and after each step. Means: {steps}.",
+        "basin": f"Share of samples that end with an error of at most {first.failure_above:g}, by their error at the start.",
+        "time": f"Median error after each step against the time per sample. {times}.",
+        "fits": "The best, the median and the worst sample, fitted by each family: truth, start, path and end of every point.",
+    }
+    return {"alt": alt[name], "source": f"data:image/png;base64,{b64encode(image).decode()}"}
+
+
+def _settings(families: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
+    """The settings as a table: for each part, for each setting, a text per family."""
+    flat = {name: dict(_flat(family["settings"])) for name, family in families.items()}
+    table: dict[str, dict[str, list[str]]] = {}
+    for key in dict.fromkeys(key for values in flat.values() for key in values):
+        part, _, setting = key.partition(".")
+        table.setdefault(part, {})[setting] = [values.get(key, _NONE) for values in flat.values()]
+    return table
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as pairs of a dotted name and a text."""
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{name}.")
+        elif isinstance(item, (list, tuple)):
+            yield f"{prefix}{name}", ", ".join(map(str, item)) or "none"
+        elif isinstance(item, float) and math.isfinite(item):
+            yield f"{prefix}{name}", f"{item:g}"
+        else:
+            yield f"{prefix}{name}", "none" if item is None else str(item).lower() if isinstance(item, bool) else str(item)
+
+
+def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """What to type to get the same again, and on other data."""
+    families = " ".join(shlex.quote(name) for name in results["families"])
+    common = f"--families {families} --seed {results['seed']}"
+    loaded = {
+        learned_part(name): family["weights"]
+        for name, family in results["families"].items()
+        if family["weights"] is not None and not family["trainers"]
+    }
+    weights = " --weights " + " ".join(shlex.quote(f"{name}={file}") for name, file in loaded.items()) if loaded else ""
+    task = str(results["settings"].get("task", ""))
+    named = f"{shlex.quote(task)} " if names_code(task) else ""  # a file of settings may not name code
+    settings = shlex.quote(str(folder / "settings.yaml"))
+    return {
+        "again": f"learned-descent compare {named}--config {settings}{weights} --out runs/again",
+        "real": f"learned-descent compare faces --data /path/to/300w {common} --out runs/300w",
+        "make": "make compare DATA=/path/to/300w",
+        "own": f"learned-descent compare my_problem.py:MyProblem {common} --out runs/mine",
+    }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,136 @@
+"""What the commands share: folders, samples, stored models, provenance, the columns of the table."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from ..checkpoint.model import load_model, problem_class, read_description, stored_problem
+from ..data.batches import batches, num_samples
+from ..data.samples import Samples, Split, as_samples
+from ..errors import DescentError, about, calling
+from ..families import Recipe
+from ..files import atomic_write
+from ..model import DescentModel
+from ..problem import Problem
+from ..registry import resolve_problem
+from ..system.lock import main_rank
+
+if TYPE_CHECKING:
+    pass
+
+
+def prepare_folder(
+    folder: Path,
+    result: Path | None = None,
+    way_out: str = "give another --out, --resume to go on, or --overwrite to replace it",
+) -> None:
+    """Makes a folder and tries to write in it, so that nothing is found out after hours of training.
+
+    Args:
+        folder: the folder.
+        result: the file that marks finished work, which is not to be replaced.
+        way_out: what the user can do about it.
+
+    Raises:
+        DescentError: if the folder cannot be written to, or holds finished work.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DescentError(f"{folder}: expected a folder that can be written to: {error}; choose another one") from error
+    if result is not None and result.exists():
+        raise DescentError(f"{result}: is there already: {way_out}")
+
+
+def check_measurement(batch_size: int, device: str) -> None:
+    """Refuses a batch without samples, and a device that this machine does not have."""
+    if batch_size < 1:
+        raise DescentError(f"--batch-size: expected 1 or more samples, got {batch_size}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DescentError("--device cuda: PyTorch finds no CUDA device on this machine; use --device cpu")
+
+
+def samples_of(problem: Problem, split: Split) -> Samples:
+    """The samples of a split, of which there must be one at least."""
+    name = f"{type(problem).__name__}.data({split!r})"
+    with calling(name):
+        given: object = problem.data(split)
+    samples = as_samples(given, name)
+    with about(f"the {split} data of {type(problem).__name__}"):
+        num_samples(samples)
+    return samples
+
+
+def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the problem of a stored model.
+
+    A problem of one's own that says nothing about them has those of its training, if that was a command.
+    """
+    own = description["problem"]
+    typed = (description.get("training") or {}).get("settings") or {}
+    if not own["settings"] and own["name"].startswith("custom:") and isinstance(typed, Mapping):
+        return dict(typed.get("problem") or {})
+    return dict(own["settings"])
+
+
+def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None) -> Problem:
+    """The problem of a stored model: the class that the user names or, if it is built in, the one that the file names.
+
+    Args:
+        weights: the file, which gives the settings.
+        problem_file: the name of the problem, or of one of the same kind.
+        changes: settings to replace; a mapping replaces entries of a mapping.
+    """
+    description = read_description(weights)
+    cls = problem_class(description, path=weights) if problem_file is None else resolve_problem(problem_file)
+    known = signature(cls).parameters  # settings that only problems of the same kind have are left out
+    settings = {name: value for name, value in stored_settings(description).items() if name in known}
+    for name, value in (changes or {}).items():
+        settings[name] = {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
+    return stored_problem(weights, cls, settings)
+
+
+def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
+    """A stored model to be compared on ``samples`` of ``problem``: it must start where the others start.
+
+    Raises:
+        DescentError: if its problem has other starts, or its updates another scale.
+    """
+    settings = stored_settings(read_description(weights))
+    model = load_model(weights, problem=stored_problem(weights, type(problem), settings))
+    batch = next(batches(samples, 64))
+    start, theirs = problem.initial(batch), model.problem.initial(batch)
+    update = torch.ones_like(problem.local(start, start))
+    if start.shape != theirs.shape or not torch.allclose(start, theirs, rtol=1e-4, atol=1e-4):
+        raise DescentError(
+            f"{weights}: starts elsewhere than this problem does: it was trained on other data, train it on these"
+        )
+    if not torch.allclose(problem.retract(start, update), model.problem.retract(start, update), rtol=1e-4, atol=1e-4):
+        raise DescentError(f"{weights}: moves in other units than this problem: give the settings {settings} as --problem.NAME")
+    model.problem.load_state_dict(problem.state_dict())
+    return model
+
+
+def logged(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
+    """A recipe whose training by gradients keeps its log and its checkpoint in a folder."""
+    if recipe.bptt is None:
+        return recipe
+    return replace(recipe, bptt=replace(recipe.bptt, directory=str(folder), resume=resume))
+
+
+def write_settings(path: Path, settings: Mapping[str, Any] | None) -> None:
+    """Writes resolved settings as YAML, which ``--config`` reads, by the main rank alone."""
+    if main_rank():
+        text = yaml.safe_dump(json.loads(json.dumps(settings or {}, default=str)), sort_keys=False)
+        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

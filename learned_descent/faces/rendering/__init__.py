@@ -1,0 +1,1 @@
+"""Photographs of heads that never were, with exact landmarks."""

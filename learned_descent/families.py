@@ -1,0 +1,279 @@
+"""A family as data: a model, its eyes, and how it is trained; or a classical solver; or one after the other."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias, final
+
+import torch
+
+from .data.samples import Samples, as_samples
+from .errors import DescentError, calling
+from .look import eyes_of, one_sample
+from .model import DescentModel
+from .models import Cascade, MnemonicDescent
+from .observation import ImageObservation
+from .problem import Problem
+from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
+from .training import BackpropThroughTime, History, SequentialRidge
+from .training.bptt import CHECKPOINT
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """A learned family: which model, what it sees, and which trainers shape it in which order.
+
+    Attributes:
+        model: the class of the model.
+        options: arguments of its ``for_problem``, other than the problem and the observation.
+        observation: a class of image observations; ``None`` for the problem's own eyes.
+        observation_options: arguments of that class, other than ``points`` and ``image``.
+        ridge: the closed form, which comes first; ``None`` to leave it out.
+        bptt: back-propagation through time, which comes second; ``None`` to leave it out.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> model, histories = RECIPES["sdm"].train(Analytic("sin"))
+        >>> type(model).__name__, list(histories)
+        ('Cascade', ['ridge'])
+    """
+
+    model: type[Cascade] | type[MnemonicDescent]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    observation: type[ImageObservation] | None = None
+    observation_options: Mapping[str, Any] = field(default_factory=dict)
+    ridge: SequentialRidge | None = None
+    bptt: BackpropThroughTime | None = None
+
+    def __post_init__(self) -> None:
+        if self.observation is None and self.observation_options:
+            raise DescentError(
+                f"observation_options: expected none without an observation, got {dict(self.observation_options)}"
+            )
+        if self.ridge is None and self.bptt is None:
+            raise DescentError("recipe: expected a trainer, ridge or bptt or both, got neither")
+
+    def build(self, problem: Problem, *, seed: int = 0) -> DescentModel:
+        """An untrained model for a problem; its random weights depend on the seed alone.
+
+        Args:
+            problem: the task; its own observation tells an image observation where to look.
+            seed: the seed of the weights.
+
+        Raises:
+            DescentError: if the recipe names an image observation and the problem has no points in an image, or the seed
+                has more than 64 bits.
+        """
+        if not -(2**63) <= seed < 2**63:
+            raise DescentError(f"seed: expected a whole number of 64 bits, got {seed}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            eyes = None if self.observation is None else image_observation(self.observation, problem, self.observation_options)
+            return self.model.for_problem(problem, observation=eyes, **self.options)
+
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> dict[str, History]:
+        """Trains a model that :meth:`build` made, in place.
+
+        A training by gradients that resumes from its checkpoint leaves the closed form out: the checkpoint came after it.
+
+        Args:
+            model: the model.
+            train: training samples.
+            val: held-out samples.
+            seed: the seed of all that is random.
+
+        Returns:
+            What each trainer did, by its name: ``"ridge"``, ``"bptt"``.
+        """
+        histories = {}
+        if self.ridge is not None and not self.resumes():
+            histories["ridge"] = self.ridge.fit(model, train, val, seed=seed)
+        if self.bptt is not None:
+            histories["bptt"] = self.bptt.fit(model, train, val, seed=seed)
+        return histories
+
+    def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
+        """A trained model, and what each trainer did: :meth:`build` and :meth:`fit` on the problem's own samples."""
+        model = self.build(problem, seed=seed)
+        return model, self.fit(model, problem.data("train"), held_out_of(problem), seed=seed)
+
+    def resumes(self) -> bool:
+        """Whether the training by gradients finds a checkpoint to go on from."""
+        if self.bptt is None or not self.bptt.resume or self.bptt.directory is None:
+            return False
+        return Path(self.bptt.directory, CHECKPOINT).exists()
+
+    def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
+        """Refuses a checkpoint that the training by gradients cannot go on from, before anything is done."""
+        if self.bptt is not None:
+            self.bptt.check_checkpoint(model, train, seed=seed)
+
+    def after(self, other: Recipe) -> Recipe | None:
+        """What is left to train once ``other`` has trained a model; ``None`` if ``other`` is no beginning of this recipe.
+
+        Example:
+            >>> RECIPES["joint"].after(RECIPES["sdm"]).ridge is None
+            True
+            >>> RECIPES["mdm"].after(RECIPES["sdm"]) is None
+            True
+        """
+        if self.ridge is None or self.bptt is None or other.bptt is not None or replace(other, bptt=self.bptt) != self:
+            return None
+        return replace(self, ridge=None)
+
+
+@final
+@dataclass(frozen=True)
+class Classical:
+    """A family without weights: a classical solver.
+
+    Attributes:
+        solver: the class of the solver.
+        options: its arguments, other than the problem.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> Classical(LevenbergMarquardt, {"num_steps": 20}).build(Analytic("sin")).num_steps
+        20
+    """
+
+    solver: type[Solver]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, problem: Problem, *, seed: int = 0) -> Solver:
+        """The solver for a problem; the seed is not used."""
+        return self.solver(problem, **self.options)
+
+    def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
+        """The solver; there is nothing to train."""
+        return self.build(problem), {}
+
+    def brief(self) -> Classical:
+        """The same solver with ten steps, where it counts steps: enough for what a learned descent leaves."""
+        if "num_steps" not in inspect.signature(self.solver).parameters:
+            return self
+        return replace(self, options={**self.options, "num_steps": 10})
+
+
+@final
+@dataclass(frozen=True)
+class Polish:
+    """A family of two: a learned descent, for its wide basin, and then a classical solver, for its precision.
+
+    Attributes:
+        learned: what is trained, as if it were alone.
+        solver: what goes on where that ends.
+    """
+
+    learned: Recipe
+    solver: Classical
+
+    def build(self, problem: Problem, *, seed: int = 0) -> DescentModel:
+        """An untrained model for a problem, with the solver behind it."""
+        return self.finish(self.learned.build(problem, seed=seed))
+
+    def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
+        """A trained model with the solver behind it, and what each trainer did."""
+        model, histories = self.learned.train(problem, seed=seed)
+        return self.finish(model), histories
+
+    def finish(self, model: DescentModel) -> DescentModel:
+        """A model, trained or not, with the solver behind it."""
+        return Polished(model, self.solver.build(model.problem))
+
+
+Family: TypeAlias = Recipe | Classical | Polish
+"""What a row of a comparison can be."""
+
+
+def learned_part(family: str) -> str:
+    """The name under which the learned part of a family is trained: ``"mdm"`` of ``"mdm+lm"``."""
+    return family.partition("+")[0]
+
+
+def learned_parts(families: Mapping[str, Family]) -> dict[str, Recipe]:
+    """What is to be trained for several families, by name; a polished family and the plain one share their training.
+
+    Raises:
+        DescentError: if they do not agree on it.
+
+    Example:
+        >>> mdm = RECIPES["mdm"]
+        >>> list(learned_parts({"mdm": mdm, "mdm+lm": Polish(mdm, SOLVERS["lm"]), "lm": SOLVERS["lm"]}))
+        ['mdm']
+    """
+    parts: dict[str, Recipe] = {}
+    for name, family in families.items():
+        if not isinstance(family, Classical):
+            recipe, part = family.learned if isinstance(family, Polish) else family, learned_part(name)
+            if parts.setdefault(part, recipe) != recipe:
+                raise DescentError(f"family {name!r}: expected the training of {part!r}, which is shared, got another one")
+    return parts
+
+
+def held_out_of(problem: Problem) -> Samples | None:
+    """The validation samples, or ``None`` where there are none.
+
+    Raises:
+        DescentError: if the problem gives something else, or fails.
+    """
+    name = f"{type(problem).__name__}.data('val')"
+    with calling(name):
+        given: object = problem.data("val")
+    if given is None:
+        return None
+    samples = as_samples(given, name)
+    none = not samples or (isinstance(samples, Mapping) and all(len(value) == 0 for value in samples.values()))
+    return None if none else samples
+
+
+def image_observation(cls: type[ImageObservation], problem: Problem, options: Mapping[str, Any]) -> ImageObservation:
+    """An image observation that looks where the problem's own observation looks.
+
+    Args:
+        cls: the class to build.
+        problem: its own observation gives ``points`` and the name of the images.
+        options: the other arguments; ``num_points`` is found on a training sample where the class asks for it.
+
+    Raises:
+        DescentError: if the problem's own observation is not one of images, or an option is unknown.
+    """
+    for own in eyes_of(problem).modules():
+        if isinstance(own, ImageObservation):
+            break
+    else:
+        raise DescentError(
+            f"{cls.__name__} looks at points in an image, and {type(problem).__name__}.observation() does not say where they "
+            "are: return an ImageObservation there, or use a recipe with observation=None"
+        )
+    given = {"image": own.image, **options}
+    if "num_points" in inspect.signature(cls).parameters and "num_points" not in given:
+        given["num_points"] = own.points(problem.initial(one_sample(problem))).shape[1]
+    try:
+        return cls(own.points, **given)
+    except TypeError as error:
+        raise DescentError(f"{cls.__name__}: cannot be built with the options {dict(options)}: {error}") from error
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge()),
+    "joint": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge(), bptt=BackpropThroughTime(lr=1e-4)),
+    "mdm": Recipe(MnemonicDescent, {"num_steps": 4, "hidden": 128}, bptt=BackpropThroughTime()),
+}
+"""The families of any problem, with the problem's own eyes.
+
+* ``sdm``: a linear cascade in closed form (Xiong and De la Torre, CVPR 2013).
+* ``joint``: the same cascade, then trained jointly by gradients (Shi et al., 2014).
+* ``mdm``: one recurrent step for all iterations (Trigeorgis et al., CVPR 2016).
+"""
+
+SOLVERS: Mapping[str, Classical] = {
+    "gn": Classical(GaussNewton),
+    "lm": Classical(LevenbergMarquardt),
+    "scipy": Classical(ScipyLeastSquares),
+}
+"""The classical families of any least-squares problem: Gauss-Newton, Levenberg-Marquardt, and scipy's ``least_squares``."""

@@ -1,0 +1,175 @@
+"""Files that are whole or not there: atomic writes, and nested states of tensors as safetensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import DescentError
+
+UNFINISHED = ".learned_descent-"
+"""How the names of files begin that are being written; what a killed process leaves can be told by it."""
+
+_TENSOR = "__tensor__"
+_CHECKSUM = "checksum"
+
+
+def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Writes a file so that it is either the old one or the whole new one, whatever happens.
+
+    Args:
+        path: the file; missing folders are made.
+        write: writes the content to the temporary path that it is given, which has the suffix of ``path``.
+
+    Raises:
+        DescentError: if it cannot be written, such as on a full disk; the old file is kept then.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            with temporary.open("rb+") as file:  # a name must not outlive a crash without its content
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        kept = "the one that was there is kept" if path.exists() else "nothing of it is left"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DescentError(
+            f"{path}: this file could not be written ({reason}); {kept}; make room, or choose another folder"
+        ) from error
+    _settle(path.parent)
+
+
+def _settle(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk, where the system can tell."""
+    if os.name == "posix":
+        with suppress(OSError):  # not every network file system knows it
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON, atomically; JSON knows no NaN and no infinity, so they become null."""
+    text = json.dumps(_or_null(value), indent=2, allow_nan=False) + "\n"
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _or_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _or_null(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_or_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors and texts as one safetensors file, atomically, with a checksum that :func:`check_whole` knows."""
+    sealed = {**metadata, _CHECKSUM: _checksum(tensors, metadata)}
+    atomic_write(path, lambda temporary: save_file(dict(tensors), temporary, sealed))
+
+
+def check_whole(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Compares what was read from a safetensors file with its checksum, if it has one.
+
+    Raises:
+        DescentError: if it is not what was written.
+    """
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors, metadata):
+        raise DescentError(
+            f"{path}: is damaged: its content and its checksum do not agree; use a copy of it, or remove it and train again"
+        )
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """A digest of all tensors and texts but the checksum itself."""
+    texts = sorted((key, text) for key, text in metadata.items() if key != _CHECKSUM)
+    digest = hashlib.blake2b(json.dumps(texts).encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def save_state(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a nested state (mappings with text or whole-number keys, lists, numbers, texts, tensors) as one safetensors file.
+
+    The tensors are stored as they are; the rest is JSON in the metadata. Nothing is pickled.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "state.safetensors"
+        >>> save_state(path, {"step": 3, "moments": {0: [torch.ones(2), None]}})
+        >>> load_state(path)
+        {'step': 3, 'moments': {0: [tensor([1., 1.]), None]}}
+    """
+    tensors: dict[str, Tensor] = {}
+    packed = json.dumps(_pack(state, tensors))
+    save_tensors(path, tensors, {**(metadata or {}), "state": packed})
+
+
+def load_state(path: str | Path) -> Any:
+    """Reads what :func:`save_state` wrote.
+
+    Raises:
+        DescentError: if the file is missing, truncated, damaged or not one of ours.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise DescentError(f"{path}: expected a saved state, could not read it ({error}); remove it to start afresh") from error
+    if "state" not in metadata:
+        raise DescentError(f"{path}: expected a saved training state, got a safetensors file of another kind")
+
+    check_whole(path, tensors, metadata)
+    try:
+        return _unpack(json.loads(metadata["state"]), tensors)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DescentError(f"{path}: expected a saved training state, its description does not make sense ({error})") from error
+
+
+# Not closures: one that calls itself is a cycle, and holds its tensors until the garbage collector comes by.
+def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        return {"__items__": [[key, _pack(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_pack(item, tensors) for item in value]
+    return value
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _unpack(item, tensors) for key, item in value["__items__"]}
+    return [_unpack(item, tensors) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Any points in any picture: markups, crops, augmentation, errors."""

@@ -1,0 +1,106 @@
+"""How far the landmarks of a fit lie from the true ones, over a distance that is always named."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import DescentError, check_choice, check_shape
+from .schema import LandmarkSchema
+
+Normaliser: TypeAlias = Literal["inter_ocular", "inter_pupil", "box"]
+"""The distance that an error is divided by: between the outer eye corners, between the pupils, or the side of the box."""
+
+
+def landmark_errors(
+    predicted: Float[Tensor, "B L 2"],
+    target: Float[Tensor, "B L 2"],
+    schema: LandmarkSchema,
+    normaliser: Normaliser,
+    box: Float[Tensor, "B 4"] | None = None,
+    subset: str | None = None,
+) -> Float[Tensor, " B"]:
+    """Mean distance from point to point, as a fraction of the named distance.
+
+    Args:
+        predicted: landmarks of the fits, in px.
+        target: true landmarks, in px.
+        schema: the markup of both.
+        normaliser: the distance to divide by; there is no default, for figures under different ones cannot be compared.
+        box: the detector's boxes ``x0 y0 x1 y1`` in px, for the normaliser ``box``.
+        subset: the landmarks to average over, by the name that the schema gives them; all of them by default. The
+            normaliser always has all landmarks at hand.
+
+    Returns:
+        The error of each face. A prediction that is not finite has an error that is not finite.
+
+    Raises:
+        ShapeError: if a shape differs.
+        DescentError: if the normaliser or subset is unknown, the boxes are missing, or the distance of a face is not
+            positive and finite.
+
+    Example:
+        >>> from learned_descent.landmarks.schema import schema
+        >>> markup = schema("ibug68")
+        >>> points = torch.rand(3, markup.num_points, 2) * 100
+        >>> box = torch.tensor([[0.0, 0.0, 50.0, 50.0]]).expand(3, 4)
+        >>> landmark_errors(points + torch.tensor([3.0, 4.0]), points, markup, "box", box)
+        tensor([0.1000, 0.1000, 0.1000])
+    """
+    sizes = check_shape(target, "B L 2", {"L": schema.num_points}, name="target")
+    check_shape(predicted, "B L 2", sizes, name="predicted")
+    distance = normalising_distance(target, schema, normaliser, box)
+    chosen = list(schema.indices(subset))
+    lengths: Tensor = torch.linalg.vector_norm(predicted[:, chosen] - target[:, chosen], dim=-1)
+    return lengths.mean(1) / distance
+
+
+def normalising_distance(
+    target: Float[Tensor, "B L 2"], schema: LandmarkSchema, normaliser: Normaliser, box: Float[Tensor, "B 4"] | None = None
+) -> Float[Tensor, " B"]:
+    """The named distance of each face, in px.
+
+    * ``inter_ocular``: between the outer corners of the eyes, as in the competitions of 300-W;
+    * ``inter_pupil``: between the means of the outlines of the eyes, as in the older papers (about 0.71 of the former);
+    * ``box``: the geometric mean of the sides of the detector's box.
+
+    Args:
+        target: true landmarks, in px.
+        schema: their markup.
+        normaliser: the name of the distance.
+        box: the detector's boxes ``x0 y0 x1 y1`` in px, for the normaliser ``box``.
+
+    Raises:
+        ShapeError: if a shape differs.
+        DescentError: if the normaliser is unknown, the boxes are missing, or a distance is not positive and finite.
+
+    References:
+        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces in-the-wild challenge: database
+        and results. Image and Vision Computing 47, 2016.
+    """
+    sizes = check_shape(target, "B L 2", {"L": schema.num_points}, name="target")
+    distance: Tensor
+    check_choice(normaliser, Normaliser, name="normaliser")
+    if normaliser == "inter_ocular":
+        left, right = schema.outer_eye_corners
+        distance = torch.linalg.vector_norm(target[:, left] - target[:, right], dim=-1)
+    elif normaliser == "inter_pupil":
+        left_pupil, right_pupil = (target[:, list(eye)].mean(1) for eye in (schema.left_eye, schema.right_eye))
+        distance = torch.linalg.vector_norm(left_pupil - right_pupil, dim=-1)
+    else:
+        if box is None:
+            raise DescentError("box: the normaliser 'box' needs the boxes of the faces (B, 4), got None")
+        check_shape(box, "B 4", {"B": sizes["B"]}, name="box")
+        sides = (box[:, 2:] - box[:, :2]).clamp(min=0)
+        distance = sides.prod(1).sqrt()
+    bad = (~((distance > 0) & distance.isfinite())).nonzero().flatten().tolist()
+    if bad:
+        mend = "box" if normaliser == "box" else "true landmarks"
+        raise DescentError(
+            f"normaliser: the {normaliser} distance of face {bad[0]} of the batch is {distance[bad[0]]:g} px, expected a "
+            f"positive number ({len(bad)} of {len(distance)} faces); mend its {mend}"
+        )
+    return distance

@@ -1,0 +1,219 @@
+"""The landmarks of faces in crops around their boxes: what every problem of faces shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import asdict
+from typing import Any, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from ..data.samples import Batch, Split
+from ..errors import DescentError, check_choice, check_real
+from ..observation import Observation
+from ..observations import DenseHOG
+from ..problem import Problem
+from .augmentation import Augmentation, Turn, augment, mirrored
+from .crops import check_crop
+from .geometry import apply_similarity, fit_similarity
+from .metrics import Normaliser, landmark_errors
+from .schema import schema as find_schema
+
+
+class Landmarks(Problem):
+    """The landmarks of a face in a crop around its box; where the faces come from is left to the subclasses.
+
+    ``x (B, 2 L)`` holds the landmarks in pixels of that crop, ``(column, row)`` after ``(column, row)``; an update is in units
+    of the box's side. The start is the mean shape of the training faces in the box; random starts are similarities of it,
+    drawn from how the training boxes lie on their faces. The error is the mean distance from point to point over the named
+    normaliser.
+
+    Args:
+        schema: the name of the markup.
+        normaliser: the distance of the reported error.
+        crop: the side of the crop, in px.
+        box_side: the longer side of the box in the crop, in px.
+        val_fraction: the share of the training faces that is held out for validation.
+        mirror: whether the training faces come with their mirror images.
+        start_noise: random starts are drawn with this times the spread of the training boxes.
+        augmentation: the random variants of training.
+
+    Raises:
+        DescentError: if the markup or the normaliser is unknown, or ``val_fraction`` is no share.
+    """
+
+    failure_above = 0.08
+
+    def __init__(
+        self,
+        *,
+        schema: str,
+        normaliser: Normaliser,
+        crop: int,
+        box_side: float,
+        val_fraction: float,
+        mirror: bool,
+        start_noise: float,
+        augmentation: Augmentation,
+    ) -> None:
+        super().__init__()
+        check_choice(normaliser, Normaliser, name="normaliser")
+        check_crop(crop, box_side)
+        check_real(val_fraction, name="val_fraction", below=1)
+        check_real(start_noise, name="start_noise")
+        self.schema, self.normaliser = find_schema(schema), normaliser
+        self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
+        self.mirror, self.start_noise, self.augmentation = mirror, start_noise, augmentation
+        self.edges = self.schema.edges
+        self._data: dict[str, Batch] = {}
+        self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
+        self.register_buffer("start_factor", torch.zeros(4, 4))
+        self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
+        self._has_starts = False
+        self.register_load_state_dict_post_hook(Landmarks._look_for_starts)  # type: ignore[no-untyped-call]
+        self._turning = self.turning() if augmentation.turn else None
+
+    mean_shape: Tensor
+    start_factor: Tensor
+    mirror_points: Tensor
+
+    def turning(self) -> Turn:
+        """What turns a sample out of the plane of its picture, where ``augmentation.turn`` asks for it.
+
+        Raises:
+            DescentError: if no solid shape is known behind the landmarks, as here.
+        """
+        raise DescentError(f"augmentation.turn: {type(self).__name__} knows of no shape in space that could turn: set it to 0")
+
+    @abstractmethod
+    def _read(self, split: Split) -> Batch:
+        """The faces of a split, without mirror images: ``image``, ``points``, ``box``, ``to_photo`` and what else is known."""
+
+    @property
+    def has_faces(self) -> bool:
+        """Whether there are training faces to read."""
+        return True
+
+    def data(self, split: Split) -> Batch:
+        """The faces of ``split``; an empty batch for ``"val"`` where ``val_fraction`` is 0.
+
+        Reading the training faces sets the mean shape and the statistics of the starts, unless a stored model brought them.
+        """
+        check_choice(split, Split, name="split")
+        if split not in self._data:
+            chosen = self._read(split)
+            if split == "train":
+                if self.mirror:
+                    images = mirrored(chosen, self.mirror_points.cpu())
+                    chosen = {name: torch.cat([value, images[name]]) for name, value in chosen.items()}
+                self._look_for_starts()
+                if not self._has_starts:
+                    self._learn_starts(chosen)
+                    self._look_for_starts()
+            self._data[split] = chosen
+        return self._data[split]
+
+    def points(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
+        """The landmarks that ``x`` stands for, ``(column, row)`` in px of the crop."""
+        points: Tensor = x.unflatten(1, (-1, 2))
+        return points
+
+    def observation(self) -> Observation:
+        return DenseHOG(self.points)
+
+    def _learn_starts(self, batch: Batch) -> None:
+        centre, side = _centre_and_side(batch["box"])
+        shapes = (batch["points"] - centre.unsqueeze(1)) / side[:, None, None]
+        mean = shapes.mean(0)
+        similarities = fit_similarity(mean - mean.mean(0), shapes)
+        odd = (~similarities.isfinite().all(1)).nonzero().flatten().tolist()
+        if odd:
+            raise DescentError(
+                f"training faces {odd[:10]}: expected landmarks of a face in a box, got ones that are all in one place or not "
+                "finite, or a box without area; remove or mend them"
+            )
+        self.mean_shape.copy_(mean)
+        if len(shapes) > 4:
+            covariance = similarities.T.cov() + 1e-8 * torch.eye(4)
+            self.start_factor.copy_(torch.linalg.cholesky(covariance))
+
+    def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
+        if not self._has_starts:
+            self._find_starts()
+        centre, side = _centre_and_side(batch["box"])
+        shape = self.mean_shape.expand(len(side), -1, -1)
+        if generator is not None:
+            noise = torch.randn(len(side), 4, generator=generator, device=side.device)
+            similarity = self.start_noise * noise @ self.start_factor.T
+            middle = self.mean_shape.mean(0)
+            shape = apply_similarity(similarity, self.mean_shape - middle) + middle
+        return (centre.unsqueeze(1) + side[:, None, None] * shape).flatten(1)
+
+    def _find_starts(self) -> None:
+        """Sees to the mean shape, once: to look into a buffer stalls a GPU, and cannot be exported."""
+        self._look_for_starts()
+        if not self._has_starts:
+            if not self.has_faces:
+                raise DescentError(
+                    "the mean shape is not known yet: read training faces (data('train')) or load a trained model"
+                )
+            self.data("train")
+
+    def _look_for_starts(self, *_: object) -> None:
+        self._has_starts = bool(self.mean_shape.isfinite().all())
+
+    def target(self, batch: Batch) -> Float[Tensor, "B p"]:
+        return batch["points"].flatten(1)
+
+    def augment(self, batch: Batch, generator: Generator) -> Batch:
+        return augment(batch, self.augmentation, self.mirror_points, generator, self._turning)
+
+    def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
+        """``x + box_side * delta``: an update is in units of the box's side."""
+        return x + self.box_side * delta
+
+    def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
+        return (y - x) / self.box_side
+
+    def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
+        """The mean distance from point to point, over the side of the box: robust, not squared."""
+        left = self.points(self.local(x, self.target(batch)))
+        return (left.square().sum(2) + 1e-8).sqrt().mean(1)
+
+    def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
+        """The mean distance from point to point as a fraction of the named normaliser."""
+        return self._error(x, batch, self.normaliser, None)
+
+    def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
+        count = self.schema.num_points
+        found = {f"{count} points / {self.normaliser}": self.error(x, batch)}
+        for subset in self.schema.subsets:
+            found[f"{subset} points / {self.normaliser}"] = self._error(x, batch, self.normaliser, subset)
+        for normaliser in get_args(Normaliser):
+            name = f"{count} points / {normaliser}"
+            if name not in found:
+                found[name] = self._error(x, batch, normaliser, None)
+        return found
+
+    def _error(self, x: Tensor, batch: Batch, normaliser: Normaliser, subset: str | None) -> Tensor:
+        return landmark_errors(self.points(x), batch["points"], self.schema, normaliser, batch["box"], subset)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "schema": self.schema.name,
+            "normaliser": self.normaliser,
+            "crop": self.crop,
+            "box_side": self.box_side,
+            "val_fraction": self.val_fraction,
+            "mirror": self.mirror,
+            "start_noise": self.start_noise,
+            "augmentation": asdict(self.augmentation),
+        }
+
+
+def _centre_and_side(box: Float[Tensor, "B 4"]) -> tuple[Tensor, Tensor]:
+    """The centres ``(B, 2)`` and longer sides ``(B,)`` of boxes."""
+    corners = box.unflatten(1, (2, 2))
+    return corners.mean(1), (corners[:, 1] - corners[:, 0]).amax(1)

@@ -1,0 +1,5 @@
+"""Registration of point clouds to a model."""
+
+from .problem import Registration
+
+__all__ = ["Registration"]

@@ -1,0 +1,277 @@
+"""Batched Levenberg-Marquardt."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..data.samples import Batch
+from ..errors import DescentError
+from ..linear import all_finite, damped_step
+from ..model import State
+from ..problem import Problem
+from ..system.precision import outside_autocast
+from .solver import NewtonLike, Status, Units
+
+_FADING = 0.3
+"""What a step leaves of the largest diagonal met so far, see :class:`LevenbergMarquardt`."""
+
+_TRACE = 1e-300
+"""A scale that only tells that a parameter had an influence."""
+
+_WORTH = 1e-3
+"""The share of its promise that a step has to keep to be accepted."""
+
+_PROBED = 1e3
+"""How much stronger the damping becomes after an undamped step that was refused."""
+
+
+@final
+class LevenbergMarquardt(NewtonLike):
+    """Batched Levenberg-Marquardt with a damping of its own for every sample.
+
+    1. The step solves ``(J^T W J + damping * scale) delta = -J^T W r``. The scale is the diagonal of ``J^T W J``, or the
+       largest one met so far (Moré's scaling) where that is larger: a parameter whose influence fades does not run away. It
+       fades by a factor of .3 a step, so that a parameter is not frozen by what it once was.
+    2. A step that does not keep a thousandth of its promise, robust kernel included, is refused, and so is one that leads to
+       where derivatives are not finite: the sample stays and is damped more strongly (Nielsen's rule).
+    3. A sample has converged when a step that is *not* damped promises nothing, or is too short to matter and promises
+       little. Where a damped step says so, the next one is not damped. One that stands still while an undamped step promises
+       more has not converged but ``STALLED``: its parameters cannot be written, or its derivatives told apart, more finely
+       in this precision.
+
+    Args:
+        problem: the problem, with its cost.
+        num_steps: the largest number of steps, refused ones included.
+        damping: the first damping.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it;
+            ``None`` for what rounding allows.
+        double: whether all is computed in float64; the iterates keep the precision of the start.
+
+    Raises:
+        DescentError: if the problem has no residuals, or a number is out of its range.
+
+    References:
+        D. Marquardt. An algorithm for least-squares estimation of nonlinear parameters. SIAM Journal 11, 1963.
+        J. Moré. The Levenberg-Marquardt algorithm: implementation and theory. 1978, section 6 (the scaling).
+        K. Madsen, H. Nielsen and O. Tingleff. Methods for non-linear least squares problems. 2004, section 3.2 (the damping).
+        D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear least squares.
+        Technometrics 23, 1981 (the cosine).
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> problem = Analytic("sin")
+        >>> batch = problem.data("test")
+        >>> solver = LevenbergMarquardt(problem)
+        >>> trajectory = solver(batch, keep_states=True)
+        >>> bool(problem.error(trajectory.final, batch).max() < 1e-2)
+        True
+        >>> bool((solver.status(trajectory) != Status.INVALID).all())
+        True
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        num_steps: int = 50,
+        damping: float = 1e-2,
+        tolerance: float | None = None,
+        double: bool = False,
+    ) -> None:
+        super().__init__(problem, num_steps=num_steps, damping=damping, tolerance=tolerance, double=double)
+        if damping == 0:
+            raise DescentError("damping: expected a positive number, got 0; GaussNewton is undamped")
+
+    def init_state(self, x: Float[Tensor, "B p"]) -> State:
+        size = self.problem.local(x[:1], x[:1]).shape[1]
+        return _Memory.fresh(x, size, self.damping).packed()
+
+    @torch.no_grad()
+    @outside_autocast()
+    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+        hessian, gradient, cost = self.equations.unpacked(features)
+        memory = _Memory.of(cast(Tensor, state), gradient.shape[1])
+        usable = self.equations.usable(features)
+        running = memory.status == Status.RUNNING
+        perfect = running & (cost == 0) & all_finite(features)
+        lost = running & ~perfect & ~usable
+        status = memory.status.where(~perfect, Status.CONVERGED)
+        if k == 0:  # there is nowhere to go back to
+            status = status.where(~lost, Status.INVALID)
+            lost = torch.zeros_like(lost)
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
+        scale = torch.maximum(_FADING * memory.scale, memory.scale.clamp(max=_TRACE))
+        scale = torch.maximum(scale, diagonal)
+        gone = ((diagonal == 0) & (scale > 0)).any(1)
+        scale = torch.where(scale > 0, scale, 1)
+        delta, least = damped_step(hessian, gradient, memory.damping, scale)
+        fall = ((memory.damping.unsqueeze(1) * scale * delta - gradient) * delta).sum(1) / 2
+        memory = memory._replace(
+            scale=scale.where((diagonal > 0) & usable.unsqueeze(1), memory.scale),
+            diagonal=diagonal,
+            first=cost if k == 0 else memory.first,
+            cost=cost,
+            fall=fall.where(least > 0, torch.inf),
+            least=least,
+            lost=lost.to(cost),
+            gone=gone.to(cost),
+            status=status,
+        )
+        moving = (status == Status.RUNNING) & usable
+        return delta.where(moving.unsqueeze(1), 0), memory.packed()
+
+    @outside_autocast()
+    def move(
+        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+    ) -> tuple[Float[Tensor, "B p"], State]:
+        memory = _Memory.of(cast(Tensor, state), delta.shape[1])
+        trial = self.problem.retract(x, delta.to(x))
+        lost = memory.lost > 0
+        accepted, after = self._decided(memory, x.detach(), trial.detach(), batch)
+        moved = trial.where(accepted.unsqueeze(1), x)  # a gradient goes straight through
+        return torch.where(lost.unsqueeze(1), memory.back.to(x), moved), after.packed()
+
+    @torch.no_grad()
+    def _decided(
+        self, memory: _Memory, x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Bool[Tensor, " B"], _Memory]:
+        """Which steps are accepted, and what is known after them."""
+        reached = self.equations.cost(trial, batch)
+        running = memory.status == Status.RUNNING
+        worth = reached < memory.cost - _WORTH * memory.fall
+        accepted = running & (memory.lost == 0) & worth
+        back = x.to(memory.back).where(accepted.unsqueeze(1), memory.back)
+        memory = self._judged(memory._replace(back=back), x, trial, reached, accepted)
+        return accepted, self._damped(memory, reached, accepted, running & ~accepted, self.units(x))
+
+    def _judged(
+        self,
+        memory: _Memory,
+        x: Float[Tensor, "B p"],
+        trial: Float[Tensor, "B p"],
+        reached: Float[Tensor, " B"],
+        accepted: Bool[Tensor, " B"],
+    ) -> _Memory:
+        """How every sample ends, or that its next step is to be undamped."""
+        cost, fall, damping = memory.cost, memory.fall, memory.damping
+        units = self.units(x)
+        running = memory.status == Status.RUNNING
+        refused = running & ~accepted
+        solved = running & fall.isfinite() & (memory.lost == 0)
+        # An undamped step would promise the same: its matrix is far from singular, or the damping is but its rounding.
+        sure = damping <= 0.01 * memory.least
+        full = solved & (sure | (damping <= 1.01 * units.floor))
+        told = self.told(memory.least, units)
+
+        largest = torch.maximum(memory.largest, x.abs().amax(1))
+        short = solved & self.is_short(x, trial)
+        tiny = self.vanishes(fall, cost, units.own) | (sure & self.vanishes(fall, cost, units.both))
+        noise = self.noise(memory.diagonal, x)
+        rounded = (cost <= noise) | (sure & (fall <= 10 * noise))
+        little = rounded | (sure & self.vanishes(fall, cost, units.both**0.5))
+        near = torch.where(full, (little & told).to(cost), memory.near)
+        # Towards a double root steps shrink slowly, and never in relation to x: the residual fell to the rounding of what it
+        # was at the start, and a step changes no parameter by what such a residual tells of it.
+        resting = ((trial - x).abs().amax(1) <= units.both**0.5 * largest) & (reached > 1e-3 * cost)
+        faded = resting & (cost <= units.both**2 * memory.first)
+
+        still = solved & ~full & (tiny | short)
+        probe = still & (memory.probed == 0)
+        spent = still & (memory.probed > 0)
+        done = full & (tiny | faded | (short & little) | (rounded & refused))
+        done = (done & told) | (spent & refused & (near > 0))
+        done = done & (memory.gone == 0)
+        stalled = spent | (full & tiny) | (full & short & refused) | (refused & (damping > 1 / units.both))
+        status = torch.where(stalled, Status.STALLED, memory.status)
+        status = torch.where(done, Status.CONVERGED, status)
+        probed = torch.where(probe, 1.0, memory.probed)
+        return memory._replace(largest=largest, near=near, probed=probed, probe=probe.to(cost), status=status)
+
+    @staticmethod
+    def _damped(
+        memory: _Memory,
+        reached: Float[Tensor, " B"],
+        accepted: Bool[Tensor, " B"],
+        refused: Bool[Tensor, " B"],
+        units: Units,
+    ) -> _Memory:
+        """The damping of the next step."""
+        cost, damping, growth = memory.cost, memory.damping, memory.growth
+        gain = cost - reached
+        eased = damping * (1 - (2 * gain / memory.fall - 1) ** 3).clamp(min=1 / 3)
+        damping = torch.where(accepted, eased, torch.where(refused, damping * growth, damping))
+        growth = torch.where(accepted, 2.0, torch.where(refused, 2 * growth, growth))
+        # Ten times what led to where the derivatives are not finite, which was eased by three at most.
+        damping = torch.where(memory.lost > 0, 30 * memory.damping, damping).clamp(min=units.floor)
+        probe = memory.probe > 0
+        damping = torch.where(probe, units.floor, damping)
+        growth = torch.where(probe, _PROBED, growth)
+        # What an undamped step promises does not depend on the past, but for what had an influence once.
+        scale = memory.scale.where(~probe.unsqueeze(1), memory.scale.clamp(max=_TRACE))
+        probed = torch.where(accepted & (gain > units.both * cost) & ~probe, 0.0, memory.probed)
+        return memory._replace(scale=scale, damping=damping, growth=growth, probed=probed)
+
+
+class _Memory(NamedTuple):
+    """What is known of every sample, in float64.
+
+    Attributes:
+        scale: what the damping is a multiple of, ``(B, d)``.
+        diagonal: that of ``J^T W J``, ``(B, d)``.
+        back: where the derivatives were last finite, ``(B, p)``.
+        largest: the largest parameter met; this and all that follow are ``(B,)``.
+        damping: that of the next step.
+        growth: by what it grows when the step is refused.
+        first: the cost at the start.
+        cost: the cost at ``x``.
+        fall: how much of it the step promises to take away.
+        least: a lower bound of the eigenvalues of the scaled and damped matrix.
+        lost: whether the last step led to where derivatives are not finite.
+        gone: whether a parameter had an influence once, and has none now.
+        near: whether the last undamped step promised little.
+        probed: whether there was an undamped step since the cost last fell.
+        probe: whether the next step is to be undamped.
+        status: a :class:`Status`.
+    """
+
+    scale: Tensor
+    diagonal: Tensor
+    back: Tensor
+    largest: Tensor
+    damping: Tensor
+    growth: Tensor
+    first: Tensor
+    cost: Tensor
+    fall: Tensor
+    least: Tensor
+    lost: Tensor
+    gone: Tensor
+    near: Tensor
+    probed: Tensor
+    probe: Tensor
+    status: Tensor
+
+    @classmethod
+    def fresh(cls, x: Float[Tensor, "B p"], size: int, damping: float) -> _Memory:
+        """That of samples before their first step."""
+        zero = x.new_zeros(len(x), dtype=torch.float64)
+        update = x.new_zeros(len(x), size, dtype=torch.float64)
+        stored = x.new_zeros(x.shape, dtype=torch.float64)
+        others = [zero] * (len(cls._fields) - 6)
+        return cls(update, update, stored, zero, zero + damping, zero + 2, *others)
+
+    @classmethod
+    def of(cls, state: Float[Tensor, "B S"], size: int) -> _Memory:
+        """What :meth:`packed` put into one tensor; ``size`` is that of an update."""
+        scalars = len(cls._fields) - 3
+        stored = state.shape[1] - 2 * size - scalars
+        rows = state.split([size, size, stored, scalars], 1)
+        return cls(*rows[:3], *rows[3].unbind(1))
+
+    def packed(self) -> Float[Tensor, "B S"]:
+        """All in one tensor; the last column is the status."""
+        return torch.cat([*self[:3], torch.stack(self[3:], 1)], 1)

@@ -1,0 +1,1 @@
+"""The machine below: memory, precision, progress, locks, and modules that a user names."""
