@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import DescentError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 UNFINISHED = ".learned_descent-"
 """How the names of files begin that are being written; what a killed process leaves can be told by it."""
@@ -173,3 +176,8 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
             return tensors[value[_TENSOR]]
         return {key: _unpack(item, tensors) for key, item in value["__items__"]}
     return [_unpack(item, tensors) for item in value] if isinstance(value, list) else value
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Writes a figure, atomically."""
+    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150))

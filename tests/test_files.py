@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from learned_descent import Cascade, DescentError, save_model
-from learned_descent.evaluation.plots.frames import canvas, save_figure
-from learned_descent.files import atomic_write, load_state, save_state, write_json
+from learned_descent.evaluation.plots.frames import canvas
+from learned_descent.files import atomic_write, load_state, save_figure, save_state, write_json
 from learned_descent.problems import Analytic
 from learned_descent.training import History
 

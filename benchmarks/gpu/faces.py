@@ -12,8 +12,9 @@ from torch import Tensor
 from learned_descent.data.batches import index
 from learned_descent.data.samples import Batch, Split
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.faces.head_rotation import Turning
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.landmarks.augmentation import Augmentation
+from learned_descent.landmarks.augmentation import Augmentation, Turn
 from learned_descent.landmarks.problem import Landmarks
 
 CROP, BOX = 192, 112.0
@@ -54,6 +55,9 @@ class PackedFaces(Landmarks):
     def origin(self) -> str:
         """What the faces are."""
         return "synthetic" if self.quick or not self.path.exists() else str(self.path.name)
+
+    def turning(self) -> Turn:
+        return Turning(self.schema)
 
     def _read(self, split: Split) -> Batch:
         if not self.quick and self.path.exists():

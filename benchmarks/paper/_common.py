@@ -27,11 +27,10 @@ from learned_descent.cli.runs import logged
 from learned_descent.data.batches import fingerprint
 from learned_descent.data.samples import Batch, Split
 from learned_descent.evaluation.plots import plot_ced, plot_steps
-from learned_descent.evaluation.plots.frames import save_figure
 from learned_descent.evaluation.tables import main_metrics
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.families import Recipe, held_out_of
-from learned_descent.files import atomic_write, write_json
+from learned_descent.files import atomic_write, save_figure, write_json
 from learned_descent.landmarks.problem import Landmarks
 from learned_descent.model import DescentModel
 from learned_descent.provenance import provenance

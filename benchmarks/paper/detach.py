@@ -24,11 +24,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from learned_descent.data.batches import index
 from learned_descent.data.samples import Batch
-from learned_descent.evaluation.plots.frames import PALETTE, canvas, save_figure
+from learned_descent.evaluation.plots.frames import PALETTE, canvas
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.files import write_json
+from learned_descent.files import save_figure, write_json
 from learned_descent.model import DescentModel, Detach
 from learned_descent.provenance import provenance
 from learned_descent.system.text import lay_out

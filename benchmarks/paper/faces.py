@@ -11,9 +11,9 @@ from torch import Generator
 
 from learned_descent import evaluate
 from learned_descent.data.batches import fingerprint, index
-from learned_descent.evaluation.plots.frames import PALETTE, frame, save_figure
+from learned_descent.evaluation.plots.frames import PALETTE, frame
 from learned_descent.faces.recipes import RECIPES
-from learned_descent.files import write_json
+from learned_descent.files import save_figure, write_json
 from learned_descent.provenance import provenance
 from learned_descent.system.text import lay_out
 

@@ -25,10 +25,10 @@ from torch import Generator, Tensor
 from learned_descent import DescentModel, evaluate
 from learned_descent.data.batches import fingerprint, index
 from learned_descent.data.samples import Batch
-from learned_descent.evaluation.plots.frames import canvas, save_figure, styles
+from learned_descent.evaluation.plots.frames import canvas, styles
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.files import write_json
+from learned_descent.files import save_figure, write_json
 from learned_descent.landmarks.crops import apply_affine, invert_affine, sampling_grid
 from learned_descent.landmarks.filters import blurred
 from learned_descent.landmarks.problem import Landmarks

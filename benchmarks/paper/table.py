@@ -18,10 +18,10 @@ import torch
 
 from learned_descent import evaluate
 from learned_descent.evaluation.plots import plot_ced
-from learned_descent.evaluation.plots.frames import save_figure
 from learned_descent.evaluation.tables import main_metrics
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
+from learned_descent.files import save_figure
 from learned_descent.model import DescentModel
 
 from .. import command

@@ -26,8 +26,7 @@ from learned_descent.data.batches import fingerprint, index, num_samples
 from learned_descent.data.samples import Batch
 from learned_descent.evaluation.basin import basin
 from learned_descent.evaluation.plots import plot_basin, plot_time
-from learned_descent.evaluation.plots.frames import save_figure
-from learned_descent.files import write_json
+from learned_descent.files import save_figure, write_json
 from learned_descent.provenance import provenance
 from learned_descent.registry import recipe_for
 from learned_descent.system.text import lay_out, number

@@ -14,8 +14,7 @@ import torch
 
 from learned_descent import Cascade, DescentModel, SequentialRidge, evaluate
 from learned_descent.evaluation.plots import PALETTE, canvas
-from learned_descent.evaluation.plots.frames import save_figure
-from learned_descent.files import write_json
+from learned_descent.files import save_figure, write_json
 from learned_descent.problems import Analytic
 from learned_descent.problems.analytic import Function
 from learned_descent.provenance import provenance

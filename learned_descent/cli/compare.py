@@ -17,7 +17,6 @@ from ..data.samples import Samples, Split, floating_type
 from ..errors import DescentError, about
 from ..evaluation.basin import basin
 from ..evaluation.evaluation import evaluate
-from ..evaluation.plots.frames import save_figure
 from ..evaluation.tables import columns, main_metrics, size, table, unusable
 from ..families import (
     Classical,
@@ -28,7 +27,7 @@ from ..families import (
     learned_part,
     learned_parts,
 )
-from ..files import atomic_write, write_json
+from ..files import atomic_write, save_figure, write_json
 from ..look import look
 from ..model import DescentModel
 from ..names import PROBLEMS

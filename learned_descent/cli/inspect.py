@@ -11,8 +11,7 @@ from typing import Literal
 from ..checkpoint.model import load_model
 from ..data.batches import fingerprint
 from ..errors import DescentError
-from ..evaluation.plots.frames import save_figure
-from ..files import write_json
+from ..files import save_figure, write_json
 from ..provenance import provenance
 from ..system.lock import locked
 from ..system.text import lay_out

@@ -93,7 +93,7 @@ def test_a_problem_without_residuals_is_refused(solver):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": 0}, "num_steps: expected 1 or more steps, got 0"),
+        ({"num_steps": 0}, "num_steps: expected 1 or more, got 0"),
         ({"damping": -1.0}, "damping: expected a number >= 0, got -1.0"),
         ({"damping": math.nan}, "damping: expected a number >= 0, got nan"),
         ({"tolerance": -1e-3}, r"tolerance: expected a number in \[0, 1\), or None, got -0.001"),

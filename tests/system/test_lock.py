@@ -27,7 +27,7 @@ sys.stdin.read()
 
 FORK = """
 import os, sys, time
-from learned_descent._lock import locked
+from learned_descent.system.lock import locked
 with locked(sys.argv[1]):
     child = os.fork()
     if child == 0:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import cycle
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-
-from ...files import atomic_write
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours that colour-blind readers can tell apart (M. Okabe and K. Ito. Color Universal Design, 2008)."""
@@ -56,8 +53,3 @@ def legend_above(figure: Figure, columns: int) -> None:
             break
         legend.remove()
     figure.set_figheight(figure.get_figheight() + max(0.0, box.height / figure.dpi - 0.5))
-
-
-def save_figure(path: Path, figure: Figure) -> None:
-    """Writes a figure, atomically."""
-    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150))
