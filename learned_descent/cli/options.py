@@ -112,10 +112,15 @@ def show_help(parser: ArgumentParser, words: Sequence[str], missing: str) -> NoR
 
 def _configs(words: list[str]) -> list[Path]:
     """The configuration files that the words name."""
+    return _apart(words)[0]
+
+
+def _apart(words: list[str]) -> tuple[list[Path], list[str]]:
+    """The configuration files that the words name, and the other words."""
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     light.add_argument("--config", action="append", default=[], type=Path)
-    files: list[Path] = light.parse_known_args(words)[0].config
-    return files
+    found, others = light.parse_known_args(words)
+    return found.config, others
 
 
 def add_problem(parser: ArgumentParser, cls: type[Problem]) -> None:
@@ -251,8 +256,11 @@ def values(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -
 
 def _parse(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -> Namespace:
     types = {action.dest: getattr(action, "_typehint", str) for action in parser._actions}
-    for file in _configs(words):
+    files, others = _apart(words)
+    for file in files:
         check_options(file, types)
+    # The files first: what is typed goes before what a file says, wherever it stands.
+    words = [*(word for file in files for word in ("--config", str(file))), *others]
     try:
         found: Namespace = readable(parser).parse_args(_spelt(parser, words), defaults=defaults)
     except argparse.ArgumentError as error:

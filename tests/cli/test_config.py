@@ -128,3 +128,10 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     assert read_config(file) == content
     with pytest.raises(DescentError, match=r"gone.yaml: expected a YAML file: .*No such file"):
         read_config(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("words", ["--config c.yaml --problem.much 2", "--problem.much 2 --config c.yaml"])
+def test_what_is_typed_goes_before_what_a_file_says(seen: Callable[..., str], words: str):
+    """Wherever it stands: a training once took 1,300 iterations from a file, and not the 2 typed before it."""
+    Path("c.yaml").write_text("problem: {much: 3, names: [afw]}")
+    assert "names ('afw',) much 2.0" in seen(words)
