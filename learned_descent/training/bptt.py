@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
@@ -149,7 +150,7 @@ class BackpropThroughTime(Trainer):
                     f"{checkpoint}: is there already: give resume=True to go on from it, another directory, or remove it"
                 )
             with in_own_precision(model):
-                return self._fit(model, train, val, seed)
+                return _Training(self, model, train, val, seed).run()
 
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
         """Refuses a checkpoint that this training cannot go on from, before anything is done; without one it does nothing.
@@ -174,112 +175,160 @@ class BackpropThroughTime(Trainer):
             "data": fingerprint(train) if self.directory else "",
         }
 
-    def _fit(self, model: DescentModel, train: Samples, val: Samples | None, seed: int) -> History:  # noqa: C901 - one loop, from top to bottom
-        weights = [1.0] * model.num_steps if self.step_weights is None else list(self.step_weights)
-        if len(weights) != model.num_steps:
-            raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
-        train, val = entered(model, train, val, gradients=True)
-        count = num_samples(train)
-        fabric = ranks.launch(self.accelerator, self.devices, self.precision)
-        model.to(fabric.device)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        fused = self.precision != "16-mixed"  # whose scaled gradients could not be clipped
-        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
-        objective: nn.Module = _Objective(model, weights, self.detach)
-        runner, optimizer = fabric.setup(torch.compile(objective) if self.compile else objective, optimizer)  # type: ignore[arg-type]
-        average = MovingAverage(trained, self.ema)
-        every = self.validate_every or max(1, self.iterations // 20)
-        history, best, start = History(), math.inf, 0
-        best_weights: list[Tensor] | None = None
-        identity = self._identity(model, train, seed)
-        checkpoint = self._checkpoint()
-        if self.resume and checkpoint and checkpoint.exists():
-            state = load_state(checkpoint)
-            check_identity(checkpoint, state["identity"], identity)
-            start, best, best_weights = state["iteration"], state["best"], state["best_weights"]
-            history = History(state["records"], state["seconds"], state["best_step"])
-            optimizer.load_state_dict(laid_out(state["optimizer"], trained))
-            for values, targets in ((state["weights"], trained), (state["average"], average.values)):
-                for value, target in zip(values, targets):
-                    target.data.copy_(value)
-        generator = Generator(fabric.device)
-        own_devices = [fabric.device] if fabric.device.type == "cuda" else []
-        rank, world = fabric.global_rank, fabric.world_size
-        sampler = RandomBatches(count, self.batch_size, seed=seed, start=start, stop=self.iterations, rank=rank, world=world)
-        begun, total, since = time.perf_counter() - history.seconds, torch.zeros((), device=fabric.device), 0
-        progress = progress_bar(desc="bptt", total=self.iterations, initial=start, disable=rank > 0)
-
-        def note(iteration: int, loss: float | None) -> None:
-            nonlocal best, best_weights
-            record: dict[str, Any] = {"iteration": iteration, "loss": loss, "lr": self._rate(max(0, iteration - 1))}
-            if val is not None:
-                with average.in_place():
-                    record["val_error"] = self._validate(fabric, model, val)
-                if record["val_error"][-1] < best:
-                    best, history.best_step = record["val_error"][-1], iteration
-                    best_weights = [parameter.clone() for parameter in average.values]
-            progress.set_postfix({"loss": loss, **({"val": record["val_error"][-1]} if val is not None else {})})
-            record["seconds"] = history.seconds = time.perf_counter() - begun
-            history.records.append(record)
-            model.train()
-
-        if start == 0 and val is not None:
-            note(0, None)  # what a training started from may stay the best
-        model.train()
-        for iteration, (indices, batch) in enumerate(training_batches(train, sampler, fabric.device, trained[0].dtype), start):
-            for group in optimizer.param_groups:
-                group["lr"] = self._rate(iteration)
-            generator.manual_seed(mix(seed, iteration, rank))
-            with solvable(indices), torch.random.fork_rng(devices=own_devices):  # dropout draws from the generator of all
-                torch.manual_seed(mix(seed, iteration, rank, 1))
-                batch = model.problem.augment(batch, generator)
-                losses = runner(batch, generator)
-            if not losses.isfinite().all():
-                check_finite({**batch, "target": model.problem.target(batch)}, indices)
-                bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]
-                raise DescentError(f"iteration {iteration}: the loss of samples {bad[:10]} is not finite; lower lr or clip")
-            fabric.backward(losses.mean())
-            if self.clip is not None:
-                fabric.clip_gradients(runner, optimizer, max_norm=self.clip, error_if_nonfinite=False)
-            optimizer.step()
-            optimizer.zero_grad()
-            average.update(iteration)
-            total, since = total + losses.detach().mean(), since + 1
-            progress.update()
-            if (iteration + 1) % every and iteration + 1 < self.iterations:
-                continue
-            note(iteration + 1, total.item() / since)
-            total, since = torch.zeros_like(total), 0
-            if checkpoint and fabric.is_global_zero:
-                state = {
-                    "identity": identity, "iteration": iteration + 1, "best": best, "best_step": history.best_step,
-                    "best_weights": best_weights, "records": history.records, "seconds": history.seconds,
-                    "optimizer": optimizer.state_dict(), "weights": trained, "average": average.values,
-                }  # fmt: skip
-                save_state(checkpoint, state)
-                history.write_csv(checkpoint.with_name(LOG))
-        progress.close()
-        for parameter, value in zip(trained, average.values if best_weights is None else best_weights):
-            parameter.data.copy_(value)
-        model.eval()
-        history.doubts = doubts_of_bptt(history.records)
-        if rank == 0:
-            say(history.doubts)
-        return history
-
     def _rate(self, iteration: int) -> float:
         warm = self.warmup * self.iterations
         if iteration < warm:
             return self.lr * (iteration + 1) / (warm + 1)
         return self.lr * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1.0, self.iterations - warm)))
 
+
+class _Training:
+    """One training: what changes while it goes on, and the stages of its loop.
+
+    The weights that are trained, their optimizer and the average are here; what is random is drawn anew in every iteration,
+    so there is no state of it to keep.
+
+    Args:
+        settings: the trainer.
+        model: the model; its weights are trained in place.
+        train: training samples.
+        val: held-out samples.
+        seed: the seed of all that is random.
+    """
+
+    def __init__(
+        self, settings: BackpropThroughTime, model: DescentModel, train: Samples, val: Samples | None, seed: int
+    ) -> None:
+        weights = [1.0] * model.num_steps if settings.step_weights is None else list(settings.step_weights)
+        if len(weights) != model.num_steps:
+            raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
+        self.settings = settings
+        self.model = model
+        self.seed = seed
+        self.train, self.val = entered(model, train, val, gradients=True)
+        self.fabric = ranks.launch(settings.accelerator, settings.devices, settings.precision)
+        model.to(self.fabric.device)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        fused = settings.precision != "16-mixed"  # whose scaled gradients could not be clipped
+        optimizer = torch.optim.AdamW(self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
+        objective: nn.Module = _Objective(model, weights, settings.detach)
+        compiled = torch.compile(objective) if settings.compile else objective
+        self.runner, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
+        self.average = MovingAverage(self.trained, settings.ema)
+        self.generator = Generator(self.fabric.device)
+        self.identity = settings._identity(model, self.train, seed)
+        self.checkpoint = settings._checkpoint()
+        self.start = 0
+        self.history = History()
+        self.best = math.inf
+        self.best_weights: list[Tensor] | None = None
+        # The sum stays on the device: to read the loss after every update would wait for it.
+        self.total = torch.zeros((), device=self.fabric.device)
+        self.since = 0
+
+    def run(self) -> History:
+        """The training, from top to bottom."""
+        self.restore()
+        iterations = self.settings.iterations
+        every = self.settings.validate_every or max(1, iterations // 20)
+        self.begun = time.perf_counter() - self.history.seconds
+        hidden = self.fabric.global_rank > 0
+        self.progress = progress_bar(desc="bptt", total=iterations, initial=self.start, disable=hidden)
+        if self.start == 0 and self.val is not None:
+            self.note(0)  # what a training started from may stay the best
+        self.model.train()
+        for iteration, (indices, batch) in enumerate(self.batches(), self.start):
+            self.update(iteration, indices, batch)
+            done = iteration + 1
+            if done % every == 0 or done == iterations:
+                self.note(done)
+                self.save(done)
+        self.progress.close()
+        return self.finish()
+
+    def restore(self) -> None:
+        """Goes on from the checkpoint, if that is wanted and there is one."""
+        if not (self.settings.resume and self.checkpoint and self.checkpoint.exists()):
+            return
+        state = load_state(self.checkpoint)
+        check_identity(self.checkpoint, state["identity"], self.identity)
+        self.start, self.best, self.best_weights = state["iteration"], state["best"], state["best_weights"]
+        self.history = History(state["records"], state["seconds"], state["best_step"])
+        self.optimizer.load_state_dict(laid_out(state["optimizer"], self.trained))
+        for values, targets in ((state["weights"], self.trained), (state["average"], self.average.values)):
+            for value, target in zip(values, targets):
+                target.data.copy_(value)
+
+    def batches(self) -> Iterator[tuple[list[int], Batch]]:
+        """The batches of this rank that are left, and the positions of their samples."""
+        sampler = RandomBatches(
+            num_samples(self.train),
+            self.settings.batch_size,
+            seed=self.seed,
+            start=self.start,
+            stop=self.settings.iterations,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+        )
+        return training_batches(self.train, sampler, self.fabric.device, self.trained[0].dtype)
+
+    def update(self, iteration: int, indices: list[int], batch: Batch) -> None:
+        """One step of the optimizer."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings._rate(iteration)
+        losses = self.losses(iteration, indices, batch)
+        self.fabric.backward(losses.mean())
+        clip = self.settings.clip
+        if clip is not None:
+            self.fabric.clip_gradients(self.runner, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update(iteration)
+        self.total = self.total + losses.detach().mean()
+        self.since += 1
+        self.progress.update()
+
+    def losses(self, iteration: int, indices: list[int], batch: Batch) -> Tensor:
+        """The loss of each sample of a batch, refused if it is not finite."""
+        device, rank = self.fabric.device, self.fabric.global_rank
+        self.generator.manual_seed(mix(self.seed, iteration, rank))
+        # Dropout draws from the generator of all: it is seeded here, and put back afterwards.
+        with solvable(indices), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(mix(self.seed, iteration, rank, 1))
+            batch = self.model.problem.augment(batch, self.generator)
+            losses: Tensor = self.runner(batch, self.generator)
+        if not losses.isfinite().all():
+            check_finite({**batch, "target": self.model.problem.target(batch)}, indices)
+            bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]
+            raise DescentError(f"iteration {iteration}: the loss of samples {bad[:10]} is not finite; lower lr or clip")
+        return losses
+
+    def note(self, iteration: int) -> None:
+        """Validates, keeps the best weights, and adds a record of the updates since the last one."""
+        loss = self.total.item() / self.since if self.since else None
+        record: dict[str, Any] = {"iteration": iteration, "loss": loss, "lr": self.settings._rate(max(0, iteration - 1))}
+        shown = {"loss": loss}
+        if self.val is not None:
+            with self.average.in_place():
+                record["val_error"] = self.validate(self.val)
+            shown["val"] = error = record["val_error"][-1]
+            if error < self.best:
+                self.best, self.history.best_step = error, iteration
+                self.best_weights = [parameter.clone() for parameter in self.average.values]
+        self.progress.set_postfix(shown)
+        record["seconds"] = self.history.seconds = time.perf_counter() - self.begun
+        self.history.records.append(record)
+        self.total = torch.zeros_like(self.total)
+        self.since = 0
+        self.model.train()
+
     @torch.no_grad()
-    def _validate(self, fabric: ranks.Fabric, model: DescentModel, val: Samples) -> list[float]:
+    def validate(self, val: Samples) -> list[float]:
         """The mean error at the start and after each step, over the samples of all ranks."""
-        model.eval()
+        model, fabric = self.model.eval(), self.fabric
         sums = torch.zeros(model.num_steps + 2, dtype=torch.float64, device=fabric.device)
         place: dict[str, Any] = {"device": fabric.device, "dtype": floating_type(model.parameters())}
-        for batch in batches(val, self.batch_size, rank=fabric.global_rank, world=fabric.world_size, **place):
+        for batch in batches(val, self.settings.batch_size, rank=fabric.global_rank, world=fabric.world_size, **place):
             with fabric.autocast():
                 xs = model(batch).xs
             errors = torch.stack([model.problem.error(x, batch) for x in xs])
@@ -288,6 +337,36 @@ class BackpropThroughTime(Trainer):
         if fabric.world_size > 1:
             sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
         return (sums[:-1] / sums[-1]).tolist()
+
+    def save(self, iteration: int) -> None:
+        """Writes all that goes on after ``iteration`` updates, and the log beside it."""
+        if not (self.checkpoint and self.fabric.is_global_zero):
+            return
+        state = {
+            "identity": self.identity,
+            "iteration": iteration,
+            "best": self.best,
+            "best_step": self.history.best_step,
+            "best_weights": self.best_weights,
+            "records": self.history.records,
+            "seconds": self.history.seconds,
+            "optimizer": self.optimizer.state_dict(),
+            "weights": self.trained,
+            "average": self.average.values,
+        }
+        save_state(self.checkpoint, state)
+        self.history.write_csv(self.checkpoint.with_name(LOG))
+
+    def finish(self) -> History:
+        """Leaves the best weights in the model, or the last average where there is no validation."""
+        kept = self.average.values if self.best_weights is None else self.best_weights
+        for parameter, value in zip(self.trained, kept):
+            parameter.data.copy_(value)
+        self.model.eval()
+        self.history.doubts = doubts_of_bptt(self.history.records)
+        if self.fabric.global_rank == 0:
+            say(self.history.doubts)
+        return self.history
 
 
 class _Objective(nn.Module):

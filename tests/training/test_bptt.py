@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gc
 import math
 import random
+import weakref
+from typing import ClassVar
 
 import pytest
 import torch
@@ -175,6 +178,31 @@ def test_a_training_with_convolutions_survives_twenty_interruptions(tmp_path):
     ends = [load_state(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken")]
     for name in ("weights", "average", "best_weights"):
         assert all(torch.equal(one, other) for one, other in zip(*(end[name] for end in ends)))
+
+
+def test_a_training_holds_one_batch_at_a_time_and_none_when_it_ends():
+    """Without the garbage collector, which would hide a cycle of references."""
+
+    class Watched(Turn):
+        seen: ClassVar[list[weakref.ref]] = []
+        alive: ClassVar[list[int]] = []
+
+        def augment(self, batch, generator):
+            self.seen.append(weakref.ref(batch["compass"]))
+            self.alive.append(sum(batch() is not None for batch in self.seen))
+            return batch
+
+    problem = Watched()
+    gc.collect()
+    gc.disable()
+    try:
+        trainer(validate_every=5).fit(recurrent(problem), problem.data("train"), problem.data("val"))
+        left = [batch() for batch in problem.seen if batch() is not None]
+    finally:
+        gc.enable()
+    assert len(problem.seen) == 21  # a first look, and the iterations
+    assert max(problem.alive) <= 2  # one, and its predecessor while the next is made
+    assert not left
 
 
 def test_dropout_depends_on_the_seed_of_the_training_alone():
