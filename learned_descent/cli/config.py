@@ -9,14 +9,9 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
-import yaml
 
 from ..errors import DescentError
-
-_BYTES = 2**18
-_ENTRIES = 10_000
-_DEPTH = 20
-"""Far beyond any file of options: a file of a few bytes can ask for gigabytes by aliases, or for hours by nesting."""
+from ..system.documents import read_document
 
 _CODE = {"class_path", "init_args", "dict_kwargs", "problem_file"}
 """Names under which an option would say what code to run."""
@@ -28,16 +23,7 @@ def read_config(file: Path) -> dict[str, Any]:
     Raises:
         DescentError: if the file cannot be read, is no YAML of options, is beyond all bounds, or names code.
     """
-    try:
-        if file.stat().st_size > _BYTES:
-            raise DescentError(f"--config {file}: expected a YAML file of at most {_BYTES // 1024} kB")
-        text = file.read_text(encoding="utf-8")
-        _check_bounds(file, text)
-        content = yaml.safe_load(text)
-    except DescentError:
-        raise
-    except (OSError, ValueError, yaml.YAMLError) as error:  # a number of 5,000 digits is a ValueError
-        raise DescentError(f"--config {file}: expected a YAML file: {error}") from error
+    content = read_document(file, f"--config {file}")
     if not isinstance(content, dict):
         found = "an empty file" if content is None else f"one {type(content).__name__}"
         raise DescentError(f"--config {file}: expected options as NAME: VALUE, got {found}")
@@ -69,19 +55,6 @@ def check_options(file: Path, types: Mapping[str, Any]) -> None:
 
 def _names_code(file: Path, name: str) -> DescentError:
     return DescentError(f"--config {file}: {name}: a file sets options and names no code: give it on the command line")
-
-
-def _check_bounds(file: Path, text: str) -> None:
-    """Looks at the tokens alone, which need neither memory nor recursion, before anything is built of them."""
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH or count > _ENTRIES:
-            raise DescentError(f"--config {file}: expected at most {_DEPTH} levels and {_ENTRIES:,} entries, it has more")
-        if isinstance(event, yaml.AliasEvent):
-            raise DescentError(f"--config {file}: the alias *{event.anchor} is not read: write out what it stands for")
-        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag:
-            raise DescentError(f"--config {file}: the tag {event.tag} is not read: leave it out")
 
 
 def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

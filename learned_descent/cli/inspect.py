@@ -50,6 +50,7 @@ def inspect(
     from ..evaluation.probes import embed_memory, equal_bins, plot_memory, probe_memory, remember
     from ..faces.synthetic import SyntheticFaces
     from ..landmarks.problem import Landmarks
+    from ..landmarks.schema_file import described
 
     check_measurement(batch_size, device)
     if faces < (least := 6 * CLASSES):
@@ -65,9 +66,10 @@ def inspect(
     with locked(out):
         for file in files:
             prepare_folder(out, None if overwrite else file, "give another --out, or --overwrite to replace it")
-        schema, crop, side = problem.schema.name, problem.crop, problem.box_side
+        schema, crop, side = described(problem.schema), problem.crop, problem.box_side
         settings = {"faces": faces, "batch_size": batch_size, "schema": schema, "crop": crop, "box_side": side}
-        samples = SyntheticFaces(1, faces, seed=seed, schema=schema, crop=crop, box_side=side).data("test")
+        made = SyntheticFaces(1, faces, seed=seed, schema=schema, normaliser=problem.normaliser, crop=crop, box_side=side)
+        samples = made.data("test")
         yaw = samples["pose"][:, 0].rad2deg()
         labels, edges = equal_bins(yaw, CLASSES)
         states, xs = remember(model, samples, batch_size=batch_size, device=device)

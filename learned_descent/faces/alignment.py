@@ -17,6 +17,7 @@ from ..errors import DescentError
 from ..landmarks.augmentation import Augmentation, Turn
 from ..landmarks.metrics import Normaliser
 from ..landmarks.problem import Landmarks
+from ..landmarks.schema_file import Schema, described
 from .datasets import FaceData, read_faces
 from .head_rotation import Turning
 from .synthetic import SyntheticFaces
@@ -36,12 +37,13 @@ class FaceAlignment(Landmarks):
         root: a folder in the layout of 300-W; ``None`` for a model that is only to be applied.
         train: its parts for training and validation.
         test: its parts for testing.
-        schema: the markup: ``"ibug68"``, ``"ibug51"`` or ``"ibug49"``.
+        schema: the markup: ``"ibug68"``, ``"ibug51"``, ``"ibug49"``, the path of a YAML or JSON file, or what such a file
+            holds, see :func:`~learned_descent.landmarks.schema_file.find_schema`.
         normaliser: the distance of the reported error: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``.
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation, by photo.
-        mirror: whether the training faces come with their mirror images.
+        mirror: whether the training faces come with their mirror images; without ``mirror_pairs`` they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
         synthetic: so many synthetic faces join those of training, mirror images apart: poses that photographs seldom show. The
@@ -65,7 +67,7 @@ class FaceAlignment(Landmarks):
         *,
         train: Sequence[str] = ("afw", "helen/trainset"),
         test: Sequence[str] = ("helen/testset",),
-        schema: str = "ibug68",
+        schema: Schema = "ibug68",
         normaliser: Normaliser = "inter_ocular",
         crop: int = 192,
         box_side: float = 112.0,
@@ -111,7 +113,8 @@ class FaceAlignment(Landmarks):
             faces = SyntheticFaces(
                 self.synthetic,
                 1,
-                schema=self.schema.name,
+                schema=described(self.schema),
+                normaliser=self.normaliser,
                 crop=self.crop,
                 box_side=self.box_side,
                 val_fraction=0.0,

@@ -17,7 +17,7 @@ from ..data.batches import index
 from ..data.samples import Batch
 from ..errors import DescentError
 from ..landmarks.augmentation import Augmentation, augment
-from ..landmarks.metrics import normalising_distance
+from ..landmarks.metrics import normalisers, normalising_distance
 from ..landmarks.problem import Landmarks
 from ..model import DescentModel
 from ..system.progress import progress_bar
@@ -75,7 +75,8 @@ class Confidence:
     Args:
         face: ``a, b`` for the mean error of a face, from the mean of the spreads of its landmarks.
         landmark: ``a, b`` for the error of one landmark, from its own spread.
-        threshold: what a small error is: at most so much of the distance between the outer corners of the eyes.
+        threshold: what a small error is: at most so much of the distance between the outer corners of the eyes; of the side of
+            the box where the schema has no eyes.
 
     References:
         J. Platt. Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods. 1999.
@@ -212,7 +213,8 @@ def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generato
     for _ in progress_bar(range(VARIANTS), "confidence", unit="variant"):
         batch = augment(held_out, Augmentation(), problem.mirror_points, generator)
         points, spread = agree(fit_often(model, batch["image"], views=views))
-        distance = normalising_distance(batch["points"], problem.schema, "inter_ocular")
+        unit = normalisers(problem.schema)[0]  # the eyes, where there are any
+        distance = normalising_distance(batch["points"], problem.schema, unit, batch["box"])
         spreads.append(spread / problem.box_side)
         errors.append(torch.linalg.vector_norm(points - batch["points"], dim=-1) / distance.unsqueeze(1))
     spread, error, small = torch.cat(spreads), torch.cat(errors), problem.failure_above

@@ -227,12 +227,14 @@ def _outside(points: Float[Tensor, "L 2"], crop: int) -> str:
 def _no_face(points: Float[Tensor, "L 2"], schema: LandmarkSchema) -> str:
     """Why nothing can be learnt from landmarks, in sides of the box, nor an error be measured; nothing if it can."""
     long, wide = (torch.linalg.svdvals(points - points.mean(0)) / len(points) ** 0.5).tolist()
-    left, right = schema.outer_eye_corners
-    left_pupil, right_pupil = (points[list(eye)].mean(0) for eye in (schema.left_eye, schema.right_eye))
-    apart = min(torch.dist(points[left], points[right]).item(), torch.dist(left_pupil, right_pupil).item())
-    for value, found in ((long, "are all in one place"), (wide, "lie on a line"), (apart, "have both eyes in one place")):
+    found = [(long, "are all in one place"), (wide, "lie on a line")]
+    eyes = [points[list(eye)].mean(0) for eye in (schema.left_eye, schema.right_eye) if eye]
+    for pair in (eyes, [points[corner] for corner in schema.outer_eye_corners or ()]):
+        if pair:
+            found.append((torch.dist(pair[0], pair[1]).item(), "have both eyes in one place"))
+    for value, fault in found:
         if value < THIN:
-            return f"the landmarks {found}: expected those of a face; mend the file"
+            return f"the landmarks {fault}: expected those of a face; mend the file"
     return ""
 
 

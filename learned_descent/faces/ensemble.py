@@ -60,7 +60,8 @@ def fit_often(
         batch_size: faces at once.
 
     Returns:
-        ``K = 2 views`` fits per face, in px of its crop; those in the mirror images come last.
+        ``K = 2 views`` fits per face, in px of its crop; those in the mirror images come last. Half of them where the
+        schema has no ``mirror_pairs``.
 
     Raises:
         DescentError: if a fit is not finite.
@@ -75,8 +76,7 @@ def fit_often(
         centred = _seen(chunk, back)
         seen = (_view(centred, *view) for view in VIEWS[:views])  # one at a time
         pairs = [[apply_affine(way, points) for points in _fits(model, copies, start)] for copies, way in seen]
-        plain, mirrored = zip(*pairs)
-        fits.append(torch.stack([apply_affine(back, points) for points in (*plain, *mirrored)], 1))
+        fits.append(torch.stack([apply_affine(back, points) for side in zip(*pairs) for points in side], 1))
     found = torch.cat(fits)
     bad = (~found.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
@@ -84,13 +84,18 @@ def fit_often(
     return found
 
 
-def _fits(model: DescentModel, images: Tensor, start: Tensor) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L 2"]]:
-    """The landmarks found in images and in their mirror images, in px of the former."""
+def _fits(model: DescentModel, images: Tensor, start: Tensor) -> list[Float[Tensor, "B L 2"]]:
+    """The landmarks found in images and, where they have mirror images, in those, in px of the former."""
     problem = cast(Landmarks, model.problem)
-    prepared = model.observation.prepare({"image": torch.cat([images, images.flip(-1)])})
-    there, other = problem.points(model.descend(prepared, start.expand(2 * len(images), -1)).final).split(len(images))
-    other = other[:, problem.mirror_points]
-    return there, torch.stack([problem.crop - 1 - other[..., 0], other[..., 1]], -1)
+    seen = [images] if problem.schema.mirror is None else [images, images.flip(-1)]
+    prepared = model.observation.prepare({"image": torch.cat(seen)})
+    starts = start.expand(len(seen) * len(images), -1)
+    there, *others = problem.points(model.descend(prepared, starts).final).split(len(images))
+    fits = [there]
+    for other in others:
+        back = other[:, problem.mirror_points]
+        fits.append(torch.stack([problem.crop - 1 - back[..., 0], back[..., 1]], -1))
+    return fits
 
 
 def _view(images: Shaped[Tensor, "B 3 S S"], degrees: float, factor: float) -> tuple[Tensor, Float[Tensor, "B 2 3"]]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..data.samples import Batch
+from ..errors import DescentError
 from ..landmarks.augmentation import Turn
 from ..landmarks.schema import IBUG68, LandmarkSchema
 from .rendering.head import Head, spline_kernel
@@ -32,6 +33,9 @@ class Turning(Turn):
     Args:
         schema: the markup of the landmarks.
 
+    Raises:
+        DescentError: if the markup does not say which of the 68 points of the head are its own.
+
     References:
         X. Zhu, Z. Lei, X. Liu, H. Shi and S. Z. Li. Face alignment across large poses: a 3D solution. CVPR 2016: training
         faces turned out of their photographs. Here the warp is one smooth spline, without a mesh.
@@ -49,7 +53,10 @@ class Turning(Turn):
     def __init__(self, schema: LandmarkSchema) -> None:
         super().__init__()
         head = Head(8)
-        kept = torch.tensor(schema.indices() if schema is IBUG68 else schema.within(IBUG68.num_points))
+        try:
+            kept = torch.tensor(schema.among(IBUG68))
+        except DescentError as error:
+            raise DescentError(f"augmentation.turn: {error}; or set it to 0") from error
         inner = (kept >= head.num_jaw).nonzero().flatten()
         solid = head.template[kept[inner]]
         forehead = (head.template[:, 1] < -40) & (head.template[:, 2] > -22)

@@ -21,6 +21,7 @@ from ..landmarks.augmentation import Augmentation, Turn
 from ..landmarks.metrics import Normaliser
 from ..landmarks.problem import Landmarks
 from ..landmarks.schema import IBUG68
+from ..landmarks.schema_file import Schema
 from ..system.progress import progress_bar
 from .head_rotation import Turning
 from .rendering.generator import CHUNK, FaceGenerator
@@ -45,12 +46,12 @@ class SyntheticFaces(Landmarks):
         count: the number of faces for training and validation.
         test_count: the number of faces for testing.
         seed: another seed, other faces.
-        schema: the markup: ``"ibug68"``, ``"ibug51"`` or ``"ibug49"``.
+        schema: the markup: ``"ibug68"``, ``"ibug51"``, ``"ibug49"``, or one that says which of the 68 points are its own.
         normaliser: the distance of the reported error: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``.
         crop: the side of the picture, in px; a multiple of 8.
         box_side: the longer side of the box in it, in px.
         val_fraction: the share of ``count`` that is held out for validation.
-        mirror: whether the training faces come with their mirror images.
+        mirror: whether the training faces come with their mirror images; without ``mirror_pairs`` they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
 
@@ -69,7 +70,7 @@ class SyntheticFaces(Landmarks):
         test_count: int = 500,
         *,
         seed: int = 0,
-        schema: str = "ibug68",
+        schema: Schema = "ibug68",
         normaliser: Normaliser = "inter_ocular",
         crop: int = 128,
         box_side: float = 75.0,
@@ -92,6 +93,7 @@ class SyntheticFaces(Landmarks):
             raise DescentError(f"count and test_count: expected 1 face or more, got {count} and {test_count}")
         if crop % 8 or crop < 32:
             raise DescentError(f"crop: expected a multiple of 8 px, 32 or more, got {crop}")
+        self.schema.among(IBUG68)  # refused here, not after the first face is drawn
         self.count, self.test_count, self.seed = count, test_count, seed
 
     def turning(self) -> Turn:
@@ -113,7 +115,7 @@ class SyntheticFaces(Landmarks):
                 parts.append({name: value[:left].cpu().clone() for name, value in faces.items()})
                 progress.update(left)
         batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        kept = list(IBUG68.indices() if self.schema is IBUG68 else self.schema.within(IBUG68.num_points))
+        kept = list(self.schema.among(IBUG68))
         return {**batch, "points": batch["points"][:, kept], "visible": batch["visible"][:, kept]}
 
     def settings(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,32 @@ from .schema import LandmarkSchema
 
 Normaliser: TypeAlias = Literal["inter_ocular", "inter_pupil", "box"]
 """The distance that an error is divided by: between the outer eye corners, between the pupils, or the side of the box."""
+
+
+def normalisers(schema: LandmarkSchema) -> tuple[Normaliser, ...]:
+    """The distances that a markup has: that of the box always, those between the eyes where it has eyes.
+
+    Example:
+        >>> normalisers(LandmarkSchema("hinge", num_points=12))
+        ('box',)
+    """
+    known = {"inter_ocular": schema.outer_eye_corners, "inter_pupil": schema.left_eye, "box": True}
+    return tuple(name for name in get_args(Normaliser) if known[name])
+
+
+def check_normaliser(schema: LandmarkSchema, normaliser: Normaliser) -> None:
+    """Refuses the name of a distance that is none, or that a markup does not have.
+
+    Raises:
+        DescentError: with those that it has.
+    """
+    check_choice(normaliser, Normaliser, name="normaliser")
+    if normaliser not in normalisers(schema):
+        missing = "outer_eye_corners" if normaliser == "inter_ocular" else "left_eye and right_eye"
+        known = ", ".join(map(repr, normalisers(schema)))
+        raise DescentError(
+            f"normaliser: {normaliser!r} needs the {missing} of the schema, and {schema.name!r} has none: expected {known}"
+        )
 
 
 def landmark_errors(
@@ -83,9 +109,9 @@ def normalising_distance(
     """
     sizes = check_shape(target, "B L 2", {"L": schema.num_points}, name="target")
     distance: Tensor
-    check_choice(normaliser, Normaliser, name="normaliser")
+    check_normaliser(schema, normaliser)
     if normaliser == "inter_ocular":
-        left, right = schema.outer_eye_corners
+        left, right = schema.outer_eye_corners or (0, 0)  # which it has
         distance = torch.linalg.vector_norm(target[:, left] - target[:, right], dim=-1)
     elif normaliser == "inter_pupil":
         left_pupil, right_pupil = (target[:, list(eye)].mean(1) for eye in (schema.left_eye, schema.right_eye))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,8 +18,8 @@ from ..problem import Problem
 from .augmentation import Augmentation, Turn, augment, mirrored
 from .crops import check_crop
 from .geometry import apply_similarity, fit_similarity
-from .metrics import Normaliser, landmark_errors
-from .schema import schema as find_schema
+from .metrics import Normaliser, check_normaliser, landmark_errors, normalisers
+from .schema_file import Schema, described, find_schema
 
 
 class Landmarks(Problem):
@@ -31,12 +31,12 @@ class Landmarks(Problem):
     normaliser.
 
     Args:
-        schema: the name of the markup.
+        schema: the markup: the name of a built-in one, the path of a file, or what such a file holds.
         normaliser: the distance of the reported error.
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation.
-        mirror: whether the training faces come with their mirror images.
+        mirror: whether the training faces come with their mirror images; without ``mirror_pairs`` they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
 
@@ -49,7 +49,7 @@ class Landmarks(Problem):
     def __init__(
         self,
         *,
-        schema: str,
+        schema: Schema,
         normaliser: Normaliser,
         crop: int,
         box_side: float,
@@ -59,18 +59,23 @@ class Landmarks(Problem):
         augmentation: Augmentation,
     ) -> None:
         super().__init__()
-        check_choice(normaliser, Normaliser, name="normaliser")
         check_crop(crop, box_side)
         check_real(val_fraction, name="val_fraction", below=1)
         check_real(start_noise, name="start_noise")
         self.schema, self.normaliser = find_schema(schema), normaliser
+        check_normaliser(self.schema, normaliser)
+        if augmentation.mirror and self.schema.mirror is None:
+            raise DescentError(
+                f"augmentation.mirror: the schema {self.schema.name!r} says no mirror_pairs: add them, or set it to 0"
+            )
         self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
-        self.mirror, self.start_noise, self.augmentation = mirror, start_noise, augmentation
+        self.mirror = mirror and self.schema.mirror is not None
+        self.start_noise, self.augmentation = start_noise, augmentation
         self.edges = self.schema.edges
         self._data: dict[str, Batch] = {}
         self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
         self.register_buffer("start_factor", torch.zeros(4, 4))
-        self.register_buffer("mirror_points", torch.tensor(self.schema.mirror), persistent=False)
+        self.register_buffer("mirror_points", torch.tensor(self.schema.opposites), persistent=False)
         self._has_starts = False
         self.register_load_state_dict_post_hook(Landmarks._look_for_starts)  # type: ignore[no-untyped-call]
         self._turning = self.turning() if augmentation.turn else None
@@ -191,7 +196,7 @@ class Landmarks(Problem):
         found = {f"{count} points / {self.normaliser}": self.error(x, batch)}
         for subset in self.schema.subsets:
             found[f"{subset} points / {self.normaliser}"] = self._error(x, batch, self.normaliser, subset)
-        for normaliser in get_args(Normaliser):
+        for normaliser in normalisers(self.schema):
             name = f"{count} points / {normaliser}"
             if name not in found:
                 found[name] = self._error(x, batch, normaliser, None)
@@ -202,7 +207,7 @@ class Landmarks(Problem):
 
     def settings(self) -> dict[str, Any]:
         return {
-            "schema": self.schema.name,
+            "schema": described(self.schema),
             "normaliser": self.normaliser,
             "crop": self.crop,
             "box_side": self.box_side,

@@ -1,4 +1,4 @@
-"""What is special about a markup: the only place that knows how many landmarks a face has, and which is which."""
+"""Landmark schemas, also called markups: how many landmarks there are, and which is which; known nowhere else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ..errors import DescentError
+
+MOST_POINTS = 10_000
+"""What no markup has: a file that asks for more asks for memory."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,11 @@ class LandmarkSchema:
     Args:
         name: what messages and settings call it.
         num_points: the number ``L`` of landmarks.
-        mirror: the landmark that takes the place of landmark ``i`` in the mirrored picture, for every ``i``.
-        left_eye: the outline of the left eye; the mean of these points is the pupil.
+        mirror: the landmark that takes the place of landmark ``i`` in the mirrored picture, for every ``i``; None where a
+            mirrored picture shows another kind of thing, or nobody knows: nothing is mirrored then.
+        left_eye: the outline of the left eye; the mean of these points is the pupil. Empty where there are no eyes.
         right_eye: the outline of the right eye.
-        outer_eye_corners: the outer corner of the left eye and that of the right eye.
+        outer_eye_corners: the outer corner of the left eye and that of the right eye, or None.
         edges: pairs of landmarks that a drawing joins by a line.
         subsets: landmarks that errors are reported for separately, by name.
         sources: for each number of points that a file of another markup may hold, which of them are the landmarks of
@@ -42,32 +46,29 @@ class LandmarkSchema:
 
     name: str
     num_points: int
-    mirror: tuple[int, ...]
-    left_eye: tuple[int, ...]
-    right_eye: tuple[int, ...]
-    outer_eye_corners: tuple[int, int]
+    mirror: tuple[int, ...] | None = None
+    left_eye: tuple[int, ...] = ()
+    right_eye: tuple[int, ...] = ()
+    outer_eye_corners: tuple[int, int] | None = None
     edges: tuple[tuple[int, int], ...] = ()
     subsets: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     sources: Mapping[int, tuple[int, ...]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        every = set(range(self.num_points))
+        most, count = MOST_POINTS, self.num_points
+        self._require(0 < count <= most, f"num_points must be positive and at most {most:,}, got {count}")
+        every = set(range(count))
         left, right = set(self.left_eye), set(self.right_eye)
-        named = left | right | set(self.outer_eye_corners) | {point for edge in self.edges for point in edge}
-        self._require(bool(every), f"num_points must be positive, got {self.num_points}")
-        self._require(sorted(self.mirror) == sorted(every), f"mirror must hold every index below {self.num_points} once")
-        self._require(
-            all(self.mirror[image] == point for point, image in enumerate(self.mirror)),
-            "mirror must be its own inverse: mirror[mirror[i]] = i",
-        )
-        self._require(named <= every, f"eyes, eye corners and edges must be indices below {self.num_points}")
-        self._require(bool(left) and not left & right, "left_eye and right_eye must be disjoint and not empty")
-        self._require({self.mirror[point] for point in left} == right, "mirror must carry left_eye to right_eye")
         corners = self.outer_eye_corners
+        named = left | right | set(corners or ()) | {point for edge in self.edges for point in edge}
+        self._require(named <= every, f"eyes, eye corners and edges must be indices below {count}")
+        self._require(bool(left) == bool(right), "left_eye and right_eye must both be given, or neither")
+        self._require(not left & right, "left_eye and right_eye must be disjoint")
         self._require(
-            corners[0] in left and self.mirror[corners[0]] == corners[1],
-            "outer_eye_corners must be a point of left_eye and its mirror image",
+            corners is None or (corners[0] in left and corners[1] in right),
+            "outer_eye_corners must be a point of left_eye and one of right_eye",
         )
+        self._check_mirror(every, left, right)
         for name, subset in self.subsets.items():
             valid = bool(subset) and len(set(subset)) == len(subset) and set(subset) <= every
             self._require(valid, f"subset {name!r} must hold distinct indices below {self.num_points}")
@@ -76,6 +77,26 @@ class LandmarkSchema:
                 len(source) == self.num_points == len(set(source)) and all(0 <= point < size for point in source),
                 f"sources[{size}] must hold {self.num_points} distinct indices below {size}",
             )
+
+    def _check_mirror(self, every: set[int], left: set[int], right: set[int]) -> None:
+        """Refuses mirror images that do not agree with one another, or with the eyes."""
+        if self.mirror is None:
+            return
+        mirror, corners = self.mirror, self.outer_eye_corners
+        self._require(sorted(mirror) == sorted(every), f"mirror must hold every index below {self.num_points} once")
+        self._require(
+            all(mirror[image] == point for point, image in enumerate(mirror)),
+            "mirror must be its own inverse: mirror[mirror[i]] = i",
+        )
+        self._require({mirror[point] for point in left} == right, "mirror must carry left_eye to right_eye")
+        self._require(
+            corners is None or mirror[corners[0]] == corners[1], "outer_eye_corners must be mirror images of each other"
+        )
+
+    @property
+    def opposites(self) -> tuple[int, ...]:
+        """The ``mirror``; every landmark itself where there is none."""
+        return self.indices() if self.mirror is None else self.mirror
 
     def subset(self, subset: str, *, name: str) -> LandmarkSchema:
         """The markup of the landmarks of one of the ``subsets``, renumbered from 0.
@@ -91,7 +112,8 @@ class LandmarkSchema:
         """
         kept = self.indices(subset)
         new = {point: index for index, point in enumerate(kept)}
-        needed = {self.mirror[point] for point in kept}.union(self.left_eye, self.right_eye)
+        opposites, corners = self.opposites, self.outer_eye_corners
+        needed = {opposites[point] for point in kept}.union(self.left_eye, self.right_eye)
         self._require(needed <= set(kept), f"subset {subset!r} must hold both eyes and be symmetric to be a markup of its own")
 
         def renumber(points: Sequence[int]) -> tuple[int, ...]:
@@ -100,10 +122,10 @@ class LandmarkSchema:
         return LandmarkSchema(
             name=name,
             num_points=len(kept),
-            mirror=renumber([self.mirror[point] for point in kept]),
+            mirror=None if self.mirror is None else renumber([opposites[point] for point in kept]),
             left_eye=renumber(self.left_eye),
             right_eye=renumber(self.right_eye),
-            outer_eye_corners=(new[self.outer_eye_corners[0]], new[self.outer_eye_corners[1]]),
+            outer_eye_corners=None if corners is None else (new[corners[0]], new[corners[1]]),
             edges=tuple((new[a], new[b]) for a, b in self.edges if a in new and b in new),
             subsets={key: renumber(points) for key, points in self.subsets.items() if set(points) < set(kept)},
             sources={
@@ -137,6 +159,25 @@ class LandmarkSchema:
             expected = " or ".join(map(str, sorted({self.num_points, *self.sources})))
             raise DescentError(f"{count} points, but {self.name} is read from {expected}")
         return self.sources[count]
+
+    def among(self, other: LandmarkSchema) -> tuple[int, ...]:
+        """Which landmarks of another markup are those of this one.
+
+        Raises:
+            DescentError: if it is not known, from the ``sources``.
+
+        Example:
+            >>> IBUG51.among(IBUG68)[:3]
+            (17, 18, 19)
+        """
+        if self == other:
+            return self.indices()
+        if other.num_points not in self.sources:
+            raise DescentError(
+                f"schema: which of the {other.num_points} points of {other.name} are those of {self.name} is not "
+                f"known: say it as sources[{other.num_points}] of {self.name}, or choose another schema"
+            )
+        return self.sources[other.num_points]
 
     def _require(self, condition: bool, message: str) -> None:
         if not condition:

@@ -133,7 +133,7 @@ class Head(nn.Module):
         check_whole(side, name="side", least=2)
         template, places = _template()
         self.side, self.num_landmarks, self.num_jaw, self.num_controls = side, IBUG68.num_points, _JAW, len(template)
-        self.jaw_corners = (4, IBUG68.mirror[4])
+        self.jaw_corners = (4, IBUG68.opposites[4])
         columns, rows = (
             span * (pinch * torch.linspace(-1.0, end, side, dtype=torch.float64)).sinh() / math.sinh(pinch)
             for span, pinch, end in zip(_SPAN, _PINCH, (1.0, _LOWEST_ROW))
@@ -230,7 +230,7 @@ class Head(nn.Module):
 
 def _template() -> tuple[Tensor, Tensor]:
     """The controls of the mean head with its mouth a little open, in mm, and their places on the map."""
-    mirror = torch.tensor(IBUG68.mirror)
+    mirror = torch.tensor(IBUG68.opposites)
     first = (torch.arange(len(mirror)) <= mirror).nonzero().flatten()
     half = torch.tensor(_LANDMARKS)
     landmarks = torch.empty(len(mirror), 3)
