@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkpoint.model import load_model, save_model
+    from .cli.compare import compare
     from .data.samples import Batch
     from .errors import DescentError, ShapeError
+    from .evaluation.comparison import Comparison
     from .evaluation.evaluation import Evaluation, auc, ced, evaluate, failure_rate
     from .evaluation.plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
     from .evaluation.tables import table
@@ -29,6 +31,7 @@ __all__ = [
     "BackpropThroughTime",
     "Batch",
     "Cascade",
+    "Comparison",
     "Concat",
     "DescentError",
     "DescentModel",
@@ -47,6 +50,7 @@ __all__ = [
     "Trajectory",
     "auc",
     "ced",
+    "compare",
     "evaluate",
     "failure_rate",
     "load_model",
@@ -64,6 +68,8 @@ __all__ = [
 _HOMES = {
     "errors": ("DescentError", "ShapeError"),
     "checkpoint": ("load_model", "save_model"),
+    "cli.compare": ("compare",),
+    "evaluation.comparison": ("Comparison",),
     "evaluation.evaluation": ("Evaluation", "auc", "ced", "evaluate", "failure_rate"),
     "model": ("DescentModel", "Trajectory"),
     "models": ("Cascade", "MnemonicDescent"),

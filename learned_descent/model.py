@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Generator, Tensor, nn
 
 from .data.samples import Batch, check_tensors
@@ -46,6 +46,18 @@ class Trajectory:
     def final(self) -> Float[Tensor, "B p"]:
         """The parameters after the last step, ``(B, p)``."""
         return self.xs[-1]
+
+
+class Outcome(NamedTuple):
+    """How a model left the samples of a batch.
+
+    Attributes:
+        status: a value of :class:`~learned_descent.solvers.Status` for each sample, ``(B,)``.
+        reasons: why a sample is ``INVALID``, in words; nothing for the others.
+    """
+
+    status: Int[Tensor, " B"]
+    reasons: list[str]
 
 
 class DescentModel(nn.Module, ABC):
@@ -92,6 +104,23 @@ class DescentModel(nn.Module, ABC):
     def finished(self, k: int, state: State) -> bool:
         """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models always take their steps."""
         return False
+
+    def learned_model(self) -> DescentModel | None:
+        """The part that is learned, whose observation a table names; ``None`` for a classical solver."""
+        return self
+
+    def classical_solver(self) -> DescentModel | None:
+        """The classical solver that it is or ends with; ``None`` for a learned descent alone."""
+        return None
+
+    def outcome(self, trajectory: Trajectory, batch: Batch) -> Outcome | None:
+        """How each sample ended; ``None`` for a learned descent, which takes its steps and cannot tell.
+
+        Args:
+            trajectory: one of this model, made with ``keep_states=True`` where it has a :meth:`classical_solver`.
+            batch: the samples that it was made of.
+        """
+        return None
 
     def settings(self) -> dict[str, Any]:
         """The settings that a stored model needs to be built again by ``for_problem``, as JSON."""

@@ -39,6 +39,16 @@ class Observation(nn.Module, ABC):
         """The constructor's arguments that a stored model needs to build the observation again, as JSON."""
         return {}
 
+    def in_words(self) -> str:
+        """What a table calls it: its class, or the classes of what it is made of.
+
+        Example:
+            >>> from learned_descent.observations import Residual
+            >>> Concat(Frozen(Residual(torch.sin, "y")), Residual(torch.cos, "y")).in_words()
+            'frozen Residual + Residual'
+        """
+        return type(self).__name__
+
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -105,6 +115,9 @@ class Frozen(Observation):
         super().__init__()
         self.inner = inner.requires_grad_(False)
 
+    def in_words(self) -> str:
+        return f"frozen {self.inner.in_words()}"
+
     @torch.no_grad()
     def prepare(self, batch: Batch) -> Batch:
         return self.inner.prepare(batch)
@@ -134,6 +147,9 @@ class Concat(Observation):
         super().__init__()
         self.parts = nn.ModuleList(parts)
         self.differentiable = all(part.differentiable for part in parts)  # type: ignore[misc]
+
+    def in_words(self) -> str:
+        return " + ".join(dict.fromkeys(part.in_words() for part in self.parts))  # type: ignore[operator]
 
     def prepare(self, batch: Batch) -> Batch:
         return {

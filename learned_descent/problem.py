@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,6 +18,20 @@ from .linear import normal_equations
 
 if TYPE_CHECKING:
     from .observation import Observation
+
+
+class OtherData(NamedTuple):
+    """Known data on which the families of a problem can be compared too: a section of the report of a comparison.
+
+    Attributes:
+        title: the heading, such as ``"On the faces of 300-W"``.
+        command: what to type; ``{options}`` stands for the families and the seed of the comparison.
+        note: where the data come from, as HTML.
+    """
+
+    title: str
+    command: str
+    note: str
 
 
 class Problem(nn.Module, ABC):
@@ -44,6 +58,12 @@ class Problem(nn.Module, ABC):
 
     edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
+
+    pictured: str = "fits"
+    """What the figure of the best, median and worst samples shows, in one word that names its file."""
+
+    other_data: OtherData | None = None
+    """What the report of a comparison points to beside data of one's own."""
 
     @abstractmethod
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:

@@ -113,7 +113,7 @@ def test_a_comparison_of_a_least_squares_problem_runs_no_face_code(tmp_path):
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-STILL_LONG = {"cli/compare.py:compare", "faces/rendering/generator.py:forward"}
+STILL_LONG = {"faces/rendering/generator.py:forward"}
 """Functions that wait to be split; nothing joins them."""
 
 

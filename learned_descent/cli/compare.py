@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,8 @@ from ..checkpoint.model import check_storable, read_description, save_model
 from ..data.batches import batches, fingerprint, num_samples
 from ..data.samples import Samples, Split, floating_type
 from ..errors import DescentError, about
-from ..evaluation.basin import basin
+from ..evaluation.comparison import Comparison
 from ..evaluation.evaluation import evaluate
-from ..evaluation.tables import columns, main_metrics, size, table, unusable
 from ..families import (
     Classical,
     Family,
@@ -30,11 +29,8 @@ from ..families import (
 from ..files import atomic_write, save_figure, write_json
 from ..look import look
 from ..model import DescentModel
-from ..names import PROBLEMS
 from ..problem import Problem
 from ..provenance import provenance
-from ..registry import name_of
-from ..solvers import Polished
 from ..system.lock import locked, main_rank
 from ..training import History
 from ..training.bptt import CHECKPOINT
@@ -62,7 +58,7 @@ def compare(
     resume: bool = False,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
-) -> str:
+) -> Comparison | None:
     """Trains or loads several families, and measures all of them on the same samples from the same starts.
 
     Args:
@@ -81,7 +77,8 @@ def compare(
         settings: the resolved settings, for ``results.json`` and the weights files.
 
     Returns:
-        The tables, and where the report is.
+        The comparison, whose text is the table and where the report is; ``None`` on every rank but the first of a distributed
+        training, for that one alone measures.
 
     Raises:
         DescentError: as ``train`` does, for each family that is trained.
@@ -95,81 +92,87 @@ def compare(
     products = {out / f"{name}.safetensors": out / name if recipe.bptt else None for name, recipe in trained.items()}
     with locked(out):
         check_replaces({out / "results.json": None, **products}, resume=resume, overwrite=overwrite)
-        samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
-        with about(f"the {split} samples"):
-            look(problem, tested, dtype=floating_type(problem.buffers()))
-        models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
-        models |= {name: recipe.build(problem, seed=seed) for name, recipe in recipes.items() if name not in models}
-        for name in trained:
-            check_storable(models[name])
-        whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
-        for model in whole.values():  # what cannot be measured is found out before the training
-            evaluate(model, next(batches(tested, 1)))
-        problem_described = described_problem(problem)
-        origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
+        work = _prepared(problem, families, files, split=split, seed=seed, settings=settings)
         if resume:
-            check_settings(out / "settings.yaml", settings)
-            for name, recipe in trained.items():
-                check_data(out / f"{name}.safetensors", origin["data"]["train"])
-                logged(recipe, out / name, resume=True).check_checkpoint(models[name], samples, seed=seed)
+            _check_resumes(trained, work, out, seed=seed, settings=settings)
         begin(out / "settings.yaml", settings, [out / name for name in trained] if overwrite else ())
         stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
         with telling([*products, *(out / name / CHECKPOINT for name in trained)]):
-            histories = _train(trained, models, samples, held, out, origin, seed=seed, resume=resume)
+            histories = _train(trained, work.models, work.samples, work.held, out, work.origin, seed=seed, resume=resume)
         if not main_rank():
-            return ""
+            return None
+        tqdm.write(f"measuring {', '.join(families)} on {num_samples(work.tested):,} samples", file=sys.stderr)
+        measured = Comparison.measured(work.whole, work.tested, batch_size=batch_size, device=device)
         known = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
         known |= {name: _seconds(steps) for name, steps in histories.items()}
-        seconds = {name: known[learned_part(name)] for name in families if learned_part(name) in known}
-        tqdm.write(f"measuring {', '.join(families)} on {num_samples(tested):,} samples", file=sys.stderr)
-        measured = {
-            name: (model, evaluate(model, tested, batch_size=batch_size, device=device)) for name, model in whole.items()
-        }
-        evaluations = {name: result for name, (_, result) in measured.items()}
-        shown = table(evaluations, columns(measured, seconds), metrics=main_metrics(next(iter(evaluations.values()))))
-        starts = basin(evaluations)
         trainers = {name: _trainers(recipe) for name, recipe in trained.items()}
         trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
-        content = {
-            **origin,
-            "problem": problem_described,
-            "samples": {"train": num_samples(samples), split: num_samples(tested)},
-            "split": split,
-            "basin": None if starts is None else starts.to_json(),
-            "families": {
-                name: {
-                    "weights": str(files.get(part, out / f"{part}.safetensors")) if part in models else None,
-                    "settings": _settings(families[name], whole[name], models.get(part), trainers.get(part, {})),
-                    "parameters": size(whole[name]),
-                    "training_seconds": seconds.get(name),
-                    "trainers": {key: asdict(history) for key, history in histories.get(part, {}).items()},
-                    **result.to_json(),
-                }
-                for name, result in evaluations.items()
-                for part in [learned_part(name)]
+        weights_of = {name: files.get(name, out / f"{name}.safetensors") for name in recipes}
+        parts = {name: learned_part(name) for name in families}
+        comparison = replace(
+            measured,
+            seconds={name: known[part] for name, part in parts.items() if part in known},
+            origin={**work.origin, **work.described, "split": split},
+            notes={
+                name: _note(work.whole[name], weights_of.get(part), trainers.get(part, {}), histories.get(part, {}))
+                for name, part in parts.items()
             },
-        }
-        write_json(out / "results.json", content)
-        # Only what draws waits for Matplotlib and Jinja.
-        from ..evaluation.plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
-        from .report import report
+            folder=out,
+        )
+        _write(comparison, problem, out)
+        return comparison
 
-        faces = any(name_of(base, PROBLEMS) in ("faces", "synthetic-faces") for base in type(problem).__mro__)
-        figures = {
-            "ced": ("ced.png", plot_ced(evaluations)),
-            "steps": ("steps.png", plot_steps(evaluations)),
-            "basin": ("basin.png", plot_basin(evaluations)),
-            "time": ("time.png", plot_time(evaluations)),
-            "fits": ("faces.png" if faces else "fits.png", plot_fits(measured, tested)),
-        }
-        drawn = {name: (out / file, figure) for name, (file, figure) in figures.items() if figure is not None}
-        for file, figure in drawn.values():
-            save_figure(file, figure)
-        page = report(content, {name: file.read_bytes() for name, (file, _) in drawn.items()}, folder=out, faces=faces)
-        atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
-        shown = "\n".join([shown, *unusable(evaluations)])
-        tables = [shown] if starts is None else [shown, f"\n{starts.table()}\n"]
-        return "\n".join([*tables, f"results: {out}", f"report: {out / 'report.html'}"])
+
+@dataclass(frozen=True)
+class _Work:
+    """What is compared on what, when nothing can refuse it any more.
+
+    Attributes:
+        models: the learned part of each family, loaded or untrained.
+        whole: what each family is measured by; it shares the weights of the learned part.
+        samples: those of the training.
+        held: those of the validation, if there are any.
+        tested: those that all are measured on.
+        origin: where the results come from, for the weights files too.
+        described: the problem and the number of its samples.
+    """
+
+    models: Mapping[str, DescentModel]
+    whole: Mapping[str, DescentModel]
+    samples: Samples
+    held: Samples | None
+    tested: Samples
+    origin: Mapping[str, Any]
+    described: Mapping[str, Any]
+
+
+def _prepared(
+    problem: Problem,
+    families: Mapping[str, Family],
+    files: Mapping[str, Path],
+    *,
+    split: Split,
+    seed: int,
+    settings: Mapping[str, Any] | None,
+) -> _Work:
+    """Reads the samples, takes over the models of ``files`` and builds the others; refuses what cannot be measured."""
+    samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
+    with about(f"the {split} samples"):
+        look(problem, tested, dtype=floating_type(problem.buffers()))
+    models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
+    untrained = {name: recipe for name, recipe in learned_parts(families).items() if name not in files}
+    models |= {name: recipe.build(problem, seed=seed) for name, recipe in untrained.items()}
+    for name in untrained:
+        check_storable(models[name])
+    whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
+    for model in whole.values():  # what cannot be measured is found out before the training
+        evaluate(model, next(batches(tested, 1)))
+    described = {
+        "problem": described_problem(problem),
+        "samples": {"train": num_samples(samples), split: num_samples(tested)},
+    }
+    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
+    return _Work(models, whole, samples, held, tested, origin, described)
 
 
 def _whole(name: str, family: Family, models: Mapping[str, DescentModel], problem: Problem) -> DescentModel:
@@ -178,6 +181,16 @@ def _whole(name: str, family: Family, models: Mapping[str, DescentModel], proble
         return family.build(problem)
     model = models[learned_part(name)]
     return family.finish(model) if isinstance(family, Polish) else model
+
+
+def _check_resumes(
+    trained: Mapping[str, Recipe], work: _Work, out: Path, *, seed: int, settings: Mapping[str, Any] | None
+) -> None:
+    """Refuses to go on with a comparison of other settings, of other data, or from checkpoints of another training."""
+    check_settings(out / "settings.yaml", settings)
+    for name, recipe in trained.items():
+        check_data(out / f"{name}.safetensors", work.origin["data"]["train"])
+        logged(recipe, out / name, resume=True).check_checkpoint(work.models[name], work.samples, seed=seed)
 
 
 def _train(
@@ -226,20 +239,31 @@ def _seconds(histories: Mapping[str, History]) -> float:
     return sum(history.seconds for history in histories.values())
 
 
-def _settings(family: Family, whole: DescentModel, learned: DescentModel | None, trainers: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader wants to know of a family: model, eyes, trainers and solver, as they were."""
+def _note(
+    model: DescentModel, weights: Path | None, trainers: Mapping[str, Any], histories: Mapping[str, History]
+) -> dict[str, Any]:
+    """What ``results.json`` says of a family beside what it reached."""
+    return {
+        "weights": None if weights is None else str(weights),
+        "settings": _settings(model, trainers),
+        "trainers": {name: asdict(history) for name, history in histories.items()},
+    }
+
+
+def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader wants to know of a family: model, observation, trainers and solver, as they were."""
     settings: dict[str, Any] = {}
+    learned, solver = model.learned_model(), model.classical_solver()
     if learned is not None:
         described = describe(learned)
         model_settings = {key: value for key, value in described["model"]["settings"].items() if key not in _SIZES}
-        eyes = {key: value for key, value in described["observation"].items() if key != "settings"}
+        observation = {key: value for key, value in described["observation"].items() if key != "settings"}
         settings |= {
             "model": {"name": described["model"]["name"], **model_settings},
-            "observation": {**eyes, **described["observation"].get("settings", {})},
+            "observation": {**observation, **described["observation"].get("settings", {})},
             **trainers,
         }
-    if not isinstance(family, Recipe):
-        solver = whole.solver if isinstance(whole, Polished) else whole
+    if solver is not None:
         settings["solver"] = {"name": type(solver).__name__, **solver.settings()}
     return settings
 
@@ -258,3 +282,18 @@ def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:
     settings = training.get("settings", {})
     own = settings.get(str(training.get("family")).replace("-", "_"), settings)
     return {name: own[name] for name in ("ridge", "bptt") if own.get(name)}
+
+
+def _write(comparison: Comparison, problem: Problem, out: Path) -> None:
+    """Writes the results, the figures, and the report that holds them all."""
+    from .report import report  # waits for Jinja
+
+    content = comparison.to_json()
+    write_json(out / "results.json", content)
+    figures = comparison.figures()
+    files = {name: out / f"{problem.pictured if name == 'fits' else name}.png" for name in figures}
+    for name, figure in figures.items():
+        save_figure(files[name], figure)
+    images = {name: file.read_bytes() for name, file in files.items()}
+    page = report(content, images, folder=out, other=problem.other_data)
+    atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))

@@ -79,15 +79,14 @@ def _compare(words: list[str]) -> int:
     pairs = [word.partition("=") for word in values["weights"]]
     if wrong := [name for name, _, file in pairs if not file]:
         raise DescentError(f"--weights: expected FAMILY=FILE, got {', '.join(wrong)}")
-    _say(
-        comparison.compare(
-            values["problem"],
-            _options.resolved_families(recipes, values),
-            weights={name: Path(file) for name, _, file in pairs},
-            **{name: values[name] for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")},
-            settings={**settings, "task": task, "families": families},
-        )
+    compared = comparison.compare(
+        values["problem"],
+        _options.resolved_families(recipes, values),
+        weights={name: Path(file) for name, _, file in pairs},
+        **{name: values[name] for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")},
+        settings={**settings, "task": task, "families": families},
     )
+    _say("" if compared is None else str(compared))
     return 0
 
 

@@ -14,13 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.tables import converged, main_metrics
 from ..families import learned_part
+from ..problem import OtherData
 from ..registry import names_code
 from ..system.text import aligned, number
 
 _NONE = "–"  # noqa: RUF001 - a dash in a table
 
 
-def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: Path, faces: bool = False) -> str:
+def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: Path, other: OtherData | None = None) -> str:
     """A comparison as one HTML page, with everything inside: no script, no network. The same results give the same page.
 
     Args:
@@ -28,7 +29,7 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         figures: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the starts differ, and ``"fits"`` for
             problems of images.
         folder: where ``settings.yaml`` is, which repeats the comparison.
-        faces: whether the problem is one of faces, which can be compared on 300-W too.
+        other: the known data that the problem can be compared on too.
 
     Raises:
         DescentError: if the evaluations in ``results`` cannot be read.
@@ -59,7 +60,7 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         settings=_settings(families),
         problem=dict(_flat(results["problem"])),
         commands=_commands(results, folder),
-        faces=faces,
+        other=other and other._replace(command=other.command.format(options=_common(results))),
     )
 
 
@@ -164,8 +165,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 
 def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """What to type to get the same again, and on other data."""
-    families = " ".join(shlex.quote(name) for name in results["families"])
-    common = f"--families {families} --seed {results['seed']}"
     loaded = {
         learned_part(name): family["weights"]
         for name, family in results["families"].items()
@@ -177,10 +176,14 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
     settings = shlex.quote(str(folder / "settings.yaml"))
     return {
         "again": f"learned-descent compare {named}--config {settings}{weights} --out runs/again",
-        "real": f"learned-descent compare faces --data /path/to/300w {common} --out runs/300w",
-        "make": "make compare DATA=/path/to/300w",
-        "own": f"learned-descent compare my_problem.py:MyProblem {common} --out runs/mine",
+        "own": f"learned-descent compare my_problem.py:MyProblem {_common(results)} --out runs/mine",
     }
+
+
+def _common(results: Mapping[str, Any]) -> str:
+    """The options that make a comparison of other data one of the same families."""
+    families = " ".join(shlex.quote(name) for name in results["families"])
+    return f"--families {families} --seed {results['seed']}"
 
 
 def _listed(names: Sequence[str]) -> str:

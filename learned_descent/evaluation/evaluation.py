@@ -20,7 +20,7 @@ from ..data.samples import Samples, as_samples, floating_type
 from ..errors import DescentError, check_shape
 from ..look import check_error, look
 from ..model import DescentModel
-from ..solvers import Polished, Solver, Status
+from ..solvers import Status
 from .ced import auc, ced, check_threshold, failure_rate, ordered
 
 __all__ = ["Evaluation", "auc", "ced", "evaluate", "failure_rate"]
@@ -214,7 +214,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
     xs: list[Tensor] = []
     statuses: list[Tensor] = []
     invalid: Counter[str] = Counter()
-    classical = isinstance(model, (Solver, Polished))
+    classical = model.classical_solver() is not None  # only its status is read from the states
     errors: dict[str, list[Tensor]] = {}
     with _evaluating(model, device):
         look(model.problem, samples, device=device, dtype=dtype)
@@ -228,12 +228,12 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
                 _synchronise(device)
                 seconds += time.perf_counter() - began
                 steps = [model.problem.metrics(x, batch) for x in trajectory.xs]
-                if isinstance(model, (Solver, Polished)):
-                    invalid.update(filter(None, model.explain(trajectory, batch)))
+                outcome = model.outcome(trajectory, batch)
             check_error(trajectory.xs[0], next(iter(steps[0].values())), sum(part.shape[1] for part in xs))
             xs.append(trajectory.xs.cpu())
-            if classical:
-                statuses.append(Solver.status(trajectory).cpu())
+            if outcome is not None:
+                statuses.append(outcome.status.cpu())
+                invalid.update(filter(None, outcome.reasons))
             for name, values in steps[0].items():
                 check_shape(values, "B", {"B": xs[-1].shape[1]}, name=f"metric {name!r}")
                 errors.setdefault(name, []).append(torch.stack([step[name] for step in steps]).cpu().double())
@@ -244,7 +244,7 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
         seconds_per_sample=seconds / count,
         batch_size=min(batch_size, count),
         device=str(device),
-        status=torch.cat(statuses) if classical else None,
+        status=torch.cat(statuses) if statuses else None,
         invalid=dict(invalid.most_common()),
     )
 

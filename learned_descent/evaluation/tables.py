@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import DescentError
 from ..model import DescentModel
-from ..observation import Concat, Frozen, Observation
-from ..solvers import Polished, Solver
 from ..system.text import aligned, lay_out, number
 from .evaluation import Evaluation
 
@@ -117,17 +115,8 @@ def converged(result: Evaluation) -> str:
 
 def eyes(model: DescentModel) -> str:
     """The classes of what a learned model sees through; nothing for a classical solver."""
-    if isinstance(model, Solver):
-        return ""
-    return _classes(model.model.observation if isinstance(model, Polished) else model.observation)
-
-
-def _classes(observation: Observation) -> str:
-    if isinstance(observation, Frozen):
-        return f"frozen {_classes(observation.inner)}"
-    if isinstance(observation, Concat):
-        return " + ".join(dict.fromkeys(_classes(part) for part in observation.parts))  # type: ignore[arg-type]
-    return type(observation).__name__
+    learned = model.learned_model()
+    return "" if learned is None else learned.observation.in_words()
 
 
 def unusable(evaluations: Mapping[str, Evaluation]) -> list[str]:

@@ -20,6 +20,7 @@ from ..landmarks.problem import Landmarks
 from ..landmarks.schema_file import Schema, described
 from .datasets import FaceData, read_faces
 from .head_rotation import Turning
+from .other_data import THREE_HUNDRED_W
 from .synthetic import SyntheticFaces
 
 
@@ -60,6 +61,9 @@ class FaceAlignment(Landmarks):
         >>> problem.points(torch.zeros(2, 98)).shape
         torch.Size([2, 49, 2])
     """
+
+    pictured = "faces"
+    other_data = THREE_HUNDRED_W
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from ..landmarks.schema import IBUG68
 from ..landmarks.schema_file import Schema
 from ..system.progress import progress_bar
 from .head_rotation import Turning
+from .other_data import THREE_HUNDRED_W
 from .rendering.generator import CHUNK, FaceGenerator
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -63,6 +64,9 @@ class SyntheticFaces(Landmarks):
         >>> [len(problem.data(split)["points"]) for split in ("train", "val", "test")]
         [6, 1, 2]
     """
+
+    pictured = "faces"
+    other_data = THREE_HUNDRED_W
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.samples import Batch
 from ..errors import DescentError
-from ..model import DescentModel, State, Trajectory
+from ..model import DescentModel, Outcome, State, Trajectory
 from ..observation import Concat, Observation
 from ..system.precision import outside_autocast
 from .solver import Solver
@@ -81,6 +81,15 @@ class Polished(DescentModel):
 
     def finished(self, k: int, state: State) -> bool:
         return k >= self.model.num_steps and self.solver.finished(k - self.model.num_steps, state)
+
+    def learned_model(self) -> DescentModel | None:
+        return self.model.learned_model()
+
+    def classical_solver(self) -> DescentModel | None:
+        return self.solver
+
+    def outcome(self, trajectory: Trajectory, batch: Batch) -> Outcome | None:
+        return self.solver.outcome(trajectory, batch)
 
     def explain(self, trajectory: Trajectory, batch: Batch) -> list[str]:
         """Why each sample is ``INVALID`` to the solver, in words; nothing for the others."""

@@ -15,7 +15,7 @@ from ..data.batches import index
 from ..data.samples import Batch
 from ..errors import DescentError
 from ..linear import all_finite
-from ..model import DescentModel, State, Trajectory
+from ..model import DescentModel, Outcome, State, Trajectory
 from ..observation import Observation
 from ..problem import LeastSquares, Problem
 from ..system.allocator import keep_freed_memory
@@ -51,6 +51,18 @@ class Solver(DescentModel):
 
     def finished(self, k: int, state: State) -> bool:
         return state is not None and bool((state[:, -1] != Status.RUNNING).all())
+
+    @final
+    def learned_model(self) -> DescentModel | None:
+        return None
+
+    @final
+    def classical_solver(self) -> DescentModel | None:
+        return self
+
+    @final
+    def outcome(self, trajectory: Trajectory, batch: Batch) -> Outcome | None:
+        return Outcome(self.status(trajectory), self.explain(trajectory, batch))
 
     @staticmethod
     def status(trajectory: Trajectory) -> Int[Tensor, " B"]:

@@ -12,6 +12,7 @@ import torch
 
 from learned_descent.cli.report import report
 from learned_descent.evaluation.evaluation import Evaluation
+from learned_descent.faces.other_data import THREE_HUNDRED_W
 
 PNG = b"\x89PNG no image"
 METRICS = ("68 points / inter_ocular", "51 points / inter_ocular", "68 points / box")
@@ -93,7 +94,7 @@ def results() -> dict[str, Any]:
 
 
 def made(results: dict[str, Any], names: tuple[str, ...] = ("ced", "steps", "fits"), faces: bool = True) -> str:
-    return report(results, dict.fromkeys(names, PNG), folder=Path("runs/compare"), faces=faces)
+    return report(results, dict.fromkeys(names, PNG), folder=Path("runs/compare"), other=THREE_HUNDRED_W if faces else None)
 
 
 def test_headings_and_facts(results):

@@ -1,0 +1,142 @@
+"""Several models side by side: measured once, and then shown as a table, as figures and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from ..data.samples import Samples
+from ..model import DescentModel
+from .basin import Basin, basin
+from .evaluation import Evaluation, evaluate
+from .tables import check_comparable, columns, main_metrics, size, table, unusable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """What several models reached on the same samples, from the same starts; its text is the table.
+
+    Attributes:
+        models: the models by the name of their family.
+        evaluations: what each of them reached, by the same names.
+        samples: what they were measured on.
+        seconds: how long the training of a family took, where it is known.
+        origin: what :meth:`to_json` says before all else: seed, versions, data, problem.
+        notes: what it says of a family beside its evaluation: ``weights``, ``settings``, ``trainers``.
+        folder: where the files of the comparison are; ``None`` where none were written.
+
+    Raises:
+        DescentError: if there are none, or they were not measured alike (see :func:`~learned_descent.evaluation.tables
+            .check_comparable`).
+
+    Example:
+        >>> from learned_descent import Cascade
+        >>> from learned_descent.problems import Analytic
+        >>> from learned_descent.solvers import LevenbergMarquardt
+        >>> problem = Analytic("erf")
+        >>> models = {"still": Cascade.for_problem(problem), "lm": LevenbergMarquardt(problem)}
+        >>> comparison = Comparison.measured(models, problem.data("test"))
+        >>> comparison.evaluations["lm"].mean() < 1e-4 < comparison.evaluations["still"].mean()
+        True
+        >>> list(comparison.columns())
+        ['converged %', 'ms/sample', 'parameters', 'observation']
+        >>> comparison.basin.solved["lm"] == comparison.basin.counts, comparison.basin.interval("lm")[0][0] > 0.8
+        (True, True)
+        >>> sorted(comparison.figures())
+        ['basin', 'ced', 'steps', 'time']
+    """
+
+    models: Mapping[str, DescentModel]
+    evaluations: Mapping[str, Evaluation]
+    samples: Samples
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_comparable(self.evaluations)
+
+    @classmethod
+    def measured(
+        cls, models: Mapping[str, DescentModel], samples: Samples, *, batch_size: int = 64, device: str = "cpu"
+    ) -> Comparison:
+        """Measures models, trained ones or solvers, one after the other.
+
+        Args:
+            models: the models by the names that the table gives them.
+            samples: what they are measured on, see :func:`~learned_descent.evaluate`.
+            batch_size: samples that are fitted at once.
+            device: where the descents run.
+        """
+        found = {name: evaluate(model, samples, batch_size=batch_size, device=device) for name, model in models.items()}
+        return cls(models, found, samples)
+
+    @cached_property
+    def basin(self) -> Basin | None:
+        """The share of samples that each family solves by the error at the start, with its 95 % intervals.
+
+        ``None`` where the starts are too few, or too much alike.
+        """
+        return basin(self.evaluations)
+
+    def columns(self) -> dict[str, dict[str, float | str]]:
+        """The columns beside the errors, by title: seconds of training and fit, sizes, and what each family sees."""
+        return columns(self._pairs, self.seconds)
+
+    def table(self) -> str:
+        """The errors of each family with its columns, the samples that a solver could make nothing of, and the basin."""
+        metrics = main_metrics(next(iter(self.evaluations.values())))
+        shown = table(self.evaluations, self.columns(), metrics=metrics)
+        shown = "\n".join([shown, *unusable(self.evaluations)])
+        return shown if self.basin is None else f"{shown}\n\n{self.basin.table()}"
+
+    def figures(self) -> dict[str, Figure]:
+        """New figures by name: ``ced``, ``steps``, ``time``; ``basin`` and ``fits`` where there is something to show."""
+        from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time  # only what draws waits for Matplotlib
+
+        drawn = {
+            "ced": plot_ced(self.evaluations),
+            "steps": plot_steps(self.evaluations),
+            "basin": plot_basin(self.evaluations),
+            "time": plot_time(self.evaluations),
+            "fits": plot_fits(self._pairs, self.samples),
+        }
+        return {name: figure for name, figure in drawn.items() if figure is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the models and the figures: what ``compare`` writes as ``results.json``."""
+        return {
+            **self.origin,
+            "basin": None if self.basin is None else self.basin.to_json(),
+            "families": {
+                name: {
+                    "weights": None,
+                    "settings": {},
+                    "parameters": size(self.models[name]),
+                    "training_seconds": self.seconds.get(name),
+                    "trainers": {},
+                    **self.notes.get(name, {}),
+                    **evaluation.to_json(),
+                }
+                for name, evaluation in self.evaluations.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        """The table, and where the files are if there are any."""
+        if self.folder is None:
+            return self.table()
+        gap = "\n" if self.basin is None else "\n\n"
+        return f"{self.table()}{gap}results: {self.folder}\nreport: {self.folder / 'report.html'}"
+
+    @property
+    def _pairs(self) -> dict[str, tuple[DescentModel, Evaluation]]:
+        return {name: (self.models[name], evaluation) for name, evaluation in self.evaluations.items()}

@@ -1,0 +1,104 @@
+"""A comparison as an object, and what a model says of itself for it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from learned_descent import Cascade, Comparison, DescentError, compare, recipes_for
+from learned_descent.evaluation.basin import Basin
+from learned_descent.evaluation.tables import eyes
+from learned_descent.observation import Concat, Frozen
+from learned_descent.problems import Analytic
+from learned_descent.registry import recipe_for
+from learned_descent.solvers import LevenbergMarquardt, Polished, Status
+
+
+@pytest.fixture
+def problem() -> Analytic:
+    return Analytic("erf")
+
+
+@pytest.fixture
+def models(problem):
+    learned = Cascade.for_problem(problem, num_steps=2)
+    solver = LevenbergMarquardt(problem, num_steps=4)
+    return {"still": learned, "both": Polished(learned, solver), "lm": solver}
+
+
+def test_a_comparison_is_what_the_command_prints_and_writes(problem, tmp_path):
+    families = {name: recipe_for(Analytic, name) for name in ("sdm", "sdm+lm", "lm")}
+    comparison = compare(problem, families, out=tmp_path)
+    assert isinstance(comparison, Comparison)
+    assert comparison.folder == tmp_path
+    assert list(comparison.evaluations) == list(comparison.models) == list(families)
+    assert str(comparison).startswith(comparison.table())
+    assert str(comparison).endswith(f"\n\nresults: {tmp_path}\nreport: {tmp_path / 'report.html'}")
+    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(comparison.to_json()))
+    drawn = {f"{name}.png" for name in comparison.figures()}
+    assert {path.name for path in tmp_path.glob("*.png")} == drawn == {"basin.png", "ced.png", "steps.png", "time.png"}
+    weights = {name: note["weights"] for name, note in comparison.notes.items()}
+    assert weights == {"sdm": str(tmp_path / "sdm.safetensors"), "sdm+lm": str(tmp_path / "sdm.safetensors"), "lm": None}
+    assert comparison.seconds["sdm"] == comparison.seconds["sdm+lm"]
+    assert "lm" not in comparison.seconds
+
+
+def test_models_are_compared_without_files(problem, models):
+    comparison = Comparison.measured(models, problem.data("test"), batch_size=32)
+    assert str(comparison) == comparison.table()
+    rows = [line.split()[0] for line in comparison.table().splitlines() if line]
+    assert rows[1:6] == ["family", "-" * len(comparison.table().splitlines()[2]), "still", "both", "lm"]
+    assert isinstance(comparison.basin, Basin)
+    assert comparison.basin is comparison.basin
+    stored = comparison.to_json()["families"]
+    assert stored["lm"]["weights"] is None
+    assert stored["lm"]["parameters"] == 0
+    assert stored["still"]["parameters"] == sum(weight.numel() for weight in models["still"].parameters())
+    assert "ended" not in stored["still"]
+    assert sum(stored["both"]["ended"].values()) == comparison.evaluations["both"].num_samples
+
+
+def test_what_was_not_measured_alike_is_no_comparison(problem, models):
+    samples = problem.data("test")
+    whole = Comparison.measured(models, samples)
+    half = Comparison.measured(models, {name: value[::2] for name, value in samples.items()})
+    with pytest.raises(DescentError, match="the number of samples differ"):
+        Comparison(models, {"still": whole.evaluations["still"], "lm": half.evaluations["lm"]}, samples)
+    with pytest.raises(DescentError, match="expected at least one, got none"):
+        Comparison.measured({}, samples)
+
+
+def test_a_model_says_what_is_learned_and_what_is_classical(problem, models):
+    learned, both, solver = models.values()
+    assert [model.learned_model() for model in models.values()] == [learned, learned, None]
+    assert [model.classical_solver() for model in models.values()] == [None, solver, solver]
+    assert eyes(both) == eyes(learned) == type(problem.observation()).__name__
+    assert eyes(solver) == ""
+
+
+def test_a_model_says_how_its_samples_ended(problem, models):
+    learned, both, solver = models.values()
+    batch = {"y": torch.tensor([[0.5], [torch.nan]])}
+    for model, reason in (
+        (both, "x is not finite where the solver starts"),  # that is where the learned steps left it
+        (solver, "residuals are not finite: 'y' holds NaN or infinity"),
+    ):
+        outcome = model.outcome(model(batch, torch.zeros(2, 1), keep_states=True), batch)
+        assert outcome.status.tolist()[1] == Status.INVALID
+        assert outcome.reasons == ["", reason]
+    assert learned.outcome(learned(batch, torch.zeros(2, 1)), batch) is None
+
+
+def test_an_observation_says_what_it_is_made_of(problem):
+    own = problem.observation()
+    name = type(own).__name__
+    assert Concat(own, Frozen(own), own).in_words() == f"{name} + frozen {name}"
+
+
+def test_families_of_the_registry_are_taken_as_they_are(problem, tmp_path):
+    families = recipes_for(Analytic)
+    comparison = compare(problem, {"lm": families["lm"]}, out=tmp_path, seed=3)
+    assert comparison.origin["seed"] == 3
+    assert comparison.origin["problem"]["name"] == "analytic"
