@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -100,36 +101,29 @@ class FaceGenerator(nn.Module):
         controls = head.controls(_draw_shape(dice), dice.normal(_WANDER, head.num_controls, 3))
         pose, distance = _draw_pose(dice), dice.uniform(math.log(700.0), math.log(3000.0)).exp()
         turn, look, light = rotation(pose), draw_look(dice), Light.draw(dice)
+        stance = _Stance(turn, self.joint - turn @ self.joint, distance)
 
-        offset = self.joint - turn @ self.joint
-
-        def seen_from(points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
-            return project(torch.baddbmm(offset, turn, points), distance)
-
+        # The box around the landmarks, which a detector draws, says where in the picture the face is.
         landmarks = controls[:, : head.num_landmarks]
-        flat = head.with_contour(seen_from(landmarks.mT), seen_from(head.contours(controls)), pose[:, 2])
+        flat = head.with_contour(stance.seen(landmarks.mT), stance.seen(head.contours(controls)), pose[:, 2])
         box = _draw_box(dice, flat[:, :2])
         scale = self.box_side / (box[:, 2:] - box[:, :2]).amax(1)
         shift = (self.crop - 1) / 2 - scale.unsqueeze(1) * (box[:, :2] + box[:, 2:]) / 2
+        frame = _Frame(scale, shift)
 
-        def placed(points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
-            torch.addcmul(shift.unsqueeze(2), points[:, :2], scale[ONE], out=points[:, :2])
-            return points
-
+        # Colours are painted on the head at rest; then it turns, and the nearest of its surface is what the picture shows.
         surface = head.surface(controls)
         hair, inside = self.paint.hair(look)
         colour = self.paint(look, controls, surface, hair)
         surface = self.paint.lifted(surface, look, inside).flatten(2)
-        surface = torch.baddbmm(offset, turn, surface)
+        surface = stance.turned(surface)
         normal = normals(surface.unflatten(2, (head.side, -1)))
-        grid = placed(project(surface, distance)).unflatten(2, (head.side, -1))
+        grid = frame.placed(project(surface, distance)).unflatten(2, (head.side, -1))
         seen = ZBuffer(grid, head.inside & (normal[:, 2] > -0.3), self.crop)
 
-        low = landmarks[..., 1].amax(1)
-        throat = torch.stack([torch.zeros_like(low), low - 12, torch.full_like(low, _THROAT)], 1)
-        eyes = controls[:, [*IBUG68.left_eye, *IBUG68.right_eye]].mean(1)
-        crown = torch.tensor(_CROWN, device=device).expand_as(throat)
-        marks = placed(seen_from(torch.stack([throat, crown, eyes], 2)))
+        # What is behind the head, and before it: the neck hangs from the throat, glasses from the eyes.
+        places = _throat_crown_eyes(controls, landmarks)
+        eyes, marks = places[..., 2], frame.placed(stance.seen(places))
         half = 0.49 * (controls[:, head.jaw_corners[1], 0] - controls[:, head.jaw_corners[0], 0])
         around = body(
             dice,
@@ -147,7 +141,7 @@ class FaceGenerator(nn.Module):
         put_glasses(dice, picture, seen, controls, View(turn, eyes, marks[:, :, 2], scale), GLASSES)
         put_hand(dice, picture, look, self.box_side, HANDS)
         put_things(dice, picture, THINGS)
-        points = placed(flat)
+        points = frame.placed(flat)
         where = points[:, :2].round().long().clamp(0, self.crop - 1)
         hidden = picture.hidden.flatten(1).gather(1, where[:, 1] * self.crop + where[:, 0])
         return {
@@ -158,6 +152,49 @@ class FaceGenerator(nn.Module):
             "visible": seen.in_front(points, margin=7.0) & (hidden < 0.5),
             "pose": pose,
         }
+
+
+class _Stance(NamedTuple):
+    """How heads are turned, about the joint of the neck, and how far they are from the camera.
+
+    Attributes:
+        turn: the rotation, ``(B, 3, 3)``.
+        offset: what it adds, for the joint stays where it is, ``(B, 3, 1)`` in mm.
+        distance: from the camera, ``(B,)`` in mm.
+    """
+
+    turn: Float[Tensor, "B 3 3"]
+    offset: Float[Tensor, "B 3 1"]
+    distance: Float[Tensor, " B"]
+
+    def turned(self, points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
+        """Points of the head at rest, in mm, where the turn brings them."""
+        return torch.baddbmm(self.offset, self.turn, points)
+
+    def seen(self, points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
+        """Points of the head at rest, in mm, as the camera sees them."""
+        return project(self.turned(points), self.distance)
+
+
+class _Frame(NamedTuple):
+    """Where what the camera sees lies in the picture, in px: ``scale`` ``(B,)`` and ``shift`` ``(B, 2)``."""
+
+    scale: Float[Tensor, " B"]
+    shift: Float[Tensor, "B 2"]
+
+    def placed(self, points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
+        """The points themselves, with columns and rows in px: in place, for a surface has many."""
+        torch.addcmul(self.shift.unsqueeze(2), points[:, :2], self.scale[ONE], out=points[:, :2])
+        return points
+
+
+def _throat_crown_eyes(controls: Float[Tensor, "B C 3"], landmarks: Float[Tensor, "B L 3"]) -> Float[Tensor, "B 3 3"]:
+    """Throat, crown and the middle of the eyes of each head at rest, in mm: the last axis is the place."""
+    low = landmarks[..., 1].amax(1)
+    throat = torch.stack([torch.zeros_like(low), low - 12, torch.full_like(low, _THROAT)], 1)
+    crown = torch.tensor(_CROWN, device=low.device).expand_as(throat)
+    eyes = controls[:, [*IBUG68.left_eye, *IBUG68.right_eye]].mean(1)
+    return torch.stack([throat, crown, eyes], 2)
 
 
 def _draw_shape(dice: Dice) -> Float[Tensor, "B M"]:
