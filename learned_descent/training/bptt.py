@@ -25,6 +25,7 @@ from ..data.samples import Batch, Samples, floating_type
 from ..errors import DescentError, check_choice, check_real, check_whole
 from ..files import load_state, save_state
 from ..model import DescentModel, Detach
+from ..system.crowd import Crowd
 from ..system.lock import locked
 from ..system.progress import progress_bar
 from . import ranks
@@ -149,8 +150,8 @@ class BackpropThroughTime(Trainer):
                 raise DescentError(
                     f"{checkpoint}: is there already: give resume=True to go on from it, another directory, or remove it"
                 )
-            with in_own_precision(model):
-                return _Training(self, model, train, val, seed).run()
+            with in_own_precision(model), Crowd() as crowd:
+                return _Training(self, model, train, val, seed, crowd).run()
 
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
         """Refuses a checkpoint that this training cannot go on from, before anything is done; without one it does nothing.
@@ -194,10 +195,17 @@ class _Training:
         train: training samples.
         val: held-out samples.
         seed: the seed of all that is random.
+        crowd: how many threads it takes beside other processes.
     """
 
     def __init__(
-        self, settings: BackpropThroughTime, model: DescentModel, train: Samples, val: Samples | None, seed: int
+        self,
+        settings: BackpropThroughTime,
+        model: DescentModel,
+        train: Samples,
+        val: Samples | None,
+        seed: int,
+        crowd: Crowd,
     ) -> None:
         weights = [1.0] * model.num_steps if settings.step_weights is None else list(settings.step_weights)
         if len(weights) != model.num_steps:
@@ -205,6 +213,7 @@ class _Training:
         self.settings = settings
         self.model = model
         self.seed = seed
+        self.crowd = crowd
         self.train, self.val = entered(model, train, val, gradients=True)
         self.fabric = ranks.launch(settings.accelerator, settings.devices, settings.precision)
         model.to(self.fabric.device)
@@ -249,9 +258,11 @@ class _Training:
     def restore(self) -> None:
         """Goes on from the checkpoint, if that is wanted and there is one."""
         if not (self.settings.resume and self.checkpoint and self.checkpoint.exists()):
+            self.crowd.begin()
             return
         state = load_state(self.checkpoint)
         check_identity(self.checkpoint, state["identity"], self.identity)
+        self.crowd.begin(state.get("threads"))
         self.start, self.best, self.best_weights = state["iteration"], state["best"], state["best_weights"]
         self.history = History(state["records"], state["seconds"], state["best_step"])
         self.optimizer.load_state_dict(laid_out(state["optimizer"], self.trained))
@@ -287,6 +298,7 @@ class _Training:
         self.total = self.total + losses.detach().mean()
         self.since += 1
         self.progress.update()
+        self.crowd.look()
 
     def losses(self, iteration: int, indices: list[int], batch: Batch) -> Tensor:
         """The loss of each sample of a batch, refused if it is not finite."""
@@ -353,6 +365,7 @@ class _Training:
             "optimizer": self.optimizer.state_dict(),
             "weights": self.trained,
             "average": self.average.values,
+            "threads": self.crowd.threads,
         }
         save_state(self.checkpoint, state)
         self.history.write_csv(self.checkpoint.with_name(LOG))
