@@ -75,9 +75,10 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
     needed = {
         argument.name: known[argument.name]
         for argument in inspect.signature(subject).parameters.values()
-        if argument.default is argument.empty and argument.kind is not argument.VAR_POSITIONAL
+        if argument.default is argument.empty and argument.name != name and argument.kind is not argument.VAR_POSITIONAL
     }
-    with pytest.raises(DescentError, match=rf"{name}\b.*{re.escape(str(value))}"):
+    named = rf"{name}\b.*" if inspect.isclass(subject) else ""
+    with pytest.raises(DescentError, match=named + re.escape(str(value))):
         subject(**{**needed, name: value})
 
 
