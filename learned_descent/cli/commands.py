@@ -136,7 +136,7 @@ def evaluate_weights(
     Returns:
         The table.
     """
-    check_measurement(batch_size, device)
+    check_measurement(batch_size, device, split)
     output = output or Path(weights).with_suffix(f".{split}.json")
     weights = find_weights(weights)
     check_output(output, ("weights", "split", "errors"), source=weights, overwrite=overwrite)

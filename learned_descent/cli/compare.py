@@ -83,7 +83,7 @@ def compare(
     Raises:
         DescentError: as ``train`` does, for each family that is trained.
     """
-    check_measurement(batch_size, device)
+    check_measurement(batch_size, device, split)
     files, recipes = dict(weights or {}), learned_parts(families)
     if unknown := sorted(set(files) - set(recipes)):
         learned = ", ".join(recipes) or "learned ones, and there are none"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -16,16 +16,13 @@ import yaml
 from ..checkpoint.model import load_model, problem_class, read_description, stored_problem
 from ..data.batches import batches, num_samples
 from ..data.samples import Samples, Split, as_samples
-from ..errors import DescentError, about, calling
+from ..errors import DescentError, about, calling, check_choice
 from ..families import Recipe
 from ..files import atomic_write
 from ..model import DescentModel
 from ..problem import Problem
 from ..registry import resolve_problem
 from ..system.lock import main_rank
-
-if TYPE_CHECKING:
-    pass
 
 
 def prepare_folder(
@@ -53,8 +50,10 @@ def prepare_folder(
         raise DescentError(f"{result}: is there already: {way_out}")
 
 
-def check_measurement(batch_size: int, device: str) -> None:
-    """Refuses a batch without samples, and a device that this machine does not have."""
+def check_measurement(batch_size: int, device: str, split: Split = "test") -> None:
+    """Refuses a batch without samples, a device that this machine does not have, and a split that there is not."""
+    check_choice(device, Literal["cpu", "cuda"], name="--device")
+    check_choice(split, Split, name="--split")
     if batch_size < 1:
         raise DescentError(f"--batch-size: expected 1 or more samples, got {batch_size}")
     if device == "cuda" and not torch.cuda.is_available():
