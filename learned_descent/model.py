@@ -106,7 +106,7 @@ class DescentModel(nn.Module, ABC):
         return False
 
     def learned_model(self) -> DescentModel | None:
-        """The part that is learned, whose observation a table names; ``None`` for a classical solver."""
+        """The learned part, whose observation a table names; ``None`` for a classical solver."""
         return self
 
     def classical_solver(self) -> DescentModel | None:
@@ -114,10 +114,11 @@ class DescentModel(nn.Module, ABC):
         return None
 
     def outcome(self, trajectory: Trajectory, batch: Batch) -> Outcome | None:
-        """How each sample ended; ``None`` for a learned descent, which takes its steps and cannot tell.
+        """How each sample ended; ``None`` for a learned descent, which cannot tell.
 
         Args:
-            trajectory: one of this model, made with ``keep_states=True`` where it has a :meth:`classical_solver`.
+            trajectory: one of this model, made with ``keep_states=True`` where it has a
+                :meth:`classical_solver`.
             batch: the samples that it was made of.
         """
         return None

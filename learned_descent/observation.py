@@ -149,7 +149,8 @@ class Concat(Observation):
         self.differentiable = all(part.differentiable for part in parts)  # type: ignore[misc]
 
     def in_words(self) -> str:
-        return " + ".join(dict.fromkeys(part.in_words() for part in self.parts))  # type: ignore[operator]
+        words = [part.in_words() for part in self.parts]  # type: ignore[operator]
+        return " + ".join(dict.fromkeys(words))
 
     def prepare(self, batch: Batch) -> Batch:
         return {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OtherData(NamedTuple):
-    """Known data on which the families of a problem can be compared too: a section of the report of a comparison.
+    """Known data on which the families of a problem can be compared too: a section of the report.
 
     Attributes:
         title: the heading, such as ``"On the faces of 300-W"``.
@@ -60,7 +60,7 @@ class Problem(nn.Module, ABC):
     """Pairs of points that a plot of an image problem joins by a line."""
 
     pictured: str = "fits"
-    """What the figure of the best, median and worst samples shows, in one word that names its file."""
+    """What the figure of the best, median and worst fits shows: one word, which names its file."""
 
     other_data: OtherData | None = None
     """What the report of a comparison points to beside data of one's own."""

@@ -29,12 +29,13 @@ class Comparison:
         samples: what they were measured on.
         seconds: how long the training of a family took, where it is known.
         origin: what :meth:`to_json` says before all else: seed, versions, data, problem.
-        notes: what it says of a family beside its evaluation: ``weights``, ``settings``, ``trainers``.
+        notes: what it says of a family beside its evaluation: ``weights``, ``settings``,
+            ``trainers``.
         folder: where the files of the comparison are; ``None`` where none were written.
 
     Raises:
-        DescentError: if there are none, or they were not measured alike (see :func:`~learned_descent.evaluation.tables
-            .check_comparable`).
+        DescentError: if there are none, or they were not measured alike (see
+            :func:`~learned_descent.evaluation.tables.check_comparable`).
 
     Example:
         >>> from learned_descent import Cascade
@@ -47,8 +48,11 @@ class Comparison:
         True
         >>> list(comparison.columns())
         ['converged %', 'ms/sample', 'parameters', 'observation']
-        >>> comparison.basin.solved["lm"] == comparison.basin.counts, comparison.basin.interval("lm")[0][0] > 0.8
-        (True, True)
+        >>> comparison.basin.solved["lm"] == comparison.basin.counts
+        True
+        >>> lower, upper = comparison.basin.interval("lm")
+        >>> min(lower) > 0.8
+        True
         >>> sorted(comparison.figures())
         ['basin', 'ced', 'steps', 'time']
     """
@@ -66,7 +70,12 @@ class Comparison:
 
     @classmethod
     def measured(
-        cls, models: Mapping[str, DescentModel], samples: Samples, *, batch_size: int = 64, device: str = "cpu"
+        cls,
+        models: Mapping[str, DescentModel],
+        samples: Samples,
+        *,
+        batch_size: int = 64,
+        device: str = "cpu",
     ) -> Comparison:
         """Measures models, trained ones or solvers, one after the other.
 
@@ -76,31 +85,34 @@ class Comparison:
             batch_size: samples that are fitted at once.
             device: where the descents run.
         """
-        found = {name: evaluate(model, samples, batch_size=batch_size, device=device) for name, model in models.items()}
-        return cls(models, found, samples)
+        evaluations: dict[str, Evaluation] = {}
+        for name, model in models.items():
+            evaluations[name] = evaluate(model, samples, batch_size=batch_size, device=device)
+        return cls(models, evaluations, samples)
 
     @cached_property
     def basin(self) -> Basin | None:
-        """The share of samples that each family solves by the error at the start, with its 95 % intervals.
+        """The share of samples that each family solves, by the error at the start.
 
-        ``None`` where the starts are too few, or too much alike.
+        It knows the 95 % interval of each share; ``None`` where the starts are too few, or too much alike.
         """
         return basin(self.evaluations)
 
     def columns(self) -> dict[str, dict[str, float | str]]:
-        """The columns beside the errors, by title: seconds of training and fit, sizes, and what each family sees."""
+        """The columns beside the errors, by title: seconds, sizes, and what each family sees."""
         return columns(self._pairs, self.seconds)
 
     def table(self) -> str:
-        """The errors of each family with its columns, the samples that a solver could make nothing of, and the basin."""
+        """The errors of each family with its columns, what a solver failed on, and the basin."""
         metrics = main_metrics(next(iter(self.evaluations.values())))
         shown = table(self.evaluations, self.columns(), metrics=metrics)
         shown = "\n".join([shown, *unusable(self.evaluations)])
         return shown if self.basin is None else f"{shown}\n\n{self.basin.table()}"
 
     def figures(self) -> dict[str, Figure]:
-        """New figures by name: ``ced``, ``steps``, ``time``; ``basin`` and ``fits`` where there is something to show."""
-        from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time  # only what draws waits for Matplotlib
+        """New figures by name: ``ced``, ``steps``, ``time``; perhaps ``basin`` and ``fits``."""
+        # Only what draws waits for Matplotlib.
+        from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
 
         drawn = {
             "ced": plot_ced(self.evaluations),
@@ -112,7 +124,7 @@ class Comparison:
         return {name: figure for name, figure in drawn.items() if figure is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the models and the figures: what ``compare`` writes as ``results.json``."""
+        """All but the models and the figures: what ``compare`` writes as ``results.json``."""
         return {
             **self.origin,
             "basin": None if self.basin is None else self.basin.to_json(),
@@ -139,4 +151,4 @@ class Comparison:
 
     @property
     def _pairs(self) -> dict[str, tuple[DescentModel, Evaluation]]:
-        return {name: (self.models[name], evaluation) for name, evaluation in self.evaluations.items()}
+        return {name: (self.models[name], found) for name, found in self.evaluations.items()}

@@ -94,7 +94,8 @@ def results() -> dict[str, Any]:
 
 
 def made(results: dict[str, Any], names: tuple[str, ...] = ("ced", "steps", "fits"), faces: bool = True) -> str:
-    return report(results, dict.fromkeys(names, PNG), folder=Path("runs/compare"), other=THREE_HUNDRED_W if faces else None)
+    other = THREE_HUNDRED_W if faces else None
+    return report(results, dict.fromkeys(names, PNG), folder=Path("runs/compare"), other=other)
 
 
 def test_headings_and_facts(results):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+import learned_descent
 from learned_descent import Cascade, Comparison, DescentError, compare, recipes_for
 from learned_descent.evaluation.basin import Basin
 from learned_descent.evaluation.tables import eyes
 from learned_descent.observation import Concat, Frozen
 from learned_descent.problems import Analytic
-from learned_descent.registry import recipe_for
+from learned_descent.registry import recipe_for, resolve_problem
 from learned_descent.solvers import LevenbergMarquardt, Polished, Status
 
 
@@ -36,11 +39,14 @@ def test_a_comparison_is_what_the_command_prints_and_writes(problem, tmp_path):
     assert list(comparison.evaluations) == list(comparison.models) == list(families)
     assert str(comparison).startswith(comparison.table())
     assert str(comparison).endswith(f"\n\nresults: {tmp_path}\nreport: {tmp_path / 'report.html'}")
-    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(comparison.to_json()))
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written == json.loads(json.dumps(comparison.to_json()))
     drawn = {f"{name}.png" for name in comparison.figures()}
-    assert {path.name for path in tmp_path.glob("*.png")} == drawn == {"basin.png", "ced.png", "steps.png", "time.png"}
+    assert drawn == {"basin.png", "ced.png", "steps.png", "time.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == drawn
     weights = {name: note["weights"] for name, note in comparison.notes.items()}
-    assert weights == {"sdm": str(tmp_path / "sdm.safetensors"), "sdm+lm": str(tmp_path / "sdm.safetensors"), "lm": None}
+    file = str(tmp_path / "sdm.safetensors")
+    assert weights == {"sdm": file, "sdm+lm": file, "lm": None}
     assert comparison.seconds["sdm"] == comparison.seconds["sdm+lm"]
     assert "lm" not in comparison.seconds
 
@@ -48,14 +54,16 @@ def test_a_comparison_is_what_the_command_prints_and_writes(problem, tmp_path):
 def test_models_are_compared_without_files(problem, models):
     comparison = Comparison.measured(models, problem.data("test"), batch_size=32)
     assert str(comparison) == comparison.table()
-    rows = [line.split()[0] for line in comparison.table().splitlines() if line]
-    assert rows[1:6] == ["family", "-" * len(comparison.table().splitlines()[2]), "still", "both", "lm"]
+    lines = comparison.table().splitlines()
+    first = [line.split()[0] for line in lines[1:6]]
+    assert first == ["family", "-" * len(lines[2]), "still", "both", "lm"]
     assert isinstance(comparison.basin, Basin)
     assert comparison.basin is comparison.basin
     stored = comparison.to_json()["families"]
     assert stored["lm"]["weights"] is None
     assert stored["lm"]["parameters"] == 0
-    assert stored["still"]["parameters"] == sum(weight.numel() for weight in models["still"].parameters())
+    weights = list(models["still"].parameters())
+    assert stored["still"]["parameters"] == sum(weight.numel() for weight in weights)
     assert "ended" not in stored["still"]
     assert sum(stored["both"]["ended"].values()) == comparison.evaluations["both"].num_samples
 
@@ -64,8 +72,9 @@ def test_what_was_not_measured_alike_is_no_comparison(problem, models):
     samples = problem.data("test")
     whole = Comparison.measured(models, samples)
     half = Comparison.measured(models, {name: value[::2] for name, value in samples.items()})
+    mixed = {"still": whole.evaluations["still"], "lm": half.evaluations["lm"]}
     with pytest.raises(DescentError, match="the number of samples differ"):
-        Comparison(models, {"still": whole.evaluations["still"], "lm": half.evaluations["lm"]}, samples)
+        Comparison(models, mixed, samples)
     with pytest.raises(DescentError, match="expected at least one, got none"):
         Comparison.measured({}, samples)
 
@@ -82,7 +91,7 @@ def test_a_model_says_how_its_samples_ended(problem, models):
     learned, both, solver = models.values()
     batch = {"y": torch.tensor([[0.5], [torch.nan]])}
     for model, reason in (
-        (both, "x is not finite where the solver starts"),  # that is where the learned steps left it
+        (both, "x is not finite where the solver starts"),  # the learned steps left it there
         (solver, "residuals are not finite: 'y' holds NaN or infinity"),
     ):
         outcome = model.outcome(model(batch, torch.zeros(2, 1), keep_states=True), batch)
@@ -102,3 +111,32 @@ def test_families_of_the_registry_are_taken_as_they_are(problem, tmp_path):
     comparison = compare(problem, {"lm": families["lm"]}, out=tmp_path, seed=3)
     assert comparison.origin["seed"] == 3
     assert comparison.origin["problem"]["name"] == "analytic"
+
+
+PACKAGE = Path(learned_descent.__file__).parent
+MEASURING = [
+    *sorted((PACKAGE / "evaluation").rglob("*.py")),
+    *(PACKAGE / "cli" / name for name in ("compare.py", "report.py")),
+]
+
+
+@pytest.mark.parametrize("path", MEASURING, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_measures_knows_no_concrete_model_and_no_faces(path):
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, (ast.Name, ast.arg)):
+            names.add(node.id if isinstance(node, ast.Name) else node.arg)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    concrete = {"Cascade", "MnemonicDescent", "Solver", "Polished", "Frozen", "Concat"}
+    assert not names & {*concrete, "faces", "synthetic-faces", "faces.png"}
+
+
+@pytest.mark.parametrize("name", ["faces", "synthetic-faces"])
+def test_faces_say_themselves_what_the_report_says_of_them(name):
+    problem = resolve_problem(name)
+    assert problem.pictured == "faces"
+    assert "300-W" in problem.other_data.title
+    assert (Analytic.pictured, Analytic.other_data) == ("fits", None)

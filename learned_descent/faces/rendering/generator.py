@@ -103,15 +103,16 @@ class FaceGenerator(nn.Module):
         turn, look, light = rotation(pose), draw_look(dice), Light.draw(dice)
         stance = _Stance(turn, self.joint - turn @ self.joint, distance)
 
-        # The box around the landmarks, which a detector draws, says where in the picture the face is.
+        # The box that a detector draws around the landmarks says where the face is in the picture.
         landmarks = controls[:, : head.num_landmarks]
-        flat = head.with_contour(stance.seen(landmarks.mT), stance.seen(head.contours(controls)), pose[:, 2])
+        contours = stance.seen(head.contours(controls))
+        flat = head.with_contour(stance.seen(landmarks.mT), contours, pose[:, 2])
         box = _draw_box(dice, flat[:, :2])
         scale = self.box_side / (box[:, 2:] - box[:, :2]).amax(1)
         shift = (self.crop - 1) / 2 - scale.unsqueeze(1) * (box[:, :2] + box[:, 2:]) / 2
         frame = _Frame(scale, shift)
 
-        # Colours are painted on the head at rest; then it turns, and the nearest of its surface is what the picture shows.
+        # The head is painted at rest; then it turns, and the picture shows what is nearest.
         surface = head.surface(controls)
         hair, inside = self.paint.hair(look)
         colour = self.paint(look, controls, surface, hair)
@@ -121,7 +122,7 @@ class FaceGenerator(nn.Module):
         grid = frame.placed(project(surface, distance)).unflatten(2, (head.side, -1))
         seen = ZBuffer(grid, head.inside & (normal[:, 2] > -0.3), self.crop)
 
-        # What is behind the head, and before it: the neck hangs from the throat, glasses from the eyes.
+        # What is behind the head and before it: a neck below the throat, glasses before the eyes.
         places = _throat_crown_eyes(controls, landmarks)
         eyes, marks = places[..., 2], frame.placed(stance.seen(places))
         half = 0.49 * (controls[:, head.jaw_corners[1], 0] - controls[:, head.jaw_corners[0], 0])
@@ -177,7 +178,12 @@ class _Stance(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """Where what the camera sees lies in the picture, in px: ``scale`` ``(B,)`` and ``shift`` ``(B, 2)``."""
+    """Where what the camera sees lies in the picture, in px.
+
+    Attributes:
+        scale: px for each unit of what the camera sees, ``(B,)``.
+        shift: what is added to columns and rows, ``(B, 2)``.
+    """
 
     scale: Float[Tensor, " B"]
     shift: Float[Tensor, "B 2"]
@@ -188,8 +194,11 @@ class _Frame(NamedTuple):
         return points
 
 
-def _throat_crown_eyes(controls: Float[Tensor, "B C 3"], landmarks: Float[Tensor, "B L 3"]) -> Float[Tensor, "B 3 3"]:
-    """Throat, crown and the middle of the eyes of each head at rest, in mm: the last axis is the place."""
+def _throat_crown_eyes(
+    controls: Float[Tensor, "B C 3"],
+    landmarks: Float[Tensor, "B L 3"],
+) -> Float[Tensor, "B 3 3"]:
+    """Throat, crown and middle of the eyes of each head at rest, in mm, along the last axis."""
     low = landmarks[..., 1].amax(1)
     throat = torch.stack([torch.zeros_like(low), low - 12, torch.full_like(low, _THROAT)], 1)
     crown = torch.tensor(_CROWN, device=low.device).expand_as(throat)
