@@ -14,7 +14,7 @@ from .data.samples import Batch
 
 
 class Observation(nn.Module, ABC):
-    """The eyes of a model: features of a sample at a guess ``x`` of its parameters.
+    """What a model sees: features of a sample at a guess ``x`` of its parameters.
 
     An observation may hold weights (a convolutional network) or buffers (the kernels of a descriptor).
     """
@@ -31,7 +31,7 @@ class Observation(nn.Module, ABC):
         """The features at ``x`` of a batch that went through :meth:`prepare`."""
 
     def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        """The features of step ``k``: those of :meth:`forward`, unless the eyes change from step to step (coarse to fine)."""
+        """The features of step ``k``: those of :meth:`forward`, unless they change from step to step (coarse to fine)."""
         features: Tensor = self(x, batch)
         return features
 

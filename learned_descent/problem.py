@@ -37,8 +37,9 @@ class OtherData(NamedTuple):
 class Problem(nn.Module, ABC):
     """A task that asks for the parameters ``x`` of each sample of a batch.
 
-    A problem holds geometry and supervision, never learnable weights. A new problem overrides the five abstract methods
-    and ``failure_above``; parameters on a manifold also override :meth:`retract` and :meth:`local`.
+    A problem holds geometry and supervision, never learnable weights. A new problem defines
+    :meth:`data`, :meth:`initial`, :meth:`target`, :meth:`observation` and ``failure_above``, and
+    mostly :meth:`error`; parameters on a manifold also override :meth:`retract` and :meth:`local`.
 
     Sizes: ``B`` batch, ``p`` stored size of the parameters, ``d`` size of an update (``d = p`` unless the parameters live
     on a manifold).
@@ -54,7 +55,7 @@ class Problem(nn.Module, ABC):
     """Shapes that tensors of a batch must have, such as ``{"points": "B N 3", "pixels": "B N 2"}``: checked before the loop."""
 
     images: Sequence[str] = ()
-    """Names of tensors of a batch that hold grey levels or colours in 0..255, beside those that the eyes of a model look at."""
+    """Names of tensors of a batch that hold grey levels or colours in 0..255, beside those that an observation looks at."""
 
     edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
@@ -75,7 +76,7 @@ class Problem(nn.Module, ABC):
 
     @abstractmethod
     def observation(self) -> Observation:
-        """A fresh copy of the problem's default eyes."""
+        """A fresh copy of the problem's default observation."""
 
     @abstractmethod
     def data(self, split: Split) -> Batch | Dataset[dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The families on faces: eyes and trainings that were chosen on held-out training faces."""
+"""The families on faces: observations and trainings that were chosen on held-out training faces."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""The short examples of a part of one's own: a loss, a detector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from examples import bright_detector
+from learned_descent.cli.main import main
+from learned_descent.faces.detectors import DetectorWarning
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize("name", ["wing_loss.py", "bright_detector.py"])
+def test_the_examples_are_short(name):
+    assert len((EXAMPLES / name).read_text().splitlines()) <= 60
+
+
+def test_a_loss_of_ones_own_through_the_command_line(tmp_path):
+    quick = ["--model.num_steps", "2", "--ridge.repeats", "1", "--bptt.iterations", "10", "--bptt.lr", "1e-4"]
+    words = ["train", f"{EXAMPLES / 'wing_loss.py'}:WingBlobs", "--family", "joint", *quick, "--out", str(tmp_path)]
+    assert main([*words, "--bptt.accelerator", "cpu"]) == 0
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert history["val_error"]["after_step"][-1] < 2, "in px"
+
+
+def test_a_wing_is_steep_at_first_and_then_straight(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from wing_loss import WingBlobs
+
+    problem = WingBlobs()
+    batch = {"points": torch.zeros(4, 5, 2)}
+    distance = torch.tensor([0.0, 0.1, 5.0, 8.0])
+    near, small, rim, far = problem.loss(distance[:, None].repeat(1, 10), batch).tolist()
+    assert near == 0
+    assert small / 0.1 > 5 * (far - rim) / 3
+    assert far - rim == pytest.approx(3)
+
+
+def test_a_detector_of_ones_own_finds_the_face(tmp_path):
+    picture = Image.new("RGB", (200, 160), (20, 20, 30))
+    ImageDraw.Draw(picture).ellipse((60, 30, 140, 130), fill=(220, 190, 170))
+    file = tmp_path / "face.png"
+    picture.save(file)
+    with pytest.warns(DetectorWarning, match="how the boxes of bright lie on faces: calibrate them"):
+        (face,) = bright_detector.main(file)
+    assert face.landmarks.shape == (68, 2)
+    assert np.allclose(bright_detector.Bright()(np.asarray(picture))[0], (62, 34, 138, 126), atol=3)
+    assert bright_detector.Bright()(np.zeros((20, 20, 3), np.uint8)) == []
