@@ -66,7 +66,8 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
         "observation": Analytic("sin").observation(), "num_features": 1, "num_updates": 1, "num_points": 68,
         "points": torch.nn.Identity(), "h": torch.sin, "y": "y", "crop": 64, "box_side": 38.0, "schema": IBUG68,
         "predicted": torch.rand(1, 68, 2), "target": torch.rand(1, 68, 2), "normaliser": "box", "box": torch.ones(1, 4),
-        "folder": Path(), "families": {}, "stem": "face", "kind": "png", "faces": [], "photo": np.zeros((8, 8, 3), np.uint8), "edges": (),
+        "folder": Path(), "families": {}, "stem": "face", "kind": "png", "faces": [],
+        "photo": np.zeros((8, 8, 3), np.uint8), "edges": (),
         "mirror": IBUG68.mirror, "left_eye": IBUG68.left_eye, "right_eye": IBUG68.right_eye, "name": "odd",
         "outer_eye_corners": IBUG68.outer_eye_corners,
     }  # fmt: skip

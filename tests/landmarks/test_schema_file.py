@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from learned_descent import DescentError
+from learned_descent.checkpoint.model import stored_problem
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.landmarks.augmentation import Augmentation
@@ -183,3 +184,18 @@ def test_68_other_points_are_not_those_of_a_head() -> None:
         1, 1, schema={"name": "chin", "num_points": 3, "sources": {"68": [7, 8, 9]}}, normaliser="box", crop=64, box_side=38.0
     )
     assert faces.data("test")["points"].shape == (1, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (str(HINGE), "no landmark schema is called"),
+        ({"name": "huge", "num_points": 10**7}, "num_points: expected a number from 1 to 10,000"),
+        ({"name": "hinge", "num_points": 2, "edges": [[0, 5]]}, "edges: expected points from 0 to 1, got 5"),
+        ([1, 2], "schema"),
+    ],
+)
+def test_a_weights_file_cannot_ask_for_a_file_nor_for_memory(schema: object, message: str) -> None:
+    settings = {"schema": schema, "normaliser": "box", "augmentation": {"turn": 0.0}}
+    with pytest.raises(DescentError, match=rf"any\.safetensors: .*{message}"):
+        stored_problem("any.safetensors", FaceAlignment, settings)
