@@ -34,6 +34,7 @@ from ..provenance import provenance
 from ..system.lock import locked, main_rank
 from ..training import History
 from ..training.bptt import CHECKPOINT
+from ..training.schedules import Schedule
 from .forecast import forecast
 from .going_on import begin, check_data, check_replaces, check_settings, telling
 from .runs import check_measurement, load_for, logged, samples_of
@@ -41,8 +42,8 @@ from .runs import check_measurement, load_for, logged, samples_of
 _SIZES = ("num_features", "num_updates")
 """Settings of a model that follow from the problem and the observation."""
 
-_OWN = ("directory", "resume")
-"""Settings of a trainer that follow from those of the command."""
+_OWN = ("directory", "resume", "callbacks")
+"""Settings of a trainer that follow from those of the command, and what is no setting."""
 
 
 def compare(
@@ -268,10 +269,15 @@ def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any
     return settings
 
 
+def _text(value: Any) -> Any:
+    """What a report can hold of a setting of a trainer."""
+    return str(value) if isinstance(value, Schedule) else value
+
+
 def _trainers(recipe: Recipe) -> dict[str, Any]:
     trainers = {"ridge": recipe.ridge, "bptt": recipe.bptt}
     return {
-        name: {key: value for key, value in asdict(trainer).items() if key not in _OWN}
+        name: {key: _text(value) for key, value in vars(trainer).items() if key not in _OWN}
         for name, trainer in trainers.items()
         if trainer is not None
     }

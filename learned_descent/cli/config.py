@@ -12,6 +12,7 @@ import torch
 
 from ..errors import DescentError
 from ..system.documents import read_document
+from ..training.schedules import Schedule
 
 _CODE = {"class_path", "init_args", "dict_kwargs", "problem_file"}
 """Names under which an option would say what code to run."""
@@ -78,4 +79,6 @@ def _is_data(hint: Any) -> bool:
         return True
     if origin in (Union, UnionType) or (isinstance(origin, type) and issubclass(origin, Collection)):
         return all(map(_is_data, get_args(hint)))
-    return isinstance(origin, type) and issubclass(origin, (bool, int, float, PurePath, Enum, torch.dtype, type(None)))
+    return isinstance(origin, type) and issubclass(
+        origin, (bool, int, float, PurePath, Enum, torch.dtype, Schedule, type(None))
+    )

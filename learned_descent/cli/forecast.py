@@ -34,7 +34,7 @@ def forecast(recipe: Recipe, model: DescentModel, samples: Samples, *, seed: int
         return 0.0
     if bptt.iterations < 10 * _REHEARSED or bptt.compile or recipe.resumes():
         return None
-    rehearsal = replace(bptt, iterations=_REHEARSED, validate_every=1, directory=None, resume=False)
+    rehearsal = replace(bptt, iterations=_REHEARSED, validate_every=1, directory=None, resume=False, callbacks=())
     with suppress(DescentError), redirect_stderr(io.StringIO()):  # no progress of what is no training
         records = rehearsal.fit(deepcopy(model), samples, seed=seed).records
         pace: float = (records[-1]["seconds"] - records[0]["seconds"]) / (_REHEARSED - 1)

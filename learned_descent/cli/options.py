@@ -28,6 +28,7 @@ from ..names import PROBLEMS
 from ..problem import Problem
 from ..registry import configured, names_code, resolve_problem
 from ..training import BackpropThroughTime, SequentialRidge
+from ..training.schedules import Schedule, schedule_of
 from .config import check_options, read_config
 from .help import in_words, readable
 from .runs import problem_of
@@ -37,10 +38,10 @@ _SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad",
 
 _EPILOG = "short names, where the problem has them: --data FOLDER for --problem.root, --skip-bad for --problem.skip_bad=true"
 
-_OWN: set[str | int] = {"directory", "resume"}
-"""Settings of a trainer that follow from those of the command."""
+_OWN: set[str | int] = {"directory", "resume", "callbacks"}
+"""Settings of a trainer that follow from those of the command, and what is no setting."""
 
-_STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, type(None))
+_STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, Schedule, type(None))
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -53,6 +54,7 @@ def _dtype(name: str) -> torch.dtype:
 
 
 register_type(torch.dtype, lambda value: str(value).removeprefix("torch."), _dtype)
+register_type(Schedule, str, schedule_of, DescentError, isinstance)
 
 
 def parser(usage: str, function: Callable[..., object], skip: set[str | int]) -> ArgumentParser:
@@ -244,7 +246,7 @@ def _storable(value: Any) -> Any:
         return [_storable(item) for item in value]
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, (Path, Schedule)) else value
 
 
 def values(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -> dict[str, Any]:

@@ -1,7 +1,23 @@
 """The trainers: closed form, stage after stage, and back-propagation through time."""
 
 from .bptt import BackpropThroughTime
+from .callbacks import Callback, CSVLog, LightningLog, tensorboard, weights_and_biases
 from .ridge import SequentialRidge
+from .schedules import Constant, Cosine, Linear, Schedule
 from .trainer import History, Trainer
 
-__all__ = ["BackpropThroughTime", "History", "SequentialRidge", "Trainer"]
+__all__ = [
+    "BackpropThroughTime",
+    "CSVLog",
+    "Callback",
+    "Constant",
+    "Cosine",
+    "History",
+    "LightningLog",
+    "Linear",
+    "Schedule",
+    "SequentialRidge",
+    "Trainer",
+    "tensorboard",
+    "weights_and_biases",
+]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
@@ -22,7 +23,7 @@ from ..data.batches import (
     training_batches,
 )
 from ..data.samples import Batch, Samples, floating_type
-from ..errors import DescentError, check_choice, check_real, check_whole
+from ..errors import DescentError, calling, check_choice, check_real, check_whole
 from ..files import load_state, save_state
 from ..model import DescentModel, Detach
 from ..system.crowd import Crowd
@@ -30,8 +31,10 @@ from ..system.lock import locked
 from ..system.progress import progress_bar
 from . import ranks
 from .average import MovingAverage
+from .callbacks import Callback, CSVLog
 from .doubts import doubts_of_bptt, say
 from .ranks import Accelerator
+from .schedules import Cosine, Schedule
 from .trainer import (
     History,
     Trainer,
@@ -48,15 +51,17 @@ Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 """What a training keeps in its directory."""
 
+_COSINE = Cosine()
+
 
 @final
 @dataclass(frozen=True)
 class BackpropThroughTime(Trainer):
     """Trains any model end to end by the gradient of the loss after every step of the unrolled descent.
 
-    AdamW with linear warm-up and cosine decay to zero; the weights that are validated, kept and returned are an exponential
-    moving average (EMA). All that is random depends on the seed, the iteration and the rank alone, so a resumed training
-    equals an uninterrupted one.
+    AdamW with linear warm-up and then a schedule of the learning rate; the weights that are validated, kept and returned
+    are an exponential moving average (EMA). All that is random depends on the seed, the iteration and the rank alone, so a
+    resumed training equals an uninterrupted one.
 
     Args:
         iterations: the number of weight updates.
@@ -64,6 +69,7 @@ class BackpropThroughTime(Trainer):
         lr: the largest learning rate.
         weight_decay: AdamW's decay of the weights.
         warmup: share of the iterations in which the learning rate rises.
+        schedule: how it goes on from there: ``cosine``, ``linear``, ``constant``, or in Python any :class:`Schedule`.
         step_weights: weight of the loss after each step; ``None`` for ones.
         detach: where back-propagation is cut, see :data:`learned_descent.model.Detach`.
         clip: the largest norm of a gradient; ``None`` for no limit.
@@ -75,6 +81,7 @@ class BackpropThroughTime(Trainer):
         validate_every: iterations between two validations, log lines and checkpoints; 0 for twenty in all.
         directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept, for this training alone; ``None`` for nowhere.
         resume: whether to go on from the checkpoint in ``directory``, if there is one.
+        callbacks: what is told of every record; no setting, so a training may go on with other ones.
 
     References:
         G. Trigeorgis et al. Mnemonic descent method. CVPR 2016, section 3.2.
@@ -106,6 +113,8 @@ class BackpropThroughTime(Trainer):
     validate_every: int = 0
     directory: str | None = None
     resume: bool = False
+    schedule: Schedule = _COSINE
+    callbacks: Sequence[Callback] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch_size", "devices"):
@@ -122,6 +131,11 @@ class BackpropThroughTime(Trainer):
         check_choice(self.detach, Detach, name="detach")
         check_choice(self.precision, Precision, name="precision")
         check_choice(self.accelerator, Accelerator, name="accelerator")
+        if not isinstance(self.schedule, Schedule):
+            raise DescentError(f"schedule: expected a Schedule, such as Cosine(), got {self.schedule!r}")
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise DescentError(f"callbacks: expected instances of Callback, got {callback!r}")
         if self.resume and self.directory is None:
             raise DescentError("resume: expected a directory that holds the checkpoint, got directory=None")
 
@@ -161,16 +175,17 @@ class BackpropThroughTime(Trainer):
         """
         checkpoint = self._checkpoint()
         if self.resume and checkpoint and checkpoint.exists():
-            check_identity(checkpoint, load_state(checkpoint)["identity"], self._identity(model, train, seed))
+            _checked(checkpoint, self._identity(model, train, seed))
 
     def _checkpoint(self) -> Path | None:
         return Path(self.directory, CHECKPOINT) if self.directory else None
 
     def _identity(self, model: DescentModel, train: Samples, seed: int) -> dict[str, Any]:
         """What a checkpoint must agree in with the training that goes on from it."""
-        free = ("resume", "directory", "accelerator", "compile")
+        free = ("resume", "directory", "accelerator", "compile", "callbacks")
+        settings = {name: value for name, value in vars(self).items() if name not in free}
         return {
-            "settings": {name: value for name, value in asdict(self).items() if name not in free},
+            "settings": {**settings, "schedule": str(self.schedule)},
             "seed": seed,
             "parameters": [list(weight.shape) for weight in model.parameters() if weight.requires_grad],
             "data": fingerprint(train) if self.directory else "",
@@ -180,7 +195,7 @@ class BackpropThroughTime(Trainer):
         warm = self.warmup * self.iterations
         if iteration < warm:
             return self.lr * (iteration + 1) / (warm + 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (iteration - warm) / max(1.0, self.iterations - warm)))
+        return self.lr * self.schedule.factor(iteration - warm, max(1.0, self.iterations - warm))
 
 
 class _Training:
@@ -227,6 +242,8 @@ class _Training:
         self.generator = Generator(self.fabric.device)
         self.identity = settings._identity(model, self.train, seed)
         self.checkpoint = settings._checkpoint()
+        own = [CSVLog(self.checkpoint.with_name(LOG))] if self.checkpoint else []
+        self.callbacks = [*own, *settings.callbacks] if self.fabric.is_global_zero else []
         self.start = 0
         self.history = History()
         self.best = math.inf
@@ -238,6 +255,9 @@ class _Training:
     def run(self) -> History:
         """The training, from top to bottom."""
         self.restore()
+        for callback in self.callbacks:
+            with calling(f"{type(callback).__name__}.start"):
+                callback.start(deepcopy(self.history.records))
         iterations = self.settings.iterations
         every = self.settings.validate_every or max(1, iterations // 20)
         self.begun = time.perf_counter() - self.history.seconds
@@ -245,6 +265,7 @@ class _Training:
         self.progress = progress_bar(desc="bptt", total=iterations, initial=self.start, disable=hidden)
         if self.start == 0 and self.val is not None:
             self.note(0)  # what a training started from may stay the best
+            self.tell()
         self.model.train()
         for iteration, (indices, batch) in enumerate(self.batches(), self.start):
             self.update(iteration, indices, batch)
@@ -252,6 +273,7 @@ class _Training:
             if done % every == 0 or done == iterations:
                 self.note(done)
                 self.save(done)
+                self.tell()
         self.progress.close()
         return self.finish()
 
@@ -260,8 +282,7 @@ class _Training:
         if not (self.settings.resume and self.checkpoint and self.checkpoint.exists()):
             self.crowd.begin()
             return
-        state = load_state(self.checkpoint)
-        check_identity(self.checkpoint, state["identity"], self.identity)
+        state = _checked(self.checkpoint, self.identity)
         self.crowd.begin(state.get("threads"))
         self.start, self.best, self.best_weights = state["iteration"], state["best"], state["best_weights"]
         self.history = History(state["records"], state["seconds"], state["best_step"])
@@ -351,7 +372,7 @@ class _Training:
         return (sums[:-1] / sums[-1]).tolist()
 
     def save(self, iteration: int) -> None:
-        """Writes all that goes on after ``iteration`` updates, and the log beside it."""
+        """Writes all that is needed to go on after ``iteration`` updates."""
         if not (self.checkpoint and self.fabric.is_global_zero):
             return
         state = {
@@ -368,7 +389,12 @@ class _Training:
             "threads": self.crowd.threads,
         }
         save_state(self.checkpoint, state)
-        self.history.write_csv(self.checkpoint.with_name(LOG))
+
+    def tell(self) -> None:
+        """Hands the last record on, when its checkpoint is safe."""
+        for callback in self.callbacks:
+            with calling(f"{type(callback).__name__}.record"):
+                callback.record(deepcopy(self.history.records[-1]))
 
     def finish(self) -> History:
         """Leaves the best weights in the model, or the last average where there is no validation."""
@@ -379,7 +405,18 @@ class _Training:
         self.history.doubts = doubts_of_bptt(self.history.records)
         if self.fabric.global_rank == 0:
             say(self.history.doubts)
+        for callback in self.callbacks:
+            with calling(f"{type(callback).__name__}.end"):
+                callback.end(deepcopy(self.history))
         return self.history
+
+
+def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The state in a checkpoint, refused if it belongs to another training than ``identity`` says."""
+    state: dict[str, Any] = load_state(path)
+    state["identity"]["settings"].setdefault("schedule", str(_COSINE))  # written when there was no other
+    check_identity(path, state["identity"], identity)
+    return state
 
 
 class _Objective(nn.Module):
