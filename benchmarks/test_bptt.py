@@ -72,8 +72,7 @@ def test_a_step_against_its_bare_layers(
     batch = random_faces(faces, batch_size, device)
     faces.data = lambda split: batch  # type: ignore[method-assign]
     recipe = RECIPES[family]
-    assert recipe.bptt is not None
-    model, detach = recipe.build(faces).to(device), recipe.bptt.detach
+    model, detach = recipe.build(faces).to(device), recipe.trainers["bptt"].detach
     generator = torch.Generator(device).manual_seed(0)
 
     def autocast() -> torch.autocast:

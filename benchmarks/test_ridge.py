@@ -26,7 +26,7 @@ problem.start_factor.copy_(0.05 * torch.eye(4))
 batch = random_faces(problem, count, torch.device("cpu"))
 problem.data = lambda split: batch
 model = RECIPES["sdm"].build(problem)
-trainer = replace(RECIPES["sdm"].ridge, repeats=repeats, passes=1, accelerator="cpu")
+trainer = replace(RECIPES["sdm"].trainers["ridge"], repeats=repeats, passes=1, accelerator="cpu")
 start, cpu = time.perf_counter(), time.process_time()
 history = trainer.fit(model, batch)
 print(json.dumps({

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -18,8 +18,10 @@ from .models import Cascade, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
-from .training import BackpropThroughTime, History, SequentialRidge
-from .training.bptt import CHECKPOINT
+from .training import BackpropThroughTime, History, SequentialRidge, Trainer
+
+_RESERVED = {"model", "observation", "problem", "task", "family", "out", "seed", "init", "resume", "overwrite", "config"}
+"""Names of other options and sections, which no trainer can have."""
 
 
 @final
@@ -32,8 +34,7 @@ class Recipe:
         options: arguments of its ``for_problem``, other than the problem and the observation.
         observation: a class of image observations; ``None`` for the problem's own eyes.
         observation_options: arguments of that class, other than ``points`` and ``image``.
-        ridge: the closed form, which comes first; ``None`` to leave it out.
-        bptt: back-propagation through time, which comes second; ``None`` to leave it out.
+        trainers: what shapes it, by name and in order; the options of a trainer carry its name, as in ``--bptt.lr``.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -42,20 +43,29 @@ class Recipe:
         ('Cascade', ['ridge'])
     """
 
-    model: type[Cascade] | type[MnemonicDescent]
+    model: type[DescentModel]
     options: Mapping[str, Any] = field(default_factory=dict)
     observation: type[ImageObservation] | None = None
     observation_options: Mapping[str, Any] = field(default_factory=dict)
-    ridge: SequentialRidge | None = None
-    bptt: BackpropThroughTime | None = None
+    trainers: Mapping[str, Trainer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.observation is None and self.observation_options:
             raise DescentError(
                 f"observation_options: expected none without an observation, got {dict(self.observation_options)}"
             )
-        if self.ridge is None and self.bptt is None:
-            raise DescentError("recipe: expected a trainer, ridge or bptt or both, got neither")
+        if not self.trainers:
+            raise DescentError('recipe: expected a trainer, such as trainers={"ridge": SequentialRidge()}, got none')
+        for name, trainer in self.trainers.items():
+            if not name.isidentifier() or name in _RESERVED:
+                raise DescentError(
+                    f"trainers: expected names as in Python, and none of {', '.join(sorted(_RESERVED))}, got {name!r}"
+                )
+            given: object = trainer
+            if not isinstance(given, Trainer) or not is_dataclass(given):
+                raise DescentError(
+                    f"trainers: {name}: expected a Trainer that is a frozen dataclass, got {type(given).__name__}"
+                )
 
     def build(self, problem: Problem, *, seed: int = 0) -> DescentModel:
         """An untrained model for a problem; its random weights depend on the seed alone.
@@ -78,7 +88,7 @@ class Recipe:
     def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> dict[str, History]:
         """Trains a model that :meth:`build` made, in place.
 
-        A training by gradients that resumes from its checkpoint leaves the closed form out: the checkpoint came after it.
+        A trainer that resumes from its checkpoint leaves those before it out: the checkpoint came after them.
 
         Args:
             model: the model.
@@ -87,43 +97,87 @@ class Recipe:
             seed: the seed of all that is random.
 
         Returns:
-            What each trainer did, by its name: ``"ridge"``, ``"bptt"``.
+            What each trainer did, by its name.
         """
-        histories = {}
-        if self.ridge is not None and not self.resumes():
-            histories["ridge"] = self.ridge.fit(model, train, val, seed=seed)
-        if self.bptt is not None:
-            histories["bptt"] = self.bptt.fit(model, train, val, seed=seed)
-        return histories
+        return {name: trainer.fit(model, train, val, seed=seed) for name, trainer in self._left().items()}
 
     def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
         """A trained model, and what each trainer did: :meth:`build` and :meth:`fit` on the problem's own samples."""
         model = self.build(problem, seed=seed)
         return model, self.fit(model, problem.data("train"), held_out_of(problem), seed=seed)
 
-    def resumes(self) -> bool:
-        """Whether the training by gradients finds a checkpoint to go on from."""
-        if self.bptt is None or not self.bptt.resume or self.bptt.directory is None:
-            return False
-        return Path(self.bptt.directory, CHECKPOINT).exists()
+    def within(self, folder: Path, *, resume: bool) -> Recipe:
+        """The recipe with its checkpoints and logs in a folder; each trainer in one of its own, where several keep files.
+
+        Args:
+            folder: the folder.
+            resume: whether to go on from the checkpoints that are there.
+        """
+        placed = {name: trainer.within(folder, resume=resume) for name, trainer in self.trainers.items()}
+        keeping = [name for name, trainer in placed.items() if trainer.files()]
+        if len(keeping) > 1:
+            placed |= {name: self.trainers[name].within(folder / name, resume=resume) for name in keeping}
+        return replace(self, trainers=placed)
+
+    def files(self) -> list[Path]:
+        """The files that the trainers keep."""
+        return [file for trainer in self.trainers.values() for file in trainer.files()]
+
+    def checkpoints(self) -> list[Path]:
+        """The files that a training goes on from."""
+        return [trainer.files()[0] for trainer in self.trainers.values() if trainer.files()]
 
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
-        """Refuses a checkpoint that the training by gradients cannot go on from, before anything is done."""
-        if self.bptt is not None:
-            self.bptt.check_checkpoint(model, train, seed=seed)
+        """Refuses a checkpoint that a trainer cannot go on from, before anything is done."""
+        for trainer in self.trainers.values():
+            trainer.check_checkpoint(model, train, seed=seed)
+
+    def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
+        """The seconds that the training will take; ``None`` if a trainer cannot tell.
+
+        Args:
+            model: the untrained model; it stays as it is.
+            train: training samples.
+            seed: the seed of the training.
+        """
+        known = [trainer.forecast(model, train, seed=seed) for trainer in self._left().values()]
+        seconds = [value for value in known if value is not None]
+        return sum(seconds) if len(seconds) == len(known) else None
+
+    def begun(self) -> Recipe | None:
+        """What is left to train where weights are given: all but closed forms; ``None`` if that is nothing.
+
+        Example:
+            >>> list(RECIPES["joint"].begun().trainers)
+            ['bptt']
+            >>> RECIPES["sdm"].begun() is None
+            True
+        """
+        left = {name: trainer for name, trainer in self.trainers.items() if not trainer.closed_form}
+        return replace(self, trainers=left) if left else None
 
     def after(self, other: Recipe) -> Recipe | None:
         """What is left to train once ``other`` has trained a model; ``None`` if ``other`` is no beginning of this recipe.
 
         Example:
-            >>> RECIPES["joint"].after(RECIPES["sdm"]).ridge is None
-            True
+            >>> list(RECIPES["joint"].after(RECIPES["sdm"]).trainers)
+            ['bptt']
             >>> RECIPES["mdm"].after(RECIPES["sdm"]) is None
             True
         """
-        if self.ridge is None or self.bptt is None or other.bptt is not None or replace(other, bptt=self.bptt) != self:
+        own, done = list(self.trainers.items()), list(other.trainers.items())
+        begins = [(name, type(trainer), trainer.settings()) for name, trainer in own[: len(done)]]
+        if len(own) <= len(done) or begins != [(name, type(trainer), trainer.settings()) for name, trainer in done]:
             return None
-        return replace(self, ridge=None)
+        if replace(other, trainers=self.trainers) != self:
+            return None
+        return replace(self, trainers=dict(own[len(done) :]))
+
+    def _left(self) -> dict[str, Trainer]:
+        """The trainers that still have something to do: from the last one on that resumes."""
+        trainers = list(self.trainers.items())
+        resumed = [place for place, (_, trainer) in enumerate(trainers) if trainer.resumes()]
+        return dict(trainers[max(resumed, default=0) :])
 
 
 @final
@@ -259,11 +313,20 @@ def image_observation(cls: type[ImageObservation], problem: Problem, options: Ma
         raise DescentError(f"{cls.__name__}: cannot be built with the options {dict(options)}: {error}") from error
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge()),
-    "joint": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge(), bptt=BackpropThroughTime(lr=1e-4)),
-    "mdm": Recipe(MnemonicDescent, {"num_steps": 4, "hidden": 128}, bptt=BackpropThroughTime()),
-}
+def joint(sdm: Recipe, mdm: Recipe) -> Recipe:
+    """The cascade of ``sdm``, then trained by gradients as ``mdm`` is, in steps of a tenth: it begins near its end."""
+    gradients = {
+        name: trainer.changed({"lr": trainer.lr / 10})
+        for name, trainer in mdm.trainers.items()
+        if isinstance(trainer, BackpropThroughTime)
+    }
+    return replace(sdm, trainers={**sdm.trainers, **gradients})
+
+
+_SDM = Recipe(Cascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge()})
+_MDM = Recipe(MnemonicDescent, {"num_steps": 4, "hidden": 128}, trainers={"bptt": BackpropThroughTime()})
+
+RECIPES: Mapping[str, Recipe] = {"sdm": _SDM, "joint": joint(_SDM, _MDM), "mdm": _MDM}
 """The families of any problem, with the problem's own eyes.
 
 * ``sdm``: a linear cascade in closed form (Xiong and De la Torre, CVPR 2013).

@@ -78,6 +78,23 @@ class DescentModel(nn.Module, ABC):
         self.observation = observation
         self.num_steps = num_steps
 
+    @classmethod
+    def for_problem(cls, problem: Problem, *, observation: Observation | None = None) -> DescentModel:
+        """An untrained model of the right sizes for a problem; a subclass adds its options, by keyword and with defaults.
+
+        :func:`learned_descent.look.probe` tells the sizes of the features and of the updates.
+
+        Args:
+            problem: the task.
+            observation: the eyes; ``None`` takes the problem's own.
+
+        Raises:
+            DescentError: if the class does not define it.
+        """
+        raise DescentError(
+            f"{cls.__name__}.for_problem(problem, observation=None, ...): define it: it makes an untrained model for a problem"
+        )
+
     @abstractmethod
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         """The memory before the first step: ``None``, or ``(B, H)``."""
@@ -124,7 +141,7 @@ class DescentModel(nn.Module, ABC):
         return None
 
     def settings(self) -> dict[str, Any]:
-        """The settings that a stored model needs to be built again by ``for_problem``, as JSON."""
+        """The arguments of the constructor, other than problem and observation, that a stored model needs, as JSON."""
         return {"num_steps": self.num_steps}
 
     @final  # type: ignore[misc] # torch declares forward as a variable

@@ -170,8 +170,8 @@ def _heeding(family: Family, problem: type[Problem], base: type[Problem]) -> Fam
 def _without(recipe: Recipe, problem: type[Problem], base: type[Problem]) -> Recipe:
     if problem.observation is not base.observation:
         recipe = replace(recipe, observation=None, observation_options={})
-    if recipe.ridge is not None and problem.augment is not base.augment:
-        recipe = replace(recipe, ridge=replace(recipe.ridge, augment=True))
+    if problem.augment is not base.augment:
+        recipe = replace(recipe, trainers={name: trainer.augmenting() for name, trainer in recipe.trainers.items()})
     return recipe
 
 

@@ -43,12 +43,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small() -> Iterator[None]:
     """Recipes of a few weights and iterations, and short studies."""
     sdm, joint, mdm = (RECIPES[name] for name in ("sdm", "joint", "mdm"))
-    trainer = replace(mdm.bptt, iterations=4, batch_size=2, precision="32-true")
-    cascade = {"options": {"num_steps": 1}, "observation_options": EYES, "ridge": replace(sdm.ridge, repeats=1)}
+    trainer = replace(mdm.trainers["bptt"], iterations=4, batch_size=2, precision="32-true")
+    cascade = {"options": {"num_steps": 1}, "observation_options": EYES}
+    ridge = {"ridge": replace(sdm.trainers["ridge"], repeats=1)}
     small = {
-        "sdm": replace(sdm, **cascade),
-        "joint": replace(joint, **cascade, bptt=replace(trainer, lr=1e-5, detach="none")),
-        "mdm": replace(mdm, options={"num_steps": 2, "hidden": 3}, observation_options=MAP, bptt=trainer),
+        "sdm": replace(sdm, **cascade, trainers=ridge),
+        "joint": replace(joint, **cascade, trainers={**ridge, "bptt": replace(trainer, lr=1e-5, detach="none")}),
+        "mdm": replace(mdm, options={"num_steps": 2, "hidden": 3}, observation_options=MAP, trainers={"bptt": trainer}),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, recipe in small.items():

@@ -88,21 +88,21 @@ def _recipe(name: str, scale: Scale) -> Recipe:
 
 def _trained(scale: Scale, problem: PackedFaces, name: str, precision: str, factor: int, *, compiled: bool) -> Row:
     recipe = _recipe(name, scale)
-    assert recipe.bptt is not None
-    size = scale.of(factor * recipe.bptt.batch_size, 2)
+    bptt = recipe.trainers["bptt"]
+    size = scale.of(factor * bptt.batch_size, 2)
     row = {"model": name, "precision": precision, "compile": compiled, "batch_size": size, "faces": problem.origin}
 
     def rate() -> Row:
         model, batch = recipe.build(problem), repeated(problem.data("train"), max(size, scale.of(320, 4)), torch.device("cpu"))
         every = scale.of(20, 1)
         trainer = replace(
-            recipe.bptt, iterations=4 * every, validate_every=every, batch_size=size, precision=PRECISIONS[precision],
+            bptt, iterations=4 * every, validate_every=every, batch_size=size, precision=PRECISIONS[precision],
             compile=compiled, accelerator=scale.device.type,
         )  # fmt: skip
         scale.memory()
         records = trainer.fit(model, batch).records
         seconds = (records[-1]["seconds"] - records[0]["seconds"]) / (records[-1]["iteration"] - records[0]["iteration"])
-        flops = _update_flops(model, index(batch, slice(0, 2)), scale, detach=recipe.bptt.detach) * size / 2
+        flops = _update_flops(model, index(batch, slice(0, 2)), scale, detach=bptt.detach) * size / 2
         return {
             "updates_per_second": 1 / seconds, "samples_per_second": size / seconds, "tflops": flops / seconds / 1e12,
             "first_seconds": records[0]["seconds"], "memory_gb": scale.memory(),

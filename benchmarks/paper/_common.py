@@ -23,7 +23,6 @@ from learned_descent import (
     table,
 )
 from learned_descent.checkpoint.model import read_description
-from learned_descent.cli.runs import logged
 from learned_descent.data.batches import fingerprint
 from learned_descent.data.samples import Batch, Split
 from learned_descent.evaluation.plots import plot_ced, plot_steps
@@ -35,6 +34,7 @@ from learned_descent.landmarks.problem import Landmarks
 from learned_descent.model import DescentModel
 from learned_descent.provenance import provenance
 from learned_descent.system.lock import locked
+from learned_descent.training import BackpropThroughTime
 
 RUNS = Path("runs/paper")
 """Where each experiment has its folder."""
@@ -91,9 +91,10 @@ def trained(
     data = fingerprint(samples)
     with locked(arguments.out):
         for name, recipe in recipes.items():
-            if recipe.bptt is not None and arguments.iterations is not None:
-                recipe = replace(recipe, bptt=replace(recipe.bptt, iterations=arguments.iterations))
-            iterations = None if recipe.bptt is None else recipe.bptt.iterations
+            if arguments.iterations is not None:
+                recipe = _with_gradients(recipe, {"iterations": arguments.iterations})
+            bptt = recipe.trainers.get("bptt")
+            iterations = bptt.iterations if isinstance(bptt, BackpropThroughTime) else None
             wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "digest": digest_of(problem, recipe)}
             path = arguments.out / f"{name}.safetensors"
             if path.exists():
@@ -103,15 +104,24 @@ def trained(
                 atomic_write(path, partial(shutil.copyfile, twin))
             else:
                 print(f"training {name}", flush=True)
-                if recipe.bptt is not None:
-                    recipe = replace(recipe, bptt=replace(recipe.bptt, compile=arguments.compile))
-                recipe = logged(recipe, arguments.out / name, resume=True)
+                recipe = _with_gradients(recipe, {"compile": arguments.compile}).within(arguments.out / name, resume=True)
                 model = recipe.build(problem, seed=arguments.seed)
                 histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
                 seconds = sum(history.seconds for history in histories.values())
                 save_model(model, path, training={**wanted, "seconds": seconds, "faces": len(samples["image"])})
             models[name] = load_model(path, problem=problem)
     return models
+
+
+def _with_gradients(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """A recipe whose trainings by gradients have other settings; as it is without any."""
+    return replace(
+        recipe,
+        trainers={
+            name: trainer.changed(settings) if isinstance(trainer, BackpropThroughTime) else trainer
+            for name, trainer in recipe.trainers.items()
+        },
+    )
 
 
 def digest_of(problem: FaceAlignment, recipe: Recipe) -> str:

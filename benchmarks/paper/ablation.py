@@ -22,7 +22,7 @@ def main() -> None:
     mdm = replace(learnt, observation=sdm.observation, observation_options=sdm.observation_options)
     recipes = {
         "sdm": sdm,
-        "joint": replace(joint, ridge=None, bptt=mdm.bptt),
+        "joint": replace(joint, trainers=mdm.trainers),
         "sdm, joint": joint,
         "mdm without memory": replace(mdm, options={**mdm.options, "memory": False}),
         "mdm": mdm,

@@ -71,8 +71,8 @@ def kept_per_face(run: Callable[[Batch], Any], batch: Batch) -> float:
 
 def mixed(batch: Batch) -> torch.autocast:
     """The precision that the model is trained in."""
-    trainer = RECIPES["mdm"].bptt
-    return torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=trainer and trainer.precision == "bf16-mixed")
+    trainer = RECIPES["mdm"].trainers["bptt"]
+    return torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=trainer.precision == "bf16-mixed")
 
 
 def loss_of(model: DescentModel, steps: int, detach: Detach, batch: Batch) -> Tensor:

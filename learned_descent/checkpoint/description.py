@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..errors import DescentError
 from ..model import DescentModel
-from ..models import Cascade, MnemonicDescent
 from ..names import MODELS, OBSERVATIONS, PROBLEMS
 from ..observation import Concat, Frozen, Observation
 from ..problem import Problem
@@ -32,13 +31,11 @@ def describe(model: DescentModel) -> dict[str, Any]:
         raise DescentError("model: expected a learned model, got a Polished one: store what it learned, its .model")
     if isinstance(model, Solver):
         raise DescentError(f"model: expected a learned model, got {type(model).__name__}, which has no weights to store")
-    known = isinstance(model, (Cascade, MnemonicDescent))
-    sizes = {"num_features": model.num_features, "num_updates": model.num_updates} if known else {}
     return {
         "format": FORMAT,
         "problem": described_problem(model.problem),
         "observation": described(model.observation),
-        "model": {"name": name_of(type(model), MODELS), "settings": {**sizes, **_settings(model)}},
+        "model": {"name": name_of(type(model), MODELS), "settings": _settings(model)},
     }
 
 

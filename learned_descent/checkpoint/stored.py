@@ -123,8 +123,7 @@ def _check_training(path: Path, found: Any) -> None:
     kinds: dict[str, Any] = {"settings": dict[str, Any] | None, "seconds": float, "init": dict[str, Any] | None}
     if not isinstance(found, dict) or not all(fits(found[name], kind) for name, kind in kinds.items() if name in found):
         raise DescentError(f"{path}: expected what is said of the training in the description, got {_short(found)}")
-    sections = ("problem", "ridge", "bptt")
-    if any(not fits(section, dict[str, Any] | None) for section in map((found.get("settings") or {}).get, sections)):
+    if not fits((found.get("settings") or {}).get("problem"), dict[str, Any] | None):
         raise DescentError(f"{path}: expected the settings of the training by section, got {_short(found['settings'])}")
     _check_training(path, found.get("init"))
 

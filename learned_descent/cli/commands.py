@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +23,11 @@ from ..provenance import provenance
 from ..registry import recipes_for
 from ..system.lock import locked, main_rank
 from ..testing.checks import ContractError, check_model, check_observation, check_problem
-from ..training.bptt import CHECKPOINT
+from ..training.trainer import CHECKPOINT, LOG
 from ..weights import find_weights
 from .going_on import begin, check_output, check_replaces, check_settings, telling
 from .runs import (
     check_measurement,
-    logged,
     prepare_folder,
     problem_of,
     samples_of,
@@ -69,8 +68,9 @@ def train(
     """
     with locked(out):
         weights = out / "model.safetensors"
-        check_replaces({weights: out}, resume=resume, overwrite=overwrite)
-        recipe, before = _started(logged(recipe, out, resume=resume), init)
+        recipe, before = _started(recipe.within(out, resume=resume), init)
+        others = [out / CHECKPOINT, out / LOG]  # of another family, maybe
+        check_replaces({weights: recipe.checkpoints() or others[:1]}, resume=resume, overwrite=overwrite)
         samples, held = samples_of(problem, "train"), held_out_of(problem)
         model = recipe.build(problem, seed=seed)
         check_storable(model)
@@ -79,8 +79,8 @@ def train(
         if resume:
             check_settings(out / "settings.yaml", settings)
             recipe.check_checkpoint(model, samples, seed=seed)
-        begin(out / "settings.yaml", settings, [out] if overwrite else ())
-        with telling([out / CHECKPOINT]):
+        begin(out / "settings.yaml", settings, [*recipe.files(), *others] if overwrite else ())
+        with telling(recipe.checkpoints()):
             histories = recipe.fit(model, samples, held, seed=seed)
         if not main_rank():
             return ""
@@ -105,9 +105,9 @@ def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, dict[str, Any]]:
     """The training that is left to do from given weights, and what their file says of their own."""
     if init is None:
         return recipe, {}
-    if recipe.bptt is None:
+    if (left := recipe.begun()) is None:
         raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
-    return replace(recipe, ridge=None), read_description(find_weights(init)).get("training") or {}
+    return left, read_description(find_weights(init)).get("training") or {}
 
 
 def evaluate_weights(

@@ -33,17 +33,16 @@ from ..problem import Problem
 from ..provenance import provenance
 from ..system.lock import locked, main_rank
 from ..training import History
-from ..training.bptt import CHECKPOINT
 from ..training.schedules import Schedule
-from .forecast import forecast
+from ..training.trainer import CHECKPOINT, LOG
 from .going_on import begin, check_data, check_replaces, check_settings, telling
-from .runs import check_measurement, load_for, logged, samples_of
+from .runs import check_measurement, load_for, samples_of
 
 _SIZES = ("num_features", "num_updates")
 """Settings of a model that follow from the problem and the observation."""
 
-_OWN = ("directory", "resume", "callbacks")
-"""Settings of a trainer that follow from those of the command, and what is no setting."""
+_PARTS = ("problem", "model", "observation")
+"""Sections of settings that are no trainer's."""
 
 
 def compare(
@@ -89,17 +88,17 @@ def compare(
     if unknown := sorted(set(files) - set(recipes)):
         learned = ", ".join(recipes) or "learned ones, and there are none"
         raise DescentError(f"--weights: expected families among {learned}, got {', '.join(unknown)}")
-    trained = {name: recipe for name, recipe in recipes.items() if name not in files}
-    products = {out / f"{name}.safetensors": out / name if recipe.bptt else None for name, recipe in trained.items()}
+    trained = {name: recipe.within(out / name, resume=resume) for name, recipe in recipes.items() if name not in files}
+    products = {out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()}
     with locked(out):
-        check_replaces({out / "results.json": None, **products}, resume=resume, overwrite=overwrite)
+        check_replaces({out / "results.json": [], **products}, resume=resume, overwrite=overwrite)
         work = _prepared(problem, families, files, split=split, seed=seed, settings=settings)
         if resume:
             _check_resumes(trained, work, out, seed=seed, settings=settings)
-        begin(out / "settings.yaml", settings, [out / name for name in trained] if overwrite else ())
+        begin(out / "settings.yaml", settings, _kept(trained, out) if overwrite else ())
         stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
-        with telling([*products, *(out / name / CHECKPOINT for name in trained)]):
-            histories = _train(trained, work.models, work.samples, work.held, out, work.origin, seed=seed, resume=resume)
+        with telling([*products, *(file for files in products.values() for file in files)]):
+            histories = _train(trained, work.models, work.samples, work.held, out, work.origin, seed=seed)
         if not main_rank():
             return None
         tqdm.write(f"measuring {', '.join(families)} on {num_samples(work.tested):,} samples", file=sys.stderr)
@@ -191,7 +190,13 @@ def _check_resumes(
     check_settings(out / "settings.yaml", settings)
     for name, recipe in trained.items():
         check_data(out / f"{name}.safetensors", work.origin["data"]["train"])
-        logged(recipe, out / name, resume=True).check_checkpoint(work.models[name], work.samples, seed=seed)
+        recipe.check_checkpoint(work.models[name], work.samples, seed=seed)
+
+
+def _kept(trained: Mapping[str, Recipe], out: Path) -> list[Path]:
+    """The checkpoints and logs of earlier trainings in the folder."""
+    usual = [out / name / file for name in trained for file in (CHECKPOINT, LOG)]
+    return [*usual, *(file for recipe in trained.values() for file in recipe.files())]
 
 
 def _train(
@@ -203,11 +208,9 @@ def _train(
     origin: Mapping[str, Any],
     *,
     seed: int,
-    resume: bool,
 ) -> dict[str, dict[str, History]]:
     """Trains the families one after the other, and stores each as soon as it is done; says how long the rest will take."""
-    recipes = {name: logged(recipe, out / name, resume=resume) for name, recipe in recipes.items()}
-    left = {name: forecast(recipe, models[name], samples, seed=seed) for name, recipe in recipes.items()}
+    left = {name: recipe.forecast(models[name], samples, seed=seed) for name, recipe in recipes.items()}
     histories: dict[str, dict[str, History]] = {}
     for place, (name, recipe) in enumerate(recipes.items(), 1):
         begun = next((other for other in histories if recipe.after(recipes[other])), None)
@@ -233,7 +236,7 @@ def _left(seconds: Mapping[str, float | None], current: Recipe) -> str:
     if len(known) < len(seconds) or not sum(known):
         return ""
     left = f"{sum(known):.0f} s" if sum(known) < 90 else f"{sum(known) / 60:.0f} min"
-    return f"; about {left} left" + (" after the closed form" if current.ridge else "")
+    return f"; about {left} left" + (" after the closed form" if current.begun() != current else "")
 
 
 def _seconds(histories: Mapping[str, History]) -> float:
@@ -275,19 +278,16 @@ def _text(value: Any) -> Any:
 
 
 def _trainers(recipe: Recipe) -> dict[str, Any]:
-    trainers = {"ridge": recipe.ridge, "bptt": recipe.bptt}
     return {
-        name: {key: _text(value) for key, value in vars(trainer).items() if key not in _OWN}
-        for name, trainer in trainers.items()
-        if trainer is not None
+        name: {key: _text(value) for key, value in trainer.settings().items()} for name, trainer in recipe.trainers.items()
     }
 
 
 def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the trainers of a stored model, written by ``train`` or by ``compare``."""
-    settings = training.get("settings", {})
+    settings = training.get("settings") or {}
     own = settings.get(str(training.get("family")).replace("-", "_"), settings)
-    return {name: own[name] for name in ("ridge", "bptt") if own.get(name)}
+    return {name: part for name, part in own.items() if isinstance(part, dict) and name not in _PARTS}
 
 
 def _write(comparison: Comparison, problem: Problem, out: Path) -> None:

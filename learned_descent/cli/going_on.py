@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from tqdm import tqdm
 from ..checkpoint.model import read_description
 from ..errors import DescentError
 from ..system.lock import main_rank
-from ..training.bptt import CHECKPOINT, LOG
 from .runs import write_settings
 
 _MEASURING = {"split", "batch_size", "device", "families"}
@@ -24,11 +23,11 @@ _PLACE = {"accelerator", "compile", "root", "boxes"}
 """Settings that say where a training runs and finds its data, whose content the checkpoint knows by a fingerprint."""
 
 
-def check_replaces(products: Mapping[Path, Path | None], *, resume: bool, overwrite: bool) -> None:
+def check_replaces(products: Mapping[Path, Sequence[Path]], *, resume: bool, overwrite: bool) -> None:
     """Refuses to replace what is finished or begun, and to go on where there is nothing to go on from.
 
     Args:
-        products: the files that the run will write; each with the folder of its checkpoint, or ``None`` for one that can be
+        products: the files that the run will write; each with the checkpoints of its training, or none for one that can be
             made again from the start.
         resume: whether the run goes on.
         overwrite: whether it may replace what is there.
@@ -38,22 +37,21 @@ def check_replaces(products: Mapping[Path, Path | None], *, resume: bool, overwr
     """
     if resume and overwrite:
         raise DescentError("--resume, --overwrite: expected one of them: go on with what is there, or replace it")
-    for product, folder in products.items():
-        checkpoint = None if folder is None else folder / CHECKPOINT
-        for file in (product, checkpoint):
-            if not resume and not overwrite and file is not None and file.exists():
+    for product, checkpoints in products.items():
+        for file in (product, *checkpoints):
+            if not resume and not overwrite and file.exists():
                 raise DescentError(
                     f"{file}: is there already: give another --out, --resume to go on, or --overwrite to replace it"
                 )
-        if not resume or checkpoint is None or checkpoint.exists():
+        if not resume or not checkpoints or any(checkpoint.exists() for checkpoint in checkpoints):
             continue
         if product.exists():
             raise DescentError(
-                f"{product}: is there already, and no {checkpoint} to go on from: give another --out, or --overwrite "
+                f"{product}: is there already, and no {checkpoints[-1]} to go on from: give another --out, or --overwrite "
                 "to train anew"
             )
         if main_rank():
-            tqdm.write(f"{checkpoint}: is not there: the training starts at its beginning", file=sys.stderr)
+            tqdm.write(f"{checkpoints[-1]}: is not there: the training starts at its beginning", file=sys.stderr)
 
 
 def check_output(path: Path, entries: Collection[str], *, source: Path, overwrite: bool) -> None:
@@ -130,13 +128,12 @@ def begin(path: Path, settings: Mapping[str, Any] | None, replaced: Collection[P
     Args:
         path: the file of the settings.
         settings: the settings.
-        replaced: folders whose checkpoints and logs are to go, for they belong to other settings.
+        replaced: checkpoints and logs that are to go, for they belong to other settings.
     """
     if not main_rank():
         return
-    for folder in replaced:
-        for name in (CHECKPOINT, LOG):
-            (folder / name).unlink(missing_ok=True)
+    for file in replaced:
+        file.unlink(missing_ok=True)
     write_settings(path, settings)
 
 

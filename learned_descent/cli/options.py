@@ -27,7 +27,6 @@ from ..families import (
 from ..names import PROBLEMS
 from ..problem import Problem
 from ..registry import configured, names_code, resolve_problem
-from ..training import BackpropThroughTime, SequentialRidge
 from ..training.schedules import Schedule, schedule_of
 from .config import check_options, read_config
 from .help import in_words, readable
@@ -37,9 +36,6 @@ _SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad",
 """Short names of options, where the problem has them: the option, and what follows it."""
 
 _EPILOG = "short names, where the problem has them: --data FOLDER for --problem.root, --skip-bad for --problem.skip_bad=true"
-
-_OWN: set[str | int] = {"directory", "resume", "callbacks"}
-"""Settings of a trainer that follow from those of the command, and what is no setting."""
 
 _STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, Schedule, type(None))
 
@@ -170,10 +166,9 @@ def add_recipe(parser: ArgumentParser, recipe: Recipe, prefix: str = "") -> None
     if recipe.observation is not None:
         parser.add_class_arguments(recipe.observation, f"{prefix}observation", skip={"points", "image", "num_points"})
         defaults |= {f"{prefix}observation.{name}": value for name, value in recipe.observation_options.items()}
-    for name, trainer in (("ridge", recipe.ridge), ("bptt", recipe.bptt)):
-        if trainer is not None:
-            parser.add_class_arguments(type(trainer), f"{prefix}{name}", skip=_OWN)
-            defaults |= {f"{prefix}{name}.{key}": value for key, value in vars(trainer).items() if key not in _OWN}
+    for name, trainer in recipe.trainers.items():
+        parser.add_class_arguments(type(trainer), f"{prefix}{name}", skip=set(trainer.places))
+        defaults |= {f"{prefix}{name}.{key}": value for key, value in trainer.settings().items()}
     parser.set_defaults(defaults)
 
 
@@ -183,8 +178,7 @@ def resolved(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         recipe,
         options=values["model"],
         observation_options=values.get("observation", {}),
-        ridge=recipe.ridge and SequentialRidge(**values["ridge"]),
-        bptt=recipe.bptt and BackpropThroughTime(**values["bptt"]),
+        trainers={name: trainer.changed(values[name]) for name, trainer in recipe.trainers.items()},
     )
 
 

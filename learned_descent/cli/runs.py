@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,6 @@ from ..checkpoint.model import load_model, problem_class, read_description, stor
 from ..data.batches import batches, num_samples
 from ..data.samples import Samples, Split, as_samples
 from ..errors import DescentError, about, calling, check_choice
-from ..families import Recipe
 from ..files import atomic_write
 from ..model import DescentModel
 from ..problem import Problem
@@ -119,13 +117,6 @@ def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
         raise DescentError(f"{weights}: moves in other units than this problem: give the settings {settings} as --problem.NAME")
     model.problem.load_state_dict(problem.state_dict())
     return model
-
-
-def logged(recipe: Recipe, folder: Path, *, resume: bool) -> Recipe:
-    """A recipe whose training by gradients keeps its log and its checkpoint in a folder."""
-    if recipe.bptt is None:
-        return recipe
-    return replace(recipe, bptt=replace(recipe.bptt, directory=str(folder), resume=resume))
 
 
 def write_settings(path: Path, settings: Mapping[str, Any] | None) -> None:

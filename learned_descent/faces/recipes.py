@@ -15,24 +15,26 @@ _DESCRIPTOR = {"cell": 8, "cells": 3}
 _RIDGE = SequentialRidge(ridge=3.0, repeats=4, augment=False, batch_size=16)
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE),
+    "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, trainers={"ridge": _RIDGE}),
     "joint": Recipe(
-        Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, ridge=_RIDGE,
-        bptt=BackpropThroughTime(iterations=1400, batch_size=32, lr=6e-5, weight_decay=0.0),
+        Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, trainers={
+            "ridge": _RIDGE,
+            "bptt": BackpropThroughTime(iterations=1400, batch_size=32, lr=6e-5, weight_decay=0.0),
+        },
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
         ConvolutionalMap, {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3},
-        bptt=BackpropThroughTime(
+        trainers={"bptt": BackpropThroughTime(
             iterations=7000, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"
-        ),
+        )},
     ),
     "mdm-paper": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512, "cell": "tanh"},
         ConvolutionalPatches, {"size": 30},
-        bptt=BackpropThroughTime(
+        trainers={"bptt": BackpropThroughTime(
             iterations=100_000, batch_size=60, lr=3e-5, ema=0.9999, precision="bf16-mixed"
-        ),  # Adam moves 156,672 inputs of a unit at once: 1e-3 saturates it in a few updates
+        )},  # Adam moves 156,672 inputs of a unit at once: 1e-3 saturates it in a few updates
     ),
 }  # fmt: skip
 """The families of problems of faces, real and synthetic; ``mdm-paper`` is the network of the paper."""

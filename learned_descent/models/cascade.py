@@ -108,4 +108,5 @@ class Cascade(DescentModel):
         return self.stages[k](features), None
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"hidden": self.hidden, "bias": self.bias}
+        sizes = {"num_features": self.num_features, "num_updates": self.num_updates}
+        return sizes | super().settings() | {"hidden": self.hidden, "bias": self.bias}

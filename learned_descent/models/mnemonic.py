@@ -125,4 +125,5 @@ class MnemonicDescent(DescentModel):
         return self.update(state), state
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"hidden": self.hidden, "cell": self.cell_name, "memory": self.memory}
+        sizes = {"num_features": self.num_features, "num_updates": self.num_updates}
+        return sizes | super().settings() | {"hidden": self.hidden, "cell": self.cell_name, "memory": self.memory}

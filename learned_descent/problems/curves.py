@@ -252,15 +252,17 @@ class TwoExponentials(Curve):
 
 
 _MLP = Recipe(
-    Cascade, {"num_steps": 4, "hidden": 256}, bptt=BackpropThroughTime(iterations=4000, batch_size=256, lr=3e-3, ema=0.99)
+    Cascade,
+    {"num_steps": 4, "hidden": 256},
+    trainers={"bptt": BackpropThroughTime(iterations=4000, batch_size=256, lr=3e-3, ema=0.99)},
 )  # fmt: skip
 _MDM = Recipe(
     MnemonicDescent, {"num_steps": 4, "hidden": 128, "cell": "gru"},
-    bptt=BackpropThroughTime(iterations=1500, batch_size=256, lr=3e-3, ema=0.99),
+    trainers={"bptt": BackpropThroughTime(iterations=1500, batch_size=256, lr=3e-3, ema=0.99)},
 )  # fmt: skip
 
 RECIPES: Mapping[str, Family] = {
-    "sdm": Recipe(Cascade, {"num_steps": 4}, ridge=SequentialRidge(repeats=2, batch_size=256)),
+    "sdm": Recipe(Cascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge(repeats=2, batch_size=256)}),
     "mlp": _MLP,
     "mlp+lm": Polish(_MLP, SOLVERS["lm"].brief()),
     "mdm": _MDM,

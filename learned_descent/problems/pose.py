@@ -295,7 +295,7 @@ def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:
 _BPTT = BackpropThroughTime(iterations=600, batch_size=128, lr=3e-3, ema=0.99, detach="observation")
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 10}, ridge=SequentialRidge(batch_size=256)),
-    "mdm": Recipe(MnemonicDescent, {"num_steps": 6, "hidden": 128, "cell": "gru"}, bptt=_BPTT),
+    "sdm": Recipe(Cascade, {"num_steps": 10}, trainers={"ridge": SequentialRidge(batch_size=256)}),
+    "mdm": Recipe(MnemonicDescent, {"num_steps": 6, "hidden": 128, "cell": "gru"}, trainers={"bptt": _BPTT}),
 }
 """The families on poses."""

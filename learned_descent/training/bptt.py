@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -36,6 +38,8 @@ from .doubts import doubts_of_bptt, say
 from .ranks import Accelerator
 from .schedules import Cosine, Schedule
 from .trainer import (
+    CHECKPOINT,
+    LOG,
     History,
     Trainer,
     check_identity,
@@ -48,8 +52,8 @@ from .trainer import (
 Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 """How Fabric calls the precisions of a training."""
 
-CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
-"""What a training keeps in its directory."""
+_REHEARSED = 4
+"""Iterations of a rehearsal; the first one warms up and is not timed."""
 
 _COSINE = Cosine()
 
@@ -96,6 +100,8 @@ class BackpropThroughTime(Trainer):
         >>> history.records[-1]["val_error"][-1] < history.records[0]["val_error"][0]
         True
     """
+
+    places: ClassVar[frozenset[str]] = frozenset({"directory", "resume", "callbacks"})
 
     iterations: int = 2000
     batch_size: int = 32
@@ -174,8 +180,34 @@ class BackpropThroughTime(Trainer):
             DescentError: if the checkpoint belongs to another training, or is damaged.
         """
         checkpoint = self._checkpoint()
-        if self.resume and checkpoint and checkpoint.exists():
+        if checkpoint and self.resumes():
             _checked(checkpoint, self._identity(model, train, seed))
+
+    def within(self, folder: Path, *, resume: bool) -> BackpropThroughTime:
+        return replace(self, directory=str(folder), resume=resume)
+
+    def files(self) -> tuple[Path, ...]:
+        return tuple(Path(self.directory, name) for name in (CHECKPOINT, LOG)) if self.directory else ()
+
+    def resumes(self) -> bool:
+        checkpoint = self._checkpoint()
+        return self.resume and checkpoint is not None and checkpoint.exists()
+
+    def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
+        """The seconds that it will take, from a rehearsal of a few iterations on a copy of the model.
+
+        Returns:
+            The seconds; ``None`` where a rehearsal would take as long as the training, would have to compile, or fails, or
+            where the training goes on from a checkpoint.
+        """
+        if self.iterations < 10 * _REHEARSED or self.compile or self.resumes():
+            return None
+        rehearsal = replace(self, iterations=_REHEARSED, validate_every=1, directory=None, resume=False, callbacks=())
+        with suppress(DescentError), redirect_stderr(io.StringIO()):  # no progress of what is no training
+            records = rehearsal.fit(deepcopy(model), train, seed=seed).records
+            pace: float = (records[-1]["seconds"] - records[0]["seconds"]) / (_REHEARSED - 1)
+            return pace * self.iterations
+        return None
 
     def _checkpoint(self) -> Path | None:
         return Path(self.directory, CHECKPOINT) if self.directory else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -62,6 +62,8 @@ class SequentialRidge(Trainer):
         >>> all(record["loss"] < 0.2 for record in history.records)
         True
     """
+
+    closed_form: ClassVar[bool] = True
 
     ridge: float | tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     repeats: int = 1
@@ -152,6 +154,13 @@ class SequentialRidge(Trainer):
         if fabric.is_global_zero:
             say(history.doubts)
         return history
+
+    def augmenting(self) -> SequentialRidge:
+        return replace(self, augment=True)
+
+    def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
+        """Nothing that is worth a rehearsal, beside a training by gradients."""
+        return 0.0
 
     def _candidates(self) -> tuple[float, ...]:
         return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)

@@ -6,9 +6,9 @@ import csv
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from ..errors import DescentError, about
 from ..files import atomic_write
 from ..look import look, look_training
 from ..model import DescentModel
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
+"""What a training keeps in its folder."""
 
 
 @dataclass
@@ -57,7 +60,17 @@ class History:
 
 
 class Trainer(ABC):
-    """Changes the weights of a model; never its own settings, so a second ``fit`` forgets the first."""
+    """Changes the weights of a model; never its own settings, so a second ``fit`` forgets the first.
+
+    A trainer is a frozen dataclass: its fields are its settings, and options of the commands. Only :meth:`fit` must be
+    written; one that takes long, or keeps files to go on from, says so in the other methods.
+    """
+
+    places: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are no settings: where files are kept and whether to go on from them, which the command says."""
+
+    closed_form: ClassVar[bool] = False
+    """Whether it forgets the weights that it starts from: it is left out where weights are given."""
 
     @abstractmethod
     def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
@@ -72,6 +85,40 @@ class Trainer(ABC):
         Returns:
             What happened, for plots and logs.
         """
+
+    def settings(self) -> dict[str, Any]:
+        """Its fields by name, without :attr:`places`."""
+        own = fields(self)  # type: ignore[arg-type] # a dataclass, which Recipe sees to
+        return {part.name: getattr(self, part.name) for part in own if part.name not in self.places}
+
+    def changed(self, settings: Mapping[str, Any]) -> Trainer:
+        """The same trainer with other settings."""
+        changed: Trainer = replace(self, **settings)  # type: ignore[type-var]
+        return changed
+
+    def augmenting(self) -> Trainer:
+        """The same trainer on samples that go through ``problem.augment``, as they do by default."""
+        return self
+
+    def within(self, folder: Path, *, resume: bool) -> Trainer:
+        """The same trainer with its files in ``folder``; as it is, where it keeps none."""
+        return self
+
+    def files(self) -> tuple[Path, ...]:
+        """The files that it keeps, the checkpoint to go on from first; none by default."""
+        return ()
+
+    def resumes(self) -> bool:
+        """Whether it finds a checkpoint that it goes on from."""
+        return False
+
+    def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
+        """Refuses a checkpoint that it cannot go on from, before anything is done."""
+        return
+
+    def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
+        """The seconds that ``fit`` will take, found without changing the model; ``None`` where it cannot tell."""
+        return None
 
 
 def check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

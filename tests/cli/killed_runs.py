@@ -19,7 +19,7 @@ import torch
 
 from learned_descent import files as _files
 from learned_descent.cli.main import main
-from learned_descent.training.bptt import CHECKPOINT
+from learned_descent.training.trainer import CHECKPOINT
 
 TRAIN = "train analytic --family mdm --model.hidden 32 --bptt.iterations 60 --bptt.batch_size 8 --bptt.validate_every 1 --out"
 FACES = "train synthetic-faces --problem.count 3000 --problem.crop 64 --problem.box_side 38 --family sdm --out"

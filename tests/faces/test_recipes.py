@@ -46,8 +46,8 @@ def test_what_a_problem_overrides_wins_over_what_a_recipe_brings(problem, name):
     own = Mine(problem.root, train=["afw"], test=["helen/testset"], crop=96, box_side=56.0, val_fraction=0.0)
     eyes = small(recipe).build(own).observation
     assert (type(eyes), eyes.size) == (Patches, 4)
-    assert recipe.ridge is None or recipe.ridge.augment
-    assert recipe.bptt == RECIPES[name].bptt
+    assert "ridge" not in recipe.trainers or recipe.trainers["ridge"].augment
+    assert recipe.trainers.get("bptt") == RECIPES[name].trainers.get("bptt")
 
 
 def test_what_a_problem_inherits_is_the_recipes():
@@ -76,7 +76,7 @@ def test_the_seed_decides_the_weights(problem, name):
 
 def test_joint_training_begins_where_the_cascade_ends():
     rest = RECIPES["joint"].after(RECIPES["sdm"])
-    assert rest == replace(RECIPES["joint"], ridge=None)
+    assert rest == RECIPES["joint"].begun()
 
 
 def test_the_number_of_points_is_that_of_the_markup(problem):

@@ -26,7 +26,8 @@ def test_sizes(hidden, bias, count):
     model = Cascade(Line(), Residual(torch.sin, "y"), 3, 1, num_steps=6, hidden=hidden, bias=bias)
     assert len(model.stages) == model.num_steps == 6
     assert sum(weight.numel() for weight in model.parameters()) == 6 * count
-    assert model.settings() == {"num_steps": 6, "hidden": hidden, "bias": bias}
+    sizes = {"num_features": 3, "num_updates": 1}
+    assert model.settings() == {**sizes, "num_steps": 6, "hidden": hidden, "bias": bias}
 
 
 def test_for_problem_finds_the_sizes():

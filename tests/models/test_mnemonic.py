@@ -76,7 +76,10 @@ def test_dropout_that_is_no_share_is_refused(dropout):
 
 
 def test_settings():
-    assert MnemonicDescent.for_problem(Turn(), num_steps=2, hidden=6, cell="gru").settings() == {
+    model = MnemonicDescent.for_problem(Turn(), num_steps=2, hidden=6, cell="gru")
+    assert model.settings() == {
+        "num_features": model.num_features,
+        "num_updates": model.num_updates,
         "num_steps": 2,
         "hidden": 6,
         "cell": "gru",

@@ -156,7 +156,7 @@ def test_a_training_with_convolutions_survives_twenty_interruptions(tmp_path):
     problem.error = fragile(problem.error)
 
     def fit(name: str, *, resume: bool = False) -> DescentModel:
-        shipped = RECIPES["mdm"].bptt
+        shipped = RECIPES["mdm"].trainers["bptt"]
         short = {"iterations": 42, "batch_size": 4, "validate_every": 1, "accelerator": "cpu", "resume": resume}
         bptt = dataclasses.replace(shipped, directory=str(tmp_path / name), **short)
         recipe = dataclasses.replace(RECIPES["mdm"], bptt=bptt)

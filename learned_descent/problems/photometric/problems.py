@@ -271,10 +271,13 @@ class AnyTemplate(Photometric):
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(Cascade, {"num_steps": 8}, ridge=SequentialRidge(ridge=(1e-3, 1e-2, 0.1, 1.0), repeats=4, batch_size=256)),
+    "sdm": Recipe(
+        Cascade, {"num_steps": 8},
+        trainers={"ridge": SequentialRidge(ridge=(1e-3, 1e-2, 0.1, 1.0), repeats=4, batch_size=256)},
+    ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 8, "hidden": 256, "cell": "gru"},
-        bptt=BackpropThroughTime(iterations=1500, batch_size=64, lr=1e-3, ema=0.99, detach="observation"),
+        trainers={"bptt": BackpropThroughTime(iterations=1500, batch_size=64, lr=1e-3, ema=0.99, detach="observation")},
     ),
 }  # fmt: skip
 """The families on photometric alignment."""

@@ -278,10 +278,12 @@ def _parts(x: Float[Tensor, "B 12"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tens
     return x[:, :9].unflatten(1, (3, 3)), x[:, None, 9:]
 
 
-_SDM = Recipe(Cascade, {"num_steps": 12}, ridge=SequentialRidge(ridge=(0.03, 0.3, 3.0), repeats=2, batch_size=128))
+_SDM = Recipe(
+    Cascade, {"num_steps": 12}, trainers={"ridge": SequentialRidge(ridge=(0.03, 0.3, 3.0), repeats=2, batch_size=128)}
+)
 _MDM = Recipe(
     MnemonicDescent, {"num_steps": 8, "hidden": 256, "cell": "gru"},
-    bptt=BackpropThroughTime(iterations=1500, batch_size=64, lr=3e-3, ema=0.99, detach="observation"),
+    trainers={"bptt": BackpropThroughTime(iterations=1500, batch_size=64, lr=3e-3, ema=0.99, detach="observation")},
 )  # fmt: skip
 _ICP = Classical(GaussNewton, {"num_steps": 20})
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from learned_descent import recipes_for
-from learned_descent.cli.forecast import forecast
 from learned_descent.problems import Analytic
 
 
@@ -21,7 +20,7 @@ def test_a_rehearsal_tells_the_time_and_leaves_no_trace(problem, capsys):
     recipe = recipes_for(Analytic)["mdm"]
     model, samples = recipe.build(problem), problem.data("train")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert 0 < forecast(recipe, model, samples) < 600
+    assert 0 < recipe.forecast(model, samples) < 600
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert capsys.readouterr().err == ""
 
@@ -31,21 +30,22 @@ def test_twice_the_iterations_take_twice_as_long(problem, monkeypatch):
     model, samples = recipe.build(problem), problem.data("train")
     clock = iter(range(1000))
     monkeypatch.setattr("learned_descent.training.bptt.time.perf_counter", lambda: next(clock))
-    assert forecast(replace(recipe, bptt=replace(recipe.bptt, iterations=70)), model, samples) == 70
+    longer = replace(recipe, trainers={"bptt": recipe.trainers["bptt"].changed({"iterations": 70})})
+    assert longer.forecast(model, samples) == 70
 
 
 def test_the_closed_form_is_no_part_of_it(problem):
     recipe = recipes_for(Analytic)["sdm"]
-    assert forecast(recipe, recipe.build(problem), problem.data("train")) == 0
+    assert recipe.forecast(recipe.build(problem), problem.data("train")) == 0
 
 
 def test_what_cannot_be_told(problem, tmp_path):
     recipe = recipes_for(Analytic)["mdm"]
     model, samples = recipe.build(problem), problem.data("train")
-    short = replace(recipe, bptt=replace(recipe.bptt, iterations=39))
-    assert forecast(short, model, samples) is None
+    short = replace(recipe, trainers={"bptt": recipe.trainers["bptt"].changed({"iterations": 39})})
+    assert short.forecast(model, samples) is None
     broken = {name: torch.full_like(value, torch.nan) for name, value in samples.items()}
-    assert forecast(recipe, model, broken) is None
+    assert recipe.forecast(model, broken) is None
     (tmp_path / "checkpoint.safetensors").touch()
-    resumed = replace(recipe, bptt=replace(recipe.bptt, directory=str(tmp_path), resume=True))
-    assert forecast(resumed, model, samples) is None
+    resumed = recipe.within(tmp_path, resume=True)
+    assert resumed.forecast(model, samples) is None
