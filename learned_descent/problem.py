@@ -107,6 +107,11 @@ class Problem(nn.Module, ABC):
         """Every error worth reporting, by name (the name states the normaliser); the first one is :meth:`error`."""
         return {"error": self.error(x, batch)}
 
+    @classmethod
+    def families(cls) -> Mapping[str, object]:
+        """Families of its own by name, such as a :class:`~learned_descent.families.Recipe`, beside the general ones."""
+        return {}
+
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments that a stored model needs to build the problem again, as JSON; none by default."""
         return {}

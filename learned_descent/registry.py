@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +20,10 @@ from .families import (
     Family,
     Polish,
     Recipe,
+    joint,
 )
-from .model import check_made
-from .names import PROBLEMS
+from .model import DescentModel, check_made
+from .names import MODELS, PROBLEMS
 from .problem import LeastSquares, Problem
 from .system.modules import described, import_module, run_file
 from .system.text import suggestion
@@ -39,6 +40,66 @@ ENTRY_POINTS = "learned_descent.problems"
 """The group of entry points in which an installed package offers problems."""
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of thing that a user may name, and where its names are looked up.
+
+    Args:
+        what: what messages call it.
+        bases: what a class must derive from, or an object be an instance of.
+        names: the built-in ones.
+        group: the entry points of installed packages, if there are any.
+        objects: whether it is an object, not a class.
+    """
+
+    what: str
+    bases: tuple[type, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+    objects: bool = False
+
+    def fits(self, found: object) -> bool:
+        """Whether it is of this kind."""
+        return isinstance(found, self.bases if self.objects else type) and (
+            self.objects or issubclass(found, self.bases)  # type: ignore[arg-type]
+        )
+
+
+_PROBLEM = _Kind("problem", (Problem,), PROBLEMS, ENTRY_POINTS)
+_MODEL = _Kind("model", (DescentModel,), MODELS)
+_FAMILY = _Kind("family", (Recipe, Classical, Polish), objects=True)
+
+
+def _resolved(name: str, kind: _Kind) -> Any:
+    """What a user names: the only place where a name becomes code that is not built in.
+
+    Raises:
+        DescentError: if nothing answers to the name, the file does not exist or does not run, or what it names is missing, of
+            another kind, or abstract.
+    """
+    base = kind.bases[0].__name__
+    if name in kind.names:
+        found: object = builtin(kind.names[name])
+    elif names_code(name):
+        found = _from_module(name, kind)
+    else:
+        plugins = {plugin.name: plugin for plugin in entry_points(group=kind.group)} if kind.group else {}
+        if name not in plugins:
+            known = ", ".join(sorted({*kind.names, *plugins}))
+            near = suggestion(name, {*kind.names, *plugins})
+            raise DescentError(
+                f"{kind.what} {name!r}: expected one of {known}, or package.module:Class, or file.py:Class{near}"
+            )
+        found = _from_entry_point(plugins[name], kind)
+    if not kind.fits(found):
+        wanted = f"a {base}" if kind.objects else f"a subclass of learned_descent.{base}"
+        raise DescentError(f"{kind.what} {name!r}: expected {wanted}, got {found!r}")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
+        raise DescentError(f"{kind.what} {name!r}: {found.__name__} is abstract: define {missing}")  # type: ignore[attr-defined]
+    return found
+
+
 def resolve_problem(name: str) -> type[Problem]:
     """The problem class that a user names.
 
@@ -53,33 +114,52 @@ def resolve_problem(name: str) -> type[Problem]:
         >>> resolve_problem("analytic").__name__
         'Analytic'
     """
-    if name in PROBLEMS:
-        cls: object = builtin(PROBLEMS[name])
-    elif names_code(name):
-        cls = _from_module(name)
-    else:
-        plugins = {plugin.name: plugin for plugin in entry_points(group=ENTRY_POINTS)}
-        if name not in plugins:
-            known = ", ".join(sorted({*PROBLEMS, *plugins}))
-            near = suggestion(name, {*PROBLEMS, *plugins})
-            raise DescentError(f"problem {name!r}: expected one of {known}, or package.module:Class, or file.py:Class{near}")
-        cls = _from_entry_point(plugins[name])
-    if not (isinstance(cls, type) and issubclass(cls, Problem)):
-        raise DescentError(f"problem {name!r}: expected a subclass of learned_descent.Problem, got {cls!r}")
-    if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))
-        raise DescentError(f"problem {name!r}: {cls.__name__} is abstract: define {missing}")
+    cls: type[Problem] = _resolved(name, _PROBLEM)
     return cls
 
 
-def names_code(problem: str) -> bool:
-    """Whether the name of a problem is that of a class in a module or a file: only the user may say it, never a file.
+def resolve_model(name: str) -> type[DescentModel]:
+    """The model class that a user names, as in :func:`resolve_problem`.
+
+    Example:
+        >>> resolve_model("cascade").__name__
+        'Cascade'
+    """
+    cls: type[DescentModel] = _resolved(name, _MODEL)
+    return cls
+
+
+def family_name(family: str) -> str:
+    """What a family is called in options, tables and files: the last part of a name of code.
+
+    Example:
+        >>> family_name("mdm+lm"), family_name("my.py:MINE+lm")
+        ('mdm+lm', 'MINE+lm')
+    """
+    return family.rpartition(":")[2]
+
+
+def families_for(problem: type[Problem], families: Sequence[str]) -> dict[str, Family]:
+    """Several families of :func:`recipe_for`, by :func:`family_name`.
+
+    Raises:
+        DescentError: as there, or if two of them have one name.
+    """
+    names: dict[str, str] = {}
+    for family in families:
+        if names.setdefault(family_name(family), family) != family:
+            raise DescentError(f"families {names[family_name(family)]} and {family}: have one name: rename one of them")
+    return {name: recipe_for(problem, family) for name, family in names.items()}
+
+
+def names_code(name: str) -> bool:
+    """Whether a name is that of something in a module or a file of code: only the user may say it, never a file.
 
     Example:
         >>> names_code("analytic"), names_code("evil.py:Evil")
         (False, True)
     """
-    return ":" in problem or problem.endswith(".py")
+    return ":" in name or name.endswith(".py")
 
 
 def recipes_for(problem: type[Problem]) -> dict[str, Family]:
@@ -87,7 +167,7 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
 
     What a problem overrides wins: one that derives from a built-in class and has an ``observation`` of its own is trained
     with that, and one with an ``augment`` of its own is augmented. A least-squares problem also has its classical yardstick
-    ``lm``, and ``mdm+lm``: learned descent, then a few of its steps.
+    ``lm``, and ``mdm+lm``: learned descent, then a few of its steps. The problem's own :meth:`Problem.families` come on top.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -100,6 +180,7 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
         recipes = dict(builtin(_RECIPES[name_of(base, PROBLEMS)]))
     if base not in (None, problem):
         recipes = {name: _heeding(family, problem, base) for name, family in recipes.items()}
+    recipes |= _own_families(problem)
     if issubclass(problem, LeastSquares):
         solver = _solvers(recipes)["lm"]
         if isinstance(learned := recipes.get("mdm"), Recipe):
@@ -109,7 +190,12 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
 
 
 def recipe_for(problem: type[Problem], family: str) -> Family:
-    """The recipe of one family: one of :func:`recipes_for`, a solver, or ``LEARNED+SOLVER``.
+    """The recipe of one family: one of :func:`recipes_for`, a general one, a solver, one in a file, or ``LEARNED+SOLVER``.
+
+    Args:
+        problem: the problem.
+        family: a name, or ``"path/to/file.py:NAME"`` of a :class:`~learned_descent.families.Recipe`, which only the user may
+            say.
 
     Raises:
         DescentError: if the problem has no family of that name, or a solver is asked for a problem without residuals.
@@ -121,9 +207,15 @@ def recipe_for(problem: type[Problem], family: str) -> Family:
     """
     recipes = recipes_for(problem)
     solvers = _solvers(recipes)
-    name, _, solver = family.partition("+")
-    learned = recipes.get(name)
-    found = recipes.get(family) or solvers.get(family)
+    source, colon, rest = family.rpartition(":")
+    name, _, solver = rest.partition("+")
+    if names_code(family):
+        given: Family = _resolved(f"{source}{colon}{name}" if colon else family, _FAMILY)
+        found, learned = (given if name == rest else None), given
+    else:
+        general = _general(recipes)
+        learned = recipes.get(name) or general.get(name)  # type: ignore[assignment]
+        found = recipes.get(family) or solvers.get(family) or general.get(family)
     if isinstance(learned, Recipe) and solver in solvers:
         found = found or Polish(learned, solvers[solver].brief())
     known = ", ".join(recipes)
@@ -158,6 +250,28 @@ def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
         made = problem(**arguments)
     check_made(made)
     return made
+
+
+def _own_families(problem: type[Problem]) -> dict[str, Family]:
+    """The families that a problem brings.
+
+    Raises:
+        DescentError: if one is none.
+    """
+    name = f"{problem.__name__}.families()"
+    with calling(name):
+        given: object = problem.families()
+    if not isinstance(given, Mapping) or not all(_FAMILY.fits(family) for family in given.values()):
+        raise DescentError(f"{name}: expected recipes by name, such as {{'mine': Recipe(...)}}, got {given!r}")
+    return dict(given)
+
+
+def _general(recipes: Mapping[str, Family]) -> dict[str, Recipe]:
+    """The general families; what a problem has tuned of ``joint``, the cascade and the gradients, is as it tuned it."""
+    general, sdm, mdm = dict(RECIPES), recipes.get("sdm"), recipes.get("mdm")
+    if isinstance(sdm, Recipe) and isinstance(mdm, Recipe):
+        general["joint"] = joint(sdm, mdm)
+    return general
 
 
 def _heeding(family: Family, problem: type[Problem], base: type[Problem]) -> Family:
@@ -210,25 +324,29 @@ def builtin_class(name: str, table: Mapping[str, str], what: str) -> Any:
     return builtin(table[name])
 
 
-def _from_module(name: str) -> object:
+def _from_module(name: str, kind: _Kind) -> object:
     source, _, wanted = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
-    module = run_file(Path(source)) if source.endswith(".py") else import_module(source, name)
-    candidates = [key for key, value in vars(module).items() if _is_own_problem(value, module)]
-    hint = f"; it holds the problems {', '.join(candidates)}" if candidates else "; it holds no subclass of Problem"
+    module = run_file(Path(source)) if source.endswith(".py") else import_module(source, name, kind.what)
+    candidates = [key for key, value in vars(module).items() if kind.fits(value) and _is_own(value, module)]
+    plural = "families" if kind.what == "family" else f"{kind.what}s"
+    missing = kind.bases[0].__name__ if kind.objects else f"subclass of {kind.bases[0].__name__}"
+    hint = f"; it holds the {plural} {', '.join(candidates)}" if candidates else f"; it holds no {missing}"
+    word = "name" if kind.objects else "class"
     if not wanted:
-        example = candidates[0] if candidates else "Class"
-        raise DescentError(f"problem {name!r}: name the class too, as in {source}:{example}{hint}")
+        example = candidates[0] if candidates else word.capitalize()
+        raise DescentError(f"{kind.what} {name!r}: name the {word} too, as in {source}:{example}{hint}")
     if not hasattr(module, wanted):
-        raise DescentError(f"{source}: expected a class {wanted!r}{hint}")
+        raise DescentError(f"{source}: expected a {word} {wanted!r}{hint}")
     return getattr(module, wanted)
 
 
-def _is_own_problem(value: object, module: ModuleType) -> bool:
-    return isinstance(value, type) and issubclass(value, Problem) and value.__module__ == module.__name__
+def _is_own(value: object, module: ModuleType) -> bool:
+    """Whether a class was made in a module; an object knows not where."""
+    return not isinstance(value, type) or value.__module__ == module.__name__
 
 
-def _from_entry_point(plugin: EntryPoint) -> object:
+def _from_entry_point(plugin: EntryPoint, kind: _Kind) -> object:
     try:
         return plugin.load()
     except Exception as error:
-        raise DescentError(f"problem {plugin.name!r}: loading {plugin.value} failed with {described(error)}") from error
+        raise DescentError(f"{kind.what} {plugin.name!r}: loading {plugin.value} failed with {described(error)}") from error

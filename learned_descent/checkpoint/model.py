@@ -123,7 +123,7 @@ def pack(path: str | Path, target: str | Path) -> None:
     save_tensors(target, half, {KEY: json.dumps(description)})
 
 
-def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentModel:
+def load_model(path: str | Path, *, problem: Problem | None = None, model: type[DescentModel] | None = None) -> DescentModel:
     """A model on the CPU, in evaluation mode, as :func:`save_model` wrote it.
 
     The file is data: it can name built-in problems, observations and models, and no code is imported on its word.
@@ -132,6 +132,7 @@ def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentMo
         path: the file.
         problem: the problem of the model; needed where that is not a built-in one. It receives the buffers of the file. An
             observation that is not built in must be the one that ``problem.observation()`` returns.
+        model: the class of the model; needed where that is not a built-in one.
 
     Raises:
         DescentError: if the file is missing, truncated, of another kind or of another version; if the problem is needed or
@@ -142,22 +143,20 @@ def load_model(path: str | Path, *, problem: Problem | None = None) -> DescentMo
         problem = stored_problem(path, problem_class(description, path=path), description["problem"]["settings"])
     try:
         _check_problem(problem, description, path)
-        return _assembled(description, tensors, problem).eval()
+        return _assembled(description, tensors, problem, model).eval()
     except DescentError as error:
         raise error if str(error).startswith(str(path)) else DescentError(f"{path}: {error}") from error
     except Exception as error:  # made of what a file says, a part can fail in any way: it is the file's fault
         raise DescentError(f"{path}: expected the description of a model, could not use it: {error!r}") from error
 
 
-def _assembled(description: Mapping[str, Any], tensors: Mapping[str, Tensor], problem: Problem) -> DescentModel:
+def _assembled(
+    description: Mapping[str, Any], tensors: Mapping[str, Tensor], problem: Problem, given: type[DescentModel] | None
+) -> DescentModel:
     """The model that a description tells of, with the tensors of the file; no larger than they are."""
     observation = _build_observation(description["observation"], problem, tensors)
     spec = description["model"]
-    if spec["name"].startswith("custom:"):
-        raise DescentError(
-            f"made with the model {_plain(spec['name'])}, which is not built in: build it and give it to load_weights"
-        )
-    cls = builtin_class(spec["name"], MODELS, "model")
+    cls = _model_class(spec["name"], given)
     check_arguments(cls, spec["settings"])
     model: DescentModel = made_within(lambda: cls(problem, observation, **spec["settings"]), tensors, "model")
     own = model.state_dict()
@@ -168,6 +167,20 @@ def _assembled(description: Mapping[str, Any], tensors: Mapping[str, Tensor], pr
     except RuntimeError as error:
         raise DescentError(f"the weights do not fit the model that the file describes: {error}") from error
     return model
+
+
+def _model_class(name: str, given: type[DescentModel] | None) -> type[DescentModel]:
+    """The class of a stored model: a built-in one by its name, or the one that was given, of the same name."""
+    if name in MODELS or not name.startswith("custom:"):
+        cls: type[DescentModel] = builtin_class(name, MODELS, "model")
+        return cls
+    if given is None or name_of(given, MODELS) != name:
+        wrong = "" if given is None else f", got {given.__name__}"
+        raise DescentError(
+            f"made with the model {_plain(name)}, which is not built in{wrong}: give its class (model=..., or on the command "
+            f"line --model file.py:{_plain(name)})"
+        )
+    return given
 
 
 def stored_problem(path: str | Path, cls: type[Problem], settings: Mapping[str, Any]) -> Problem:

@@ -15,12 +15,12 @@ from ..data.samples import Split
 from ..errors import DescentError, about
 from ..evaluation.evaluation import evaluate
 from ..evaluation.tables import columns, main_metrics, steps, table
-from ..families import Recipe, held_out_of
+from ..families import Family, Recipe, held_out_of
 from ..files import write_json
 from ..look import eyes_of
 from ..problem import Problem
 from ..provenance import provenance
-from ..registry import recipes_for
+from ..registry import recipes_for, resolve_model
 from ..system.lock import locked, main_rank
 from ..testing.checks import ContractError, check_model, check_observation, check_problem
 from ..training.trainer import CHECKPOINT, LOG
@@ -115,6 +115,7 @@ def evaluate_weights(
     *,
     problem: Problem | None = None,
     problem_file: str | None = None,
+    model: str | None = None,
     split: Split = "test",
     batch_size: int = 64,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -127,6 +128,7 @@ def evaluate_weights(
         weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with the package.
         problem: the problem; by default it is made as the file says.
         problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its kind, such as faces.
+        model: the class of the model, file.py:Class, where it is not a built-in one.
         split: the part of the data: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda.
@@ -140,16 +142,17 @@ def evaluate_weights(
     output = output or Path(weights).with_suffix(f".{split}.json")
     weights = find_weights(weights)
     check_output(output, ("weights", "split", "errors"), source=weights, overwrite=overwrite)
-    model = load_model(weights, problem=problem or problem_of(weights, problem_file))
+    cls = None if model is None else resolve_model(model)
+    loaded = load_model(weights, problem=problem or problem_of(weights, problem_file), model=cls)
     prepare_folder(output.parent)
-    samples = samples_of(model.problem, split)
-    with _about_settings(weights, model.problem):
-        result = evaluate(model, samples, batch_size=batch_size, device=device)
+    samples = samples_of(loaded.problem, split)
+    with _about_settings(weights, loaded.problem):
+        result = evaluate(loaded, samples, batch_size=batch_size, device=device)
     write_json(
         output,
         {**provenance(None, None), "weights": str(weights), "split": split, "data": fingerprint(samples), **result.to_json()},
     )
-    shown = table({weights.stem: result}, columns({weights.stem: (model, result)}, {}), metrics=main_metrics(result))
+    shown = table({weights.stem: result}, columns({weights.stem: (loaded, result)}, {}), metrics=main_metrics(result))
     return f"{shown}\n{steps(result, split)}\nerrors: {output}"
 
 
@@ -161,11 +164,12 @@ def _about_settings(weights: Path, problem: Problem) -> AbstractContextManager[N
     return about(f"{weights}, trained with {other}, on a problem with {now}") if other else nullcontext()
 
 
-def check(problem: Problem) -> tuple[str, bool]:
+def check(problem: Problem, families: Mapping[str, Family] | None = None) -> tuple[str, bool]:
     """Runs the public contract on a problem, its observation, and the model of every family.
 
     Args:
         problem: the problem.
+        families: the families; all of the problem by default.
 
     Returns:
         A list of what passes and what fails, and whether all that is required passes.
@@ -174,7 +178,7 @@ def check(problem: Problem) -> tuple[str, bool]:
         "problem": lambda: check_problem(problem),
         "observation": lambda: check_observation(eyes_of(problem), problem),
     }
-    for name, recipe in recipes_for(type(problem)).items():
+    for name, recipe in (families or recipes_for(type(problem))).items():
         checks[f"family {name}"] = lambda recipe=recipe: check_model(  # type: ignore[misc]
             recipe.build(problem), untrained=isinstance(recipe, Recipe)
         )

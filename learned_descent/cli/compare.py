@@ -159,8 +159,11 @@ def _prepared(
     samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
     with about(f"the {split} samples"):
         look(problem, tested, dtype=floating_type(problem.buffers()))
-    models: dict[str, DescentModel] = {name: load_for(file, problem, tested) for name, file in files.items()}
-    untrained = {name: recipe for name, recipe in learned_parts(families).items() if name not in files}
+    recipes = learned_parts(families)
+    models: dict[str, DescentModel] = {
+        name: load_for(file, problem, tested, recipes[name].model) for name, file in files.items()
+    }
+    untrained = {name: recipe for name, recipe in recipes.items() if name not in files}
     models |= {name: recipe.build(problem, seed=seed) for name, recipe in untrained.items()}
     for name in untrained:
         check_storable(models[name])

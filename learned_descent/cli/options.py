@@ -90,6 +90,12 @@ def chosen(parser: ArgumentParser, words: list[str]) -> tuple[str, dict[str, Any
                 f"--config {file}: task: {task}: a file names no code: give the problem on the command line, right after the "
                 f"command: {task} --config {file}"
             )
+        for name, value in found.items():
+            code = [word for word in (value if isinstance(value, list) else [value]) if names_code(str(word))]
+            if name in ("family", "families") and name not in typed and code:
+                raise DescentError(
+                    f"--config {file}: {name}: {code[0]}: a file names no code: give --{name} on the command line"
+                )
         choice |= found
     choice |= typed
     for name, kind in (("task", str), ("family", str), ("families", list)):
@@ -277,7 +283,9 @@ def stored(usage: str, function: Callable[..., object], words: list[str], find: 
     made = parser(usage, function, {"problem"})
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     light.add_argument("--problem-file", "--problem_file")
-    named = light.parse_known_args(words)[0].problem_file
+    light.add_argument("--model")
+    typed = light.parse_known_args(words)[0]
+    named = typed.problem_file
     if not words or words[0].startswith("-"):
         values(made, words)  # shows the help, or says what is missing
         raise DescentError("expected a weights file right after the command")
@@ -285,4 +293,6 @@ def stored(usage: str, function: Callable[..., object], words: list[str], find: 
     cls = resolve_problem(named) if named else problem_class(read_description(weights), path=weights)
     add_problem(made, cls)
     given = values(made, words, defaults=False)
+    if given.get("model") != typed.model:
+        raise DescentError("--config: model: a file sets options and names no code: give --model on the command line")
     return {**given, "problem": problem_of(weights, named, given.pop("problem", {}))}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import DescentError
 from ..families import Recipe, learned_part
-from ..registry import recipe_for, recipes_for, resolve_problem
+from ..registry import families_for, recipe_for, recipes_for, resolve_problem
 from ..system.text import printable, suggestion
 from ..weights import find_weights
 from . import align as photos
@@ -15,6 +15,8 @@ from . import commands
 from . import compare as comparison
 from . import inspect as inspection
 from . import options as _options
+
+_FAMILIES = "the families, or file.py:NAME of a recipe (default: all of the problem)"
 
 
 def run(words: list[str]) -> int:
@@ -40,7 +42,9 @@ def _say(text: str, end: str = "\n") -> None:
 
 def _train(words: list[str]) -> int:
     parser = _options.parser("train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"})
-    parser.add_argument("--family", type=str, help="the family: sdm, joint, mdm, ...; with --help: show its options too")
+    parser.add_argument(
+        "--family", type=str, help="the family: sdm, joint, mdm, ..., or file.py:NAME; with --help: show its options too"
+    )
     task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
     _options.add_problem(parser, cls)
@@ -65,14 +69,14 @@ def _train(words: list[str]) -> int:
 
 def _compare(words: list[str]) -> int:
     parser = _options.parser("compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"})
-    parser.add_argument("--families", nargs="+", type=str, metavar="F", help="the families (default: all of the problem)")
+    parser.add_argument("--families", nargs="+", type=str, metavar="F", help=_FAMILIES)
     parser.add_argument(
         "--weights", nargs="+", type=str, default=[], metavar="F=FILE", help="families that are loaded, not trained"
     )
     task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
     families = choice.get("families") or list(recipes_for(cls))
-    recipes = {family: recipe_for(cls, family) for family in families}
+    recipes = families_for(cls, families)
     _options.add_problem(parser, cls)
     _options.add_families(parser, recipes)
     values, settings = _options.parsed(parser, cls, words)
@@ -118,12 +122,13 @@ def _inspect(words: list[str]) -> int:
 
 
 def _check(words: list[str]) -> int:
-    parser = _options.parser("check PROBLEM", commands.check, {"problem"})
-    task, _ = _options.chosen(parser, words)
+    parser = _options.parser("check PROBLEM", commands.check, {"problem", "families"})
+    parser.add_argument("--families", nargs="+", type=str, metavar="F", help=_FAMILIES)
+    task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
     _options.add_problem(parser, cls)
     values, _ = _options.parsed(parser, cls, words)
-    text, passed = commands.check(values["problem"])
+    text, passed = commands.check(values["problem"], families_for(cls, choice.get("families") or list(recipes_for(cls))))
     _say(text)
     return 0 if passed else 1
 

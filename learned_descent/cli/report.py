@@ -173,6 +173,8 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
     weights = " --weights " + " ".join(shlex.quote(f"{name}={file}") for name, file in loaded.items()) if loaded else ""
     task = str(results["settings"].get("task", ""))
     named = f"{shlex.quote(task)} " if names_code(task) else ""  # a file of settings may not name code
+    if any(map(names_code, typed := _typed(results))):
+        named += f"--families {' '.join(map(shlex.quote, typed))} "
     settings = shlex.quote(str(folder / "settings.yaml"))
     return {
         "again": f"learned-descent compare {named}--config {settings}{weights} --out runs/again",
@@ -182,8 +184,12 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 def _common(results: Mapping[str, Any]) -> str:
     """The options that make a comparison of other data one of the same families."""
-    families = " ".join(shlex.quote(name) for name in results["families"])
-    return f"--families {families} --seed {results['seed']}"
+    return f"--families {' '.join(map(shlex.quote, _typed(results)))} --seed {results['seed']}"
+
+
+def _typed(results: Mapping[str, Any]) -> list[str]:
+    """The families as they were typed."""
+    return list(results["settings"].get("families") or results["families"])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -98,25 +98,31 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
     return stored_problem(weights, cls, settings)
 
 
-def load_for(weights: Path, problem: Problem, samples: Samples) -> DescentModel:
+def load_for(weights: Path, problem: Problem, samples: Samples, model: type[DescentModel]) -> DescentModel:
     """A stored model to be compared on ``samples`` of ``problem``: it must start where the others start.
+
+    Args:
+        weights: the file.
+        problem: the problem.
+        samples: what the models are compared on.
+        model: the class of the model, where it is not a built-in one.
 
     Raises:
         DescentError: if its problem has other starts, or its updates another scale.
     """
     settings = stored_settings(read_description(weights))
-    model = load_model(weights, problem=stored_problem(weights, type(problem), settings))
+    loaded = load_model(weights, problem=stored_problem(weights, type(problem), settings), model=model)
     batch = next(batches(samples, 64))
-    start, theirs = problem.initial(batch), model.problem.initial(batch)
+    start, theirs = problem.initial(batch), loaded.problem.initial(batch)
     update = torch.ones_like(problem.local(start, start))
     if start.shape != theirs.shape or not torch.allclose(start, theirs, rtol=1e-4, atol=1e-4):
         raise DescentError(
             f"{weights}: starts elsewhere than this problem does: it was trained on other data, train it on these"
         )
-    if not torch.allclose(problem.retract(start, update), model.problem.retract(start, update), rtol=1e-4, atol=1e-4):
+    if not torch.allclose(problem.retract(start, update), loaded.problem.retract(start, update), rtol=1e-4, atol=1e-4):
         raise DescentError(f"{weights}: moves in other units than this problem: give the settings {settings} as --problem.NAME")
-    model.problem.load_state_dict(problem.state_dict())
-    return model
+    loaded.problem.load_state_dict(problem.state_dict())
+    return loaded
 
 
 def write_settings(path: Path, settings: Mapping[str, Any] | None) -> None:

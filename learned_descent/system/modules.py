@@ -59,13 +59,17 @@ class _Beside(MetaPathFinder):
 
 _BESIDE = _Beside()
 
+_RUN: dict[tuple[Path, int, int], ModuleType] = {}
+"""The files that ran, as they were: a problem, a model and a family of one file are parts of one module."""
 
-def import_module(module: str, name: str) -> ModuleType:
+
+def import_module(module: str, name: str, what: str = "problem") -> ModuleType:
     """A module that is installed, on the path or in the current folder.
 
     Args:
         module: its dotted name.
         name: what the user typed, for messages.
+        what: what it is to name.
 
     Raises:
         DescentError: if it is not there, or cannot be imported.
@@ -75,10 +79,10 @@ def import_module(module: str, name: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise DescentError(
-            f"problem {name!r}: {error}; install it, put it on PYTHONPATH, or name the file: file.py:Class"
+            f"{what} {name!r}: {error}; install it, put it on PYTHONPATH, or name the file: file.py:Class"
         ) from error
     except Exception as error:
-        raise DescentError(f"problem {name!r}: importing {module} failed with {described(error)}") from error
+        raise DescentError(f"{what} {name!r}: importing {module} failed with {described(error)}") from error
 
 
 def run_file(path: Path) -> ModuleType:
@@ -89,6 +93,11 @@ def run_file(path: Path) -> ModuleType:
     """
     if not path.is_file():
         raise DescentError(f"{path}: expected a Python file, found {'a folder' if path.is_dir() else 'nothing'} there")
+    state = path.stat()
+    key = (path.resolve(), state.st_mtime_ns, state.st_size)
+    known = _RUN.get(key)
+    if known is not None and sys.modules.get(known.__name__) is known:
+        return known
     name = path.stem
     spec = importlib.util.spec_from_file_location(name if name not in sys.modules else f"_problem_{name}", path)
     if spec is None or spec.loader is None:
@@ -103,6 +112,7 @@ def run_file(path: Path) -> ModuleType:
         if isinstance(error, (Exception, SystemExit)):
             raise _failed(path, error) from error
         raise
+    _RUN[key] = module
     return module
 
 
