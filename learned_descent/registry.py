@@ -331,7 +331,7 @@ def _from_module(name: str, kind: _Kind) -> object:
     plural = "families" if kind.what == "family" else f"{kind.what}s"
     missing = kind.bases[0].__name__ if kind.objects else f"subclass of {kind.bases[0].__name__}"
     hint = f"; it holds the {plural} {', '.join(candidates)}" if candidates else f"; it holds no {missing}"
-    word = "name" if kind.objects else "class"
+    word = "recipe" if kind.objects else "class"
     if not wanted:
         example = candidates[0] if candidates else word.capitalize()
         raise DescentError(f"{kind.what} {name!r}: name the {word} too, as in {source}:{example}{hint}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,10 +13,14 @@ from learned_descent import (
     BackpropThroughTime,
     Cascade,
     DescentError,
+    DescentModel,
+    History,
     MnemonicDescent,
     Problem,
     SequentialRidge,
+    Trainer,
 )
+from learned_descent.data.samples import Samples
 from learned_descent.families import (
     RECIPES,
     SOLVERS,
@@ -154,3 +159,62 @@ def test_families_that_share_a_training_agree_on_it():
         DescentError, match=r"family 'mdm\+lm': expected the training of 'mdm', which is shared, got another one"
     ):
         learned_parts({"mdm": mdm, "mdm+lm": Polish(replace(mdm, options={"hidden": 3}), lm)})
+
+
+@dataclass(frozen=True)
+class Nudge(Trainer):
+    """A trainer of one's own that keeps a file, and goes on from it."""
+
+    amount: float = 1.0
+    folder: str | None = None
+    resume: bool = False
+    places: ClassVar[frozenset[str]] = frozenset({"folder", "resume"})
+
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+        for file in self.files():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("done")
+        return History([{"amount": self.amount}])
+
+    def within(self, folder: Path, *, resume: bool) -> Nudge:
+        return replace(self, folder=str(folder), resume=resume)
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.folder is None else (Path(self.folder, "nudge.txt"),)
+
+    def resumes(self) -> bool:
+        return self.resume and self.files()[0].exists()
+
+
+def test_any_trainers_in_any_number_and_order(tmp_path: Path):
+    problem: Problem = Line()
+    recipe = Recipe(Cascade, trainers={"first": Nudge(), "ridge": SequentialRidge(ridge=0.1), "last": Nudge(2.0)})
+    placed = recipe.within(tmp_path, resume=True)
+    assert placed.checkpoints() == [tmp_path / name / "nudge.txt" for name in ("first", "last")]
+    assert list(placed.train(problem)[1]) == ["first", "ridge", "last"]
+    assert list(placed.train(problem)[1]) == ["last"], "what comes before a checkpoint is done"
+    assert recipe.forecast(recipe.build(problem), problem.data("train")) is None
+    assert list(recipe.begun().trainers) == ["first", "last"]
+    begun = replace(recipe, trainers={"first": Nudge()})
+    assert list(recipe.after(begun).trainers) == ["ridge", "last"]
+    assert placed.after(begun.within(tmp_path / "other", resume=False)) is not None, "places are no part of a training"
+    assert recipe.after(replace(recipe, trainers={"first": Nudge(3.0)})) is None
+
+
+class Bare(Trainer):
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+        return History()
+
+
+@pytest.mark.parametrize(
+    ("trainers", "message"),
+    [
+        ({"model": SequentialRidge()}, "trainers: expected names as in Python, and none of .*, got 'model'"),
+        ({"a-b": SequentialRidge()}, "trainers: expected names as in Python"),
+        ({"bare": Bare()}, "trainers: bare: expected a Trainer that is a frozen dataclass, got Bare"),
+        ({"ridge": 3}, "trainers: ridge: expected a Trainer that is a frozen dataclass, got int"),
+    ],
+)
+def test_what_is_no_trainer_is_refused(trainers: dict[str, Trainer], message: str):
+    with pytest.raises(DescentError, match=message):
+        Recipe(Cascade, trainers=trainers)

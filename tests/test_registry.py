@@ -17,7 +17,7 @@ from learned_descent import (
     Problem,
     registry,
 )
-from learned_descent.families import RECIPES, Classical, Polish
+from learned_descent.families import RECIPES, Classical, Polish, Recipe
 from learned_descent.names import MODELS, OBSERVATIONS, PROBLEMS
 from learned_descent.problems import Analytic
 from learned_descent.registry import (
@@ -240,3 +240,58 @@ def test_a_problem_may_have_solvers_of_its_own(monkeypatch: pytest.MonkeyPatch):
     assert list(recipes_for(Analytic)) == ["sdm", "lm", "short"]
     assert recipe_for(Analytic, "lm") is own["lm"]
     assert recipe_for(Analytic, "sdm+short") == Polish(RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10}))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_general_families_reach_every_problem(problem: str):
+    cls = resolve_problem(problem)
+    for name in ("sdm", "joint", "mdm"):
+        assert isinstance(recipe_for(cls, name), Recipe)
+    sdm, joint = recipe_for(cls, "sdm"), recipe_for(cls, "joint")
+    assert joint.after(sdm) is not None, "joint goes on where sdm ends"
+
+
+def test_a_problem_brings_families_of_its_own():
+    class Bringing(Line):
+        @classmethod
+        def families(cls):
+            return {"own": RECIPES["sdm"]}
+
+    assert list(recipes_for(Bringing)) == ["sdm", "joint", "mdm", "own", "mdm+lm", "lm"]
+    assert recipe_for(Bringing, "own+lm").learned == RECIPES["sdm"]
+
+    class Broken(Line):
+        @classmethod
+        def families(cls):
+            return {"own": 3}
+
+    with pytest.raises(DescentError, match=r"Broken.families\(\): expected recipes by name, such as .*, got {'own': 3}"):
+        recipes_for(Broken)
+
+
+def test_a_family_of_a_file(tmp_path: Path):
+    file = tmp_path / "kept_families.py"
+    file.write_text("from learned_descent.families import RECIPES\nMINE = RECIPES['mdm']\nnumber = 3\n")
+    assert recipe_for(Analytic, f"{file}:MINE") == RECIPES["mdm"]
+    assert recipe_for(Analytic, f"{file}:MINE+lm") == Polish(RECIPES["mdm"], Classical(LevenbergMarquardt, {"num_steps": 10}))
+    assert list(registry.families_for(Analytic, ["sdm", f"{file}:MINE"])) == ["sdm", "MINE"]
+    for ending, message in (
+        ("", r"name the recipe too, as in .*:MINE; it holds the families MINE"),
+        (":YOURS", r"kept_families.py: expected a recipe 'YOURS'; it holds the families MINE"),
+        (":number", r"expected a Recipe, got 3"),
+        (":MINE+cnn", r"expected one of sdm"),
+    ):
+        with pytest.raises(DescentError, match=message):
+            recipe_for(Analytic, f"{file}{ending}")
+    (tmp_path / "more.py").write_text("from kept_families import MINE\n")
+    with pytest.raises(DescentError, match="have one name: rename one of them"):
+        registry.families_for(Analytic, [f"{file}:MINE", f"{tmp_path / 'more.py'}:MINE"])
+
+
+def test_a_file_runs_once(tmp_path: Path):
+    file = tmp_path / "once_run.py"
+    file.write_text("class Model:\n    pass\n")
+    assert _modules.run_file(file) is _modules.run_file(file)
+    before = _modules.run_file(file)
+    file.write_text("class Other:\n    pass\n\n")
+    assert _modules.run_file(file) is not before
