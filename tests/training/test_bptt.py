@@ -159,7 +159,7 @@ def test_a_training_with_convolutions_survives_twenty_interruptions(tmp_path):
         shipped = RECIPES["mdm"].trainers["bptt"]
         short = {"iterations": 42, "batch_size": 4, "validate_every": 1, "accelerator": "cpu", "resume": resume}
         bptt = dataclasses.replace(shipped, directory=str(tmp_path / name), **short)
-        recipe = dataclasses.replace(RECIPES["mdm"], bptt=bptt)
+        recipe = dataclasses.replace(RECIPES["mdm"], trainers={"bptt": bptt})
         model = recipe.build(problem, seed=0)
         recipe.fit(model, train, val)
         return model
