@@ -253,7 +253,7 @@ class Own(DescentModel):
 def test_a_model_of_ones_own_is_stored_and_goes_back_into_one_of_its_class(path: Path):
     model, other = Own(Analytic("sin")), Own(Analytic("sin"))
     save_model(model, path)
-    with pytest.raises(DescentError, match="made with the model Own, which is not built in: build it and give it to load_we"):
+    with pytest.raises(DescentError, match="made with the model Own, which is not built in: give its class"):
         load_model(path)
     load_weights(other, path)
     assert torch.equal(other.linear.weight, model.linear.weight)
