@@ -281,9 +281,7 @@ def _text(value: Any) -> Any:
 
 
 def _trainers(recipe: Recipe) -> dict[str, Any]:
-    return {
-        name: {key: _text(value) for key, value in trainer.settings().items()} for name, trainer in recipe.trainers.items()
-    }
+    return {name: {key: _text(value) for key, value in trainer.settings().items()} for name, trainer in recipe.trainers.items()}
 
 
 def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:

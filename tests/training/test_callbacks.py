@@ -11,7 +11,6 @@ import torch
 from lightning_fabric.loggers import CSVLogger
 
 from learned_descent import BackpropThroughTime, DescentError, MnemonicDescent
-from learned_descent.cli.forecast import forecast
 from learned_descent.families import Recipe
 from learned_descent.training import Callback, CSVLog, LightningLog, tensorboard, weights_and_biases
 
@@ -111,8 +110,8 @@ def test_callbacks_are_no_part_of_what_two_trainers_agree_in():
 def test_a_rehearsal_is_told_to_nobody():
     problem, diary = Turn(), Diary()
     trainer = BackpropThroughTime(iterations=60, batch_size=8, accelerator="cpu", callbacks=[diary])
-    recipe = Recipe(MnemonicDescent, {"hidden": 4}, bptt=trainer)
-    assert forecast(recipe, recipe.build(problem), problem.data("train")) > 0
+    recipe = Recipe(MnemonicDescent, {"hidden": 4}, trainers={"bptt": trainer})
+    assert recipe.forecast(recipe.build(problem), problem.data("train")) > 0
     assert not diary.told
 
 
