@@ -69,7 +69,7 @@ class Crowd:
             self._take(min(threads, self.threads))
             return
         self._note()
-        work = torch.ones(2**20)
+        work = torch.ones(2**20, device="cpu")
         while time.perf_counter() < self._begun + _TRIAL:
             work.mul_(1.0)
         self._decide()

@@ -65,7 +65,7 @@ class BackpropThroughTime(Trainer):
 
     AdamW with linear warm-up and then a schedule of the learning rate; the weights that are validated, kept and returned
     are an exponential moving average (EMA). All that is random depends on the seed, the iteration and the rank alone, so a
-    resumed training equals an uninterrupted one.
+    resumed training equals an uninterrupted one of as many threads.
 
     Args:
         iterations: the number of weight updates.
