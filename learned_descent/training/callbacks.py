@@ -99,8 +99,9 @@ class LightningLog(Callback):
         >>> from lightning_fabric.loggers import CSVLogger
         >>> log = LightningLog(CSVLogger(tempfile.mkdtemp()))
         >>> log.record({"iteration": 100, "loss": 0.5, "val_error": [2.0, 1.5]})
-        >>> log.logger.experiment.metrics
-        [{'loss': 0.5, 'val_error_0': 2.0, 'val_error_1': 1.5, 'step': 100}]
+        >>> print(Path(log.logger.log_dir, "metrics.csv").read_text())
+        loss,step,val_error_0,val_error_1
+        0.5,100,2.0,1.5
     """
 
     def __init__(self, logger: Logger) -> None:
