@@ -98,7 +98,7 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
     return stored_problem(weights, cls, settings)
 
 
-def load_for(weights: Path, problem: Problem, samples: Samples, model: type[DescentModel]) -> DescentModel:
+def load_for(weights: Path, problem: Problem, samples: Samples, model: type[DescentModel] | None = None) -> DescentModel:
     """A stored model to be compared on ``samples`` of ``problem``: it must start where the others start.
 
     Args:
