@@ -412,11 +412,11 @@ def test_weights_that_start_elsewhere_or_move_otherwise_are_not_compared(run: Ru
     problem = _dot(dot)
     problem.middle.add_(1)
     with pytest.raises(ValueError, match="starts elsewhere than this problem does"):
-        load_for(path, problem, problem.data("test"))
+        load_for(path, problem, problem.data("test"), Cascade)
     problem = _dot(dot)
     type(problem).retract = lambda self, x, delta: x + 2 * delta if self is problem else x + delta
     with pytest.raises(ValueError, match="moves in other units than this problem"):
-        load_for(path, problem, problem.data("test"))
+        load_for(path, problem, problem.data("test"), Cascade)
 
 
 def test_check_lists_what_passes_and_what_fails(run: Run, dot: str):
