@@ -129,4 +129,6 @@ def asked(folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(json.dumps({"killed": killed(Path(sys.argv[1]), int(sys.argv[2])), "asked": asked(Path(sys.argv[1]))}))
