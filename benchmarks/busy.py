@@ -21,11 +21,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from . import command
+
 _TRAINING = """
 import sys
 from dataclasses import replace
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.faces.synthetic import SyntheticFaces
+
 iterations = int(sys.argv[1])
 problem = SyntheticFaces(count=64, test_count=1)
 recipe = RECIPES["mdm"]
@@ -78,4 +81,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,6 @@ import torch
 
 import learned_descent
 from learned_descent.faces.alignment import FaceAlignment
-
-SHARED = Path(__file__).parents[2] / "shared" / "300w"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +32,15 @@ def facts(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
     }
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """What is timed has one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

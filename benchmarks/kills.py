@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from . import command
+
 _TRAIN = (
     "train synthetic-faces --family mdm --problem.count 60 --problem.test_count 1 --problem.crop 64 --problem.box_side 38 "
     "--bptt.iterations 120 --bptt.batch_size 8 --bptt.validate_every 2"
@@ -83,4 +85,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

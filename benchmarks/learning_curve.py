@@ -19,8 +19,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from learned_descent import DescentError, evaluate, load_model
-from learned_descent.checkpoint.model import read_description
-from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.cli.runs import problem_of
 from learned_descent.files import load_state, write_json
 
 from . import command
@@ -50,10 +49,7 @@ def main() -> None:
     follow(arguments.run, snapshots)
 
     weights = arguments.run / "model.safetensors"
-    settings = read_description(weights)["problem"]["settings"]
-    model = load_model(
-        weights, problem=FaceAlignment(arguments.data, **{k: v for k, v in settings.items() if k != "augmentation"})
-    )
+    model = load_model(weights, problem=problem_of(weights, "faces", {"root": arguments.data}))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     test = model.problem.data("test")
     curve = []

@@ -120,7 +120,6 @@ def test_the_page_of_the_documentation_is_that_of_its_json():
     stored = DOCS / "gpu.json"
     result = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else None
     assert (DOCS / "gpu.md").read_text(encoding="utf-8") == page.written(result)
-    assert result is not None or "Not measured" in page.written(result)
 
 
 def test_a_page_is_published(tmp_path: Path):

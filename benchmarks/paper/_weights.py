@@ -10,6 +10,7 @@ from typing import cast
 from learned_descent import DescentError, load_model
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.landmarks.problem import Landmarks
+from learned_descent.landmarks.schema_file import described
 from learned_descent.model import DescentModel
 from learned_descent.weights import find_weights
 
@@ -43,5 +44,5 @@ def first_problem(models: Mapping[str, DescentModel]) -> Landmarks:
 def problem_like(arguments: argparse.Namespace, models: Mapping[str, DescentModel]) -> FaceAlignment:
     """The faces that the options name, in the markup, the crops and, for training, the parts of the first of several models."""
     first = first_problem(models)
-    arguments.schema, arguments.train = first.schema.name, first.settings().get("train", arguments.train)
+    arguments.schema, arguments.train = described(first.schema), first.settings().get("train", arguments.train)
     return problem_of(arguments, first)

@@ -10,11 +10,9 @@ It writes ``robustness.png`` and ``robustness.json``. Every family sees the same
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -32,11 +30,13 @@ from learned_descent.files import save_figure, write_json
 from learned_descent.landmarks.crops import apply_affine, invert_affine, sampling_grid
 from learned_descent.landmarks.filters import blurred
 from learned_descent.landmarks.problem import Landmarks
+from learned_descent.landmarks.schema_file import described
 from learned_descent.provenance import provenance
 from learned_descent.system.progress import progress_bar
 from learned_descent.system.text import lay_out
 
 from .. import command
+from ._common import options
 from ._weights import first_problem, loaded, weights_of
 
 MARGIN = 1.7
@@ -143,18 +143,16 @@ def measured(model: DescentModel, batch: Batch) -> dict[str, float]:
 
 def main() -> None:
     """Measures, prints, draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="a folder in the layout of 300-W")
+    parser = options(__doc__, "robustness", trains=False)
     parser.add_argument("--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE")
-    parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="the folder of robustness.png and robustness.json")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the changes and of the synthetic faces")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = loaded(weights_of(arguments.weights))
     first = first_problem(models)
-    like = {"schema": first.schema.name, "box_side": first.box_side}
+    like = {"schema": described(first.schema), "box_side": first.box_side}
     wide = 2 * round(MARGIN * first.crop / 2)  # even, as the crop: the middles then differ by whole pixels
-    faces = FaceAlignment(arguments.data, crop=wide, **like).data("test")
+    faces = FaceAlignment(arguments.data, test=arguments.test, crop=wide, **like).data("test")
     studies = {}
     for label, (amounts, change) in changes(first).items():
         rows = []

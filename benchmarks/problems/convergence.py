@@ -201,11 +201,11 @@ SETUPS: Mapping[str, tuple[torch.dtype, bool]] = {
 """The precision of the data, and whether the solver computes in float64."""
 
 
-def ours(family: Family, samples: Batch, dtype: torch.dtype, double: bool) -> tuple[Tensor, Tensor]:
+def ours(family: Family, samples: Batch, dtype: torch.dtype, double: bool, damping: float) -> tuple[Tensor, Tensor]:
     """The answers ``(B, p)`` in float64 and the status of each ``(B,)``."""
     problem = Fit(family).to(dtype)
     batch = {name: value.to(dtype) for name, value in samples.items()}
-    solver = LevenbergMarquardt(problem, num_steps=STEPS, double=double)
+    solver = LevenbergMarquardt(problem, num_steps=STEPS, double=double, damping=damping)
     trajectory = solver(batch, keep_states=True)
     return trajectory.final.double(), Solver.status(trajectory)
 
@@ -252,10 +252,12 @@ def cosines(family: Family, samples: Batch, x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(along, dim=1) / torch.linalg.vector_norm(residual, dim=1)
 
 
-def measured(family: Family, count: int, seed: int, setups: Iterable[str] = tuple(SETUPS)) -> dict[str, dict[str, int]]:
+def measured(
+    family: Family, count: int, seed: int, setups: Iterable[str] = tuple(SETUPS), damping: float = 1e-2
+) -> dict[str, dict[str, int]]:
     """How many of ``count`` samples are right, false and of each status, by the name of the set-up."""
     samples = family.samples(count, seed)
-    runs = {name: ours(family, samples, *SETUPS[name]) for name in setups}
+    runs = {name: ours(family, samples, *SETUPS[name], damping) for name in setups}
     runs["scipy lm"] = scipys(family, samples, samples["start"])
     reached = {name: costs(family, samples, x) for name, (x, _) in runs.items()}
     best = costs(family, samples, scipys(family, samples, samples["truth"])[0])
@@ -274,16 +276,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--seed", type=int, default=0, help="draws starts and noise")
     parser.add_argument("--count", type=int, default=200, help="starts of each family")
+    parser.add_argument("--damping", type=float, default=1e-2, help="the first damping of ours")
     parser.add_argument("--families", nargs="*", default=list(FAMILIES), choices=list(FAMILIES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = {}
     for name in arguments.families:
         print(f"solving {name}", flush=True)
-        found[name] = measured(FAMILIES[name], arguments.count, arguments.seed)
+        found[name] = measured(FAMILIES[name], arguments.count, arguments.seed, damping=arguments.damping)
     print(f"\n{_table(found)}\n")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    content = {**provenance(arguments.seed, {"count": arguments.count}), "families": found}
+    content = {**provenance(arguments.seed, {"count": arguments.count, "damping": arguments.damping}), "families": found}
     write_json(arguments.out / "convergence.json", content)
 
 

@@ -36,12 +36,13 @@ _MOST_WORKERS, _CHUNKS_PER_WORKER = 8, 4
 class SyntheticFaces(Landmarks):
     """The landmarks of rendered faces: a parametric head under random pose, light and occlusion.
 
-    The faces are made when they are first asked for, on the device of the problem; on a CPU under Linux by as many processes as
-    PyTorch has threads, up to eight. A face depends on nothing but the seed, its
-    split and its number: a larger set begins with the faces of a smaller one. Beside what :class:`~learned_descent.faces
-    .alignment.FaceAlignment` has, a batch holds ``visible`` ``(N, L)``, the landmarks that nothing hides, and ``pose``
-    ``(N, 3)``: yaw, pitch and roll of the head in rad, where a positive yaw turns the nose to the right of the picture, a
-    positive pitch lifts it, and a positive roll turns the head clockwise.
+    The faces are made when they are first asked for, on the device of the problem; on a CPU under
+    Linux by as many processes as PyTorch has threads, up to eight. A face depends on nothing but
+    the seed, its split and its number: a larger set begins with the faces of a smaller one. Beside
+    what :class:`~learned_descent.faces.alignment.FaceAlignment` has, a batch holds ``visible``
+    ``(N, L)``, the landmarks that nothing hides, and ``pose`` ``(N, 3)``: yaw, pitch and roll of
+    the head in rad, where a positive yaw turns the nose to the right of the picture, a positive
+    pitch lifts it, and a positive roll turns the head clockwise.
 
     Args:
         count: the number of faces for training and validation.

@@ -102,7 +102,7 @@ class Turn(nn.Module, ABC):
 
         Args:
             batch: ``image``, ``points``, ``box`` and what else is known.
-            turn: the angles to a side and downwards, in rad.
+            turn: the angles to the right of the picture and up, in rad.
         """
 
 
