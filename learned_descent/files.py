@@ -75,17 +75,28 @@ def _settle(folder: Path) -> None:
                 os.close(handle)
 
 
+def plain(value: Any) -> Any:
+    """What JSON can hold of a value: anything that it does not know becomes a text; ``None`` becomes ``{}``.
+
+    Example:
+        >>> plain({"table": Path("a.csv"), "lr": 0.1})
+        {'table': 'a.csv', 'lr': 0.1}
+    """
+    return json.loads(json.dumps(value or {}, default=str))
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes ``value`` as indented JSON, atomically; JSON knows no NaN and no infinity, so they become null."""
-    text = json.dumps(_or_null(value), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(or_null(value), indent=2, allow_nan=False) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _or_null(value: Any) -> Any:
+def or_null(value: Any) -> Any:
+    """Nested mappings and lists in which numbers that are not finite are ``None``."""
     if isinstance(value, Mapping):
-        return {key: _or_null(item) for key, item in value.items()}
+        return {key: or_null(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_or_null(item) for item in value]
+        return [or_null(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

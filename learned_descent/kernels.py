@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import DescentError, ShapeError
+from .errors import DescentError, ShapeError, check_real
 
 
 class Kernel(ABC):
@@ -27,8 +27,7 @@ class Kernel(ABC):
     """
 
     def __init__(self, scale: float = 1.0, block: int = 1) -> None:
-        if not 0 < scale < float("inf"):
-            raise DescentError(f"scale: expected a positive number, got {scale}")
+        check_real(scale, name="scale", positive=True)
         if block < 1:
             raise DescentError(f"block: expected 1 or more residuals, got {block}")
         self.scale = scale

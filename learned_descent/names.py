@@ -30,4 +30,4 @@ MODELS: Mapping[str, str] = {
     "cascade": "learned_descent.models.cascade:Cascade",
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
 }
-"""The built-in models: the only ones that a weights file may name."""
+"""The built-in models: the only ones that a weights file may name by itself."""

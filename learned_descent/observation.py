@@ -160,12 +160,17 @@ class Concat(Observation):
         }
 
     def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        features = []
-        for index, part in enumerate(self.parts):
-            prefix = f"{index}/"
-            own = {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
-            features.append(part.observe(k, x, own))  # type: ignore[operator]
+        features = [
+            part.observe(k, x, self.part(index, batch))  # type: ignore[operator]
+            for index, part in enumerate(self.parts)
+        ]
         return torch.cat(features, 1)
+
+    @staticmethod
+    def part(index: int, batch: Batch) -> Batch:
+        """What the part ``index`` prepared of a batch that went through :meth:`prepare`."""
+        prefix = f"{index}/"
+        return {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         return self.observe(0, x, batch)

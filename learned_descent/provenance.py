@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +10,14 @@ import numpy as np
 import torch
 
 from . import __version__
+from .files import plain
 
 
 def provenance(seed: int | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a result was made with: seed, settings, versions, and the machine."""
     return {
         "seed": seed,
-        "settings": json.loads(json.dumps(settings or {}, default=str)),
+        "settings": plain(settings),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -308,7 +308,7 @@ def name_of(cls: type[Any], table: Mapping[str, str]) -> str:
 
 
 def builtin(target: str) -> Any:
-    """The object that an entry ``"package.module:name"`` of the tables of this module points to."""
+    """The object that an entry ``"package.module:name"`` of the tables of built-in names points to."""
     module, name = target.split(":")
     return getattr(importlib.import_module(module), name)
 

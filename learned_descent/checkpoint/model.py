@@ -35,7 +35,7 @@ def save_model(model: DescentModel, path: str | Path, *, training: Mapping[str, 
 
     Args:
         model: a learned model; it, its problem and its observation may be anybody's. One that is not built in is read again
-            by :func:`load_weights`.
+            by :func:`load_model` with its class as ``model``, or by :func:`load_weights`.
         path: the file.
         training: where the weights come from (seed, settings, fingerprint of the data, ...), as JSON.
 

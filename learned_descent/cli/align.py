@@ -16,7 +16,7 @@ from ..data.pictures import PictureWarning, read_picture
 from ..errors import DescentError
 from ..problem import Problem
 from ..system.progress import progress_bar
-from .runs import check_measurement, prepare_folder
+from .runs import check_measurement, prepare_folder, problem_of
 
 if TYPE_CHECKING:
     from ..faces.aligner import Face, FaceAligner
@@ -124,7 +124,8 @@ def calibrate(
         if output.resolve() == weights.resolve():
             raise DescentError(f"--output {output}: is the weights file itself, which would lose precision: give another")
         prepare_folder(output.parent, None if overwrite else output, _WAY_OUT)
-    found = fitted(load_model(weights, problem=problem), [CenterFace(), LBPCascade()], faces=faces, seed=seed)
+    model = load_model(weights, problem=problem or problem_of(weights, problem_file))
+    found = fitted(model, [CenterFace(), LBPCascade()], faces=faces, seed=seed)
     annotate(weights, "calibration", found.to_json())
     lines = [
         f"{name}: finds {offset.found:.1%} of the faces; shift {offset.shift[0]:.3f} {offset.shift[1]:.3f} (spread "

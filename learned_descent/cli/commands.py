@@ -87,7 +87,8 @@ def train(
         seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())
         origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}, **({"init": before} if before else {})}
         save_model(model, weights, training={**origin, "seconds": seconds})
-        result = evaluate(model, samples if held is None else held)
+        device = next(model.parameters()).device
+        result = evaluate(model, samples if held is None else held, device=device)
         errors = [result.mean(step=step) for step in range(result.num_steps + 1)]
         write_json(
             out / "history.json",

@@ -26,14 +26,13 @@ from ..families import (
     learned_part,
     learned_parts,
 )
-from ..files import atomic_write, save_figure, write_json
+from ..files import atomic_write, plain, save_figure, write_json
 from ..look import look
 from ..model import DescentModel
 from ..problem import Problem
 from ..provenance import provenance
 from ..system.lock import locked, main_rank
 from ..training import History
-from ..training.schedules import Schedule
 from ..training.trainer import CHECKPOINT, LOG
 from .going_on import begin, check_data, check_replaces, check_settings, telling
 from .runs import check_measurement, load_for, samples_of
@@ -275,13 +274,8 @@ def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any
     return settings
 
 
-def _text(value: Any) -> Any:
-    """What a report can hold of a setting of a trainer."""
-    return str(value) if isinstance(value, Schedule) else value
-
-
 def _trainers(recipe: Recipe) -> dict[str, Any]:
-    return {name: {key: _text(value) for key, value in trainer.settings().items()} for name, trainer in recipe.trainers.items()}
+    return {name: plain(trainer.settings()) for name, trainer in recipe.trainers.items()}
 
 
 def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from ..checkpoint.model import read_description
 from ..errors import DescentError
+from ..files import atomic_write, plain
 from ..system.lock import main_rank
-from .runs import write_settings
 
 _MEASURING = {"split", "batch_size", "device", "families"}
 """Settings of a command that say what is measured after the training, and on which families."""
@@ -94,7 +94,7 @@ def check_settings(path: Path, settings: Mapping[str, Any] | None) -> None:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DescentError(f"{path}: cannot resume: expected the settings of the run, could not read them: {error}") from error
-    wanted = json.loads(json.dumps(settings or {}, default=str))
+    wanted = plain(settings)
     skipped = _MEASURING & wanted.keys()
     if not isinstance(stored, dict):
         raise DescentError(f"{path}: cannot resume: expected the settings of the run, got {type(stored).__name__}")
@@ -134,7 +134,8 @@ def begin(path: Path, settings: Mapping[str, Any] | None, replaced: Collection[P
         return
     for file in replaced:
         file.unlink(missing_ok=True)
-    write_settings(path, settings)
+    text = yaml.safe_dump(plain(settings), sort_keys=False)
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 @contextmanager

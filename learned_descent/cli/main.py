@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import signal
@@ -35,6 +36,9 @@ Every command explains its options: learned-descent train PROBLEM --family F --h
 _PATIENCE = 5.0
 """The seconds that a failing rank leaves to the first one to say why, and to whoever started both to end it."""
 
+_AGAIN = 0.05
+"""The seconds after which a signal is repeated whose exception was dropped."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came: it ends a command as Ctrl-C does."""
@@ -63,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     first = main_rank()
     try:
-        with _sigterm(first):
+        with _sigterm(first), _heard():
             return program.run(words)
     except (DescentError, argparse.ArgumentError, OSError) as error:
         if show:
@@ -96,6 +100,33 @@ def _sigterm(first: bool) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Asks once more where Python drops what a signal raised: in a destructor, or in what runs after a fork."""
+
+    def repeat(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            previous(unraisable)
+            return
+        number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
+        threading.Timer(_AGAIN, _ask, [number]).start()  # not in here, where it would be dropped, too
+
+    previous = sys.unraisablehook
+    sys.unraisablehook = repeat
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
+
+
+def _ask(number: int) -> None:
+    """Sends a signal to the main thread, where it also ends a call that waits."""
+    if sys.platform == "win32":
+        _thread.interrupt_main(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _ended(text: str, code: int, first: bool) -> int:

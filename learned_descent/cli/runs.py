@@ -1,8 +1,7 @@
-"""What the commands share: folders, samples, stored models, provenance, the columns of the table."""
+"""What the commands share: folders, samples, stored problems and models."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from inspect import signature
@@ -10,24 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from ..checkpoint.model import load_model, problem_class, read_description, stored_problem
 from ..data.batches import batches, num_samples
 from ..data.samples import Samples, Split, as_samples
 from ..errors import DescentError, about, calling, check_choice
-from ..files import atomic_write
 from ..model import DescentModel
 from ..problem import Problem
 from ..registry import resolve_problem
-from ..system.lock import main_rank
 
 
-def prepare_folder(
-    folder: Path,
-    result: Path | None = None,
-    way_out: str = "give another --out, --resume to go on, or --overwrite to replace it",
-) -> None:
+def prepare_folder(folder: Path, result: Path | None = None, way_out: str = "") -> None:
     """Makes a folder and tries to write in it, so that nothing is found out after hours of training.
 
     Args:
@@ -98,7 +90,7 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
     return stored_problem(weights, cls, settings)
 
 
-def load_for(weights: Path, problem: Problem, samples: Samples, model: type[DescentModel] | None = None) -> DescentModel:
+def load_for(weights: Path, problem: Problem, samples: Samples, model: type[DescentModel] | None) -> DescentModel:
     """A stored model to be compared on ``samples`` of ``problem``: it must start where the others start.
 
     Args:
@@ -123,10 +115,3 @@ def load_for(weights: Path, problem: Problem, samples: Samples, model: type[Desc
         raise DescentError(f"{weights}: moves in other units than this problem: give the settings {settings} as --problem.NAME")
     loaded.problem.load_state_dict(problem.state_dict())
     return loaded
-
-
-def write_settings(path: Path, settings: Mapping[str, Any] | None) -> None:
-    """Writes resolved settings as YAML, which ``--config`` reads, by the main rank alone."""
-    if main_rank():
-        text = yaml.safe_dump(json.loads(json.dumps(settings or {}, default=str)), sort_keys=False)
-        atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -166,7 +166,7 @@ def training_batches(
     if isinstance(samples, Mapping):
         resident = cast(Batch, to_device(samples, device, dtype))
         for indices in sampler:
-            yield indices, index(resident, torch.tensor(indices, device=device))
+            yield indices, index(resident, torch.tensor(indices).to(device, non_blocking=True))
     else:
         pinned = device.type == "cuda"
         loader = DataLoader(_Numbered(samples), batch_sampler=sampler, collate_fn=_collated, pin_memory=pinned)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..data.batches import batches, check_images, num_samples
 from ..data.samples import Samples, as_samples, floating_type
 from ..errors import DescentError, check_shape
+from ..files import or_null
 from ..look import check_error, look
 from ..model import DescentModel
 from ..solvers import Status
@@ -152,10 +153,8 @@ class Evaluation:
             "device": self.device,
             **({} if self.status is None else {"ended": self.ended, "status": self.status.tolist()}),
             **({"invalid": dict(self.invalid)} if self.invalid else {}),
-            "summary": {name: {key: _or_none(value(name)) for key, value in statistics.items()} for name in self.errors},
-            "errors": {
-                name: [[_or_none(error) for error in row] for row in rows.tolist()] for name, rows in self.errors.items()
-            },
+            "summary": or_null({name: {key: value(name) for key, value in statistics.items()} for name in self.errors}),
+            "errors": or_null({name: rows.tolist() for name, rows in self.errors.items()}),
         }
 
     @classmethod
@@ -247,10 +246,6 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
         status=torch.cat(statuses) if statuses else None,
         invalid=dict(invalid.most_common()),
     )
-
-
-def _or_none(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _synchronise(device: torch.device) -> None:

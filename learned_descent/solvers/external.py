@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias, cast, final, get_args
+from typing import Any, Literal, TypeAlias, cast, final
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.batches import index
 from ..data.samples import Batch
-from ..errors import DescentError, check_shape
+from ..errors import DescentError, check_choice, check_real, check_shape
 from ..kernels import Cauchy, Huber, Kernel, Squares
 from ..model import State
 from ..observation import Observation
@@ -142,13 +142,11 @@ class ScipyLeastSquares(_Outside):
         max_evaluations: int | None = None,
         tolerance: float = 1e-8,
     ) -> None:
-        for name, value, choices in (("method", method, get_args(Method)), ("loss", loss, get_args(Loss))):
-            if value not in choices:
-                raise DescentError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+        check_choice(method, Method, name="method")
+        check_choice(loss, Loss, name="loss")
         if method == "lm" and loss not in ("kernel", "linear"):
             raise DescentError(f'loss: scipy\'s method "lm" knows only "linear", got {loss!r}: take "trf" or "dogbox"')
-        if not 0 < scale < float("inf"):
-            raise DescentError(f"scale: expected a positive number, got {scale}")
+        check_real(scale, name="scale", positive=True)
         if loss == "kernel" and scale != 1:
             raise DescentError(f"scale: expected 1, for the kernel of the problem has a scale of its own, got {scale}")
         if max_evaluations is not None and max_evaluations < 1:

@@ -71,8 +71,9 @@ class GaussNewton(NewtonLike):
         if self.damping > 0:  # what an undamped step promises is asked for nevertheless
             delta, found = damped_step(hessian, gradient, none + self.damping)
         fall = (-(gradient * undamped).sum(1) / 2).where(least > 0, torch.inf)
-        perfect = (status == Status.RUNNING) & (cost == 0) & all_finite(features)
-        valid = perfect | ((found > 0) & self.equations.usable(features))
+        finite = all_finite(features)
+        perfect = (status == Status.RUNNING) & (cost == 0) & finite
+        valid = perfect | ((found > 0) & self.equations.usable(features, finite))
         status = status.where(valid, Status.INVALID).where(~perfect, Status.CONVERGED)
         delta = delta.where((status == Status.RUNNING).unsqueeze(1), 0)
         seen = torch.stack([cost, fall, least, status], 1)

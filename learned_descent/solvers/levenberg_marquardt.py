@@ -95,9 +95,10 @@ class LevenbergMarquardt(NewtonLike):
     def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
         memory = _Memory.of(cast(Tensor, state), gradient.shape[1])
-        usable = self.equations.usable(features)
+        finite = all_finite(features)
+        usable = self.equations.usable(features, finite)
         running = memory.status == Status.RUNNING
-        perfect = running & (cost == 0) & all_finite(features)
+        perfect = running & (cost == 0) & finite
         lost = running & ~perfect & ~usable
         status = memory.status.where(~perfect, Status.CONVERGED)
         if k == 0:  # there is nowhere to go back to

@@ -100,9 +100,10 @@ class Polished(DescentModel):
 
     def _parts(self, x: Tensor, state: State) -> tuple[State, State]:
         """The memory of the model, in the precision of ``x``, and that of the solver."""
-        size = cast(Tensor, self.solver.init_state(x)).shape[1]
-        own, other = cast(Tensor, state).tensor_split([-size], 1)
-        return (own.to(x) if own.shape[1] else None), other
+        first = self.model.init_state(x[:1])
+        size = 0 if first is None else first.shape[1]
+        own, other = cast(Tensor, state).tensor_split([size], 1)
+        return (own.to(x) if size else None), other
 
 
 def _joined(own: State, other: State) -> State:
@@ -130,5 +131,4 @@ class _Handover(Observation):
 
     def part(self, k: int, batch: Batch) -> Batch:
         """What the observation of step ``k`` prepared."""
-        prefix = "0/" if k < self.after else "1/"
-        return {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
+        return self.both.part(int(k >= self.after), batch)

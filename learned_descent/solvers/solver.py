@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ..data.batches import index
 from ..data.samples import Batch
-from ..errors import DescentError
-from ..linear import all_finite
+from ..errors import DescentError, check_real
 from ..model import DescentModel, Outcome, State, Trajectory
 from ..observation import Observation
 from ..problem import LeastSquares, Problem
@@ -46,7 +45,8 @@ class Status(IntEnum):
 class Solver(DescentModel):
     """A classical method, run by the same loop as the learned ones; the last column of its state is a :class:`Status`.
 
-    The loop ends as soon as every sample has settled. No gradient passes through the steps.
+    The loop ends as soon as every sample has settled. A gradient goes straight through the steps, whose updates
+    count as constants.
     """
 
     def finished(self, k: int, state: State) -> bool:
@@ -168,10 +168,10 @@ class NormalEquations(Observation):
         return hessian.unflatten(1, (size, size)), gradient, cost.squeeze(1)
 
     @staticmethod
-    def usable(features: Float[Tensor, "B F"]) -> Bool[Tensor, " B"]:
-        """Whether all is finite, and some residual depends on ``x``."""
+    def usable(features: Float[Tensor, "B F"], finite: Bool[Tensor, " B"]) -> Bool[Tensor, " B"]:
+        """Whether all is ``finite``, and some residual depends on ``x``."""
         hessian, _, _ = NormalEquations.unpacked(features)
-        return all_finite(features) & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
+        return finite & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
 
 
 class Units(NamedTuple):
@@ -202,8 +202,7 @@ class NewtonLike(Solver):
     """
 
     def __init__(self, problem: Problem, *, num_steps: int, damping: float, tolerance: float | None, double: bool) -> None:
-        if not 0 <= damping < math.inf:
-            raise DescentError(f"damping: expected a number >= 0, got {damping}")
+        check_real(damping, name="damping")
         if tolerance is not None and not 0 <= tolerance < 1:
             raise DescentError(f"tolerance: expected a number in [0, 1), or None, got {tolerance}")
         equations = NormalEquations(problem, double=double)

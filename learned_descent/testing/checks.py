@@ -35,7 +35,7 @@ from .contract import (
 
 __all__ = ["Check", "ContractError", "Report", "check_model", "check_observation", "check_problem"]
 
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_SPLITS: tuple[Split, ...] = ("val", "test")
 
 
 def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Report:

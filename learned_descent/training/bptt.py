@@ -214,8 +214,8 @@ class BackpropThroughTime(Trainer):
 
     def _identity(self, model: DescentModel, train: Samples, seed: int) -> dict[str, Any]:
         """What a checkpoint must agree in with the training that goes on from it."""
-        free = ("resume", "directory", "accelerator", "compile", "callbacks")
-        settings = {name: value for name, value in vars(self).items() if name not in free}
+        free = ("accelerator", "compile")
+        settings = {name: value for name, value in self.settings().items() if name not in free}
         return {
             "settings": {**settings, "schedule": str(self.schedule)},
             "seed": seed,
@@ -280,7 +280,7 @@ class _Training:
         self.history = History()
         self.best = math.inf
         self.best_weights: list[Tensor] | None = None
-        # The sum stays on the device: to read the loss after every update would wait for it.
+        # The sum stays on the device, and is read where a record is made.
         self.total = torch.zeros((), device=self.fabric.device)
         self.since = 0
 
@@ -311,10 +311,11 @@ class _Training:
 
     def restore(self) -> None:
         """Goes on from the checkpoint, if that is wanted and there is one."""
-        if not (self.settings.resume and self.checkpoint and self.checkpoint.exists()):
+        checkpoint = self.checkpoint if self.settings.resumes() else None
+        if checkpoint is None:
             self.crowd.begin()
             return
-        state = _checked(self.checkpoint, self.identity)
+        state = _checked(checkpoint, self.identity)
         self.crowd.begin(state.get("threads"))
         self.start, self.best, self.best_weights = state["iteration"], state["best"], state["best_weights"]
         self.history = History(state["records"], state["seconds"], state["best_step"])
@@ -341,14 +342,15 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings._rate(iteration)
         losses = self.losses(iteration, indices, batch)
-        self.fabric.backward(losses.mean())
+        loss = losses.mean()
+        self.fabric.backward(loss)
         clip = self.settings.clip
         if clip is not None:
             self.fabric.clip_gradients(self.runner, self.optimizer, max_norm=clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(iteration)
-        self.total = self.total + losses.detach().mean()
+        self.total = self.total + loss.detach()
         self.since += 1
         self.progress.update()
         self.crowd.look()

@@ -97,7 +97,7 @@ def asked_to_end(words: list[str], log: Path, number: int, ready: Callable[[int]
 
     child = started(words, logged)
     while not ready(child) and Path(f"/proc/{child}").exists():
-        time.sleep(0.05)
+        time.sleep(0.001)  # workers are seen before the fork has returned, where Python drops what a signal raises
     workers = Path(f"/proc/{child}/task/{child}/children").read_text().split()
     os.kill(child, number)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

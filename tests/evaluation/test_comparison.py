@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 import learned_descent
-from learned_descent import Cascade, Comparison, DescentError, compare, recipes_for
+from learned_descent import (
+    Cascade,
+    Comparison,
+    DescentError,
+    DescentModel,
+    History,
+    Recipe,
+    Trainer,
+    compare,
+    recipes_for,
+)
+from learned_descent.data.samples import Samples
 from learned_descent.evaluation.basin import Basin
 from learned_descent.evaluation.tables import eyes
 from learned_descent.observation import Concat, Frozen
@@ -140,3 +152,21 @@ def test_faces_say_themselves_what_the_report_says_of_them(name):
     assert problem.pictured == "faces"
     assert "300-W" in problem.other_data.title
     assert (Analytic.pictured, Analytic.other_data) == ("fits", None)
+
+
+@dataclass(frozen=True)
+class Looked(Trainer):
+    """A trainer with a setting that JSON does not know."""
+
+    table: Path = Path("table.csv")
+
+    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+        return History()
+
+
+def test_a_setting_of_any_kind_is_reported_as_a_text(tmp_path: Path):
+    """It once ended a comparison when all was trained."""
+    families = {"looked": Recipe(Cascade, {"num_steps": 2}, trainers={"look": Looked()})}
+    compare(Analytic("sin"), families, out=tmp_path)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["families"]["looked"]["settings"]["look"] == {"table": "table.csv"}
