@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import DescentError
+from .signals import unbroken
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +40,11 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     Raises:
         DescentError: if it cannot be written, such as on a full disk; the old file is kept then.
     """
-    path = Path(path)
+    with unbroken():
+        _write(Path(path), write)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)

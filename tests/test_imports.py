@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "learned_descent"
 
 LAYERS = [
-    {"errors", "files", "kernels", "linear", "names", "system", "provenance", "weights"},
+    {"errors", "files", "kernels", "linear", "names", "system", "provenance", "signals", "weights"},
     {"data"},
     {"problem", "observation"},
     {"model"},

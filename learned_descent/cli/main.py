@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 from .. import __version__
 from ..names import PROBLEMS
+from ..signals import Terminated, heard, sigterm_ends
 
 USAGE = """\
 usage: learned-descent COMMAND ...
@@ -35,13 +33,6 @@ Every command explains its options: learned-descent train PROBLEM --family F --h
 
 _PATIENCE = 5.0
 """The seconds that a failing rank leaves to the first one to say why, and to whoever started both to end it."""
-
-_AGAIN = 0.05
-"""The seconds after which a signal is repeated whose exception was dropped."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: it ends a command as Ctrl-C does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     first = main_rank()
     try:
-        with _sigterm(first), _heard():
+        with heard(), sigterm_ends() if first else nullcontext():  # other ranks just end
             return program.run(words)
     except (DescentError, argparse.ArgumentError, OSError) as error:
         if show:
@@ -81,52 +72,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _ended("; ".join(("terminated", *map(str, stop.args))), 128 + signal.SIGTERM, first)
     except KeyboardInterrupt as stop:
         return _ended("; ".join(("interrupted", *map(str, stop.args))), 128 + signal.SIGINT, first)
-
-
-@contextmanager
-def _sigterm(first: bool) -> Iterator[None]:
-    """SIGTERM ends the block by an exception, so that workers are ended and half a file is removed; other ranks just end."""
-    if not first or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if sys.platform != "win32":
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # workers that end with us are no failure of theirs
-        raise Terminated
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
-def _heard() -> Iterator[None]:
-    """Asks once more where Python drops what a signal raised: in a destructor, or in what runs after a fork."""
-
-    def repeat(unraisable: sys.UnraisableHookArgs) -> None:
-        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
-            previous(unraisable)
-            return
-        number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
-        threading.Timer(_AGAIN, _ask, [number]).start()  # not in here, where it would be dropped, too
-
-    previous = sys.unraisablehook
-    sys.unraisablehook = repeat
-    try:
-        yield
-    finally:
-        sys.unraisablehook = previous
-
-
-def _ask(number: int) -> None:
-    """Sends a signal to the main thread, where it also ends a call that waits."""
-    if sys.platform == "win32":
-        _thread.interrupt_main(number)
-    else:
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _ended(text: str, code: int, first: bool) -> int:

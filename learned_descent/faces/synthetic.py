@@ -22,6 +22,7 @@ from ..landmarks.metrics import Normaliser
 from ..landmarks.problem import Landmarks
 from ..landmarks.schema import IBUG68
 from ..landmarks.schema_file import Schema
+from ..signals import unbroken
 from ..system.progress import progress_bar
 from .head_rotation import Turning
 from .other_data import THREE_HUNDRED_W
@@ -152,7 +153,14 @@ class _Chunks(Dataset[Batch]):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the workers start none
-            return iter(loader)
+            with unbroken():  # a worker that starts, or a queue that is locked, would be left behind
+                chunks = iter(loader)
+        while True:
+            with unbroken():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
 
 @contextlib.contextmanager

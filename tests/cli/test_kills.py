@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,25 +65,6 @@ def test_the_workers_of_a_command_end_with_it(told: dict):
     assert (found["code"], found["workers"], found["left"]) == (143, 2, [])
     assert "learned-descent: terminated\n" in found["text"]
     assert "Traceback" not in found["text"]
-
-
-@pytest.mark.parametrize(("number", "stop"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, cli.Terminated)])
-def test_a_signal_whose_exception_python_drops_is_heard(number: int, stop: type[KeyboardInterrupt]):
-    class Asked:
-        def __del__(self) -> None:
-            signal.raise_signal(number)
-
-    def wait(asked: Asked) -> None:
-        del asked
-        time.sleep(60)
-
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(stop) as found, cli._sigterm(first=True), cli._heard():
-            wait(Asked())
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    assert found.type is stop
 
 
 @pytest.mark.parametrize(("rank", "parents", "messages"), [("0", [7], 1), ("1", [7, 7], 1), ("1", [7, 1], 0)])
