@@ -1,14 +1,16 @@
-"""What a training loses beside busy processes: the ``mdm`` of ``make compare`` on synthetic faces, alone and in company.
+"""What a training loses beside busy processes: the ``mdm`` of ``make compare`` on synthetic faces,
+alone and in company.
 
 On a machine that does nothing else::
 
     python -m benchmarks.busy
 
-It trains the same few iterations alone and beside ``--busy`` processes that do nothing but count, in turns and ``--rounds``
-times, each in a process of its own and all at the same niceness, and prints the seconds of an iteration (the median over the
-rounds). The busy processes take a share of the processors: with as many of them as there are processors a training of as many
-threads has half. It may lose 1.5 times that: the last line says whether it does. ``OMP_NUM_THREADS`` is taken out of the
-environment of the trainings, for with it they would not adapt.
+It trains the same few iterations alone and beside ``--busy`` processes that do nothing but count,
+in turns and ``--rounds`` times, each in a process of its own and all at the same niceness, and
+prints the seconds of an iteration (the median over the rounds). The busy processes take a share of
+the processors: with as many of them as there are processors a training of as many threads has half.
+It may lose 1.5 times that: the last line says whether it does. ``OMP_NUM_THREADS`` is taken out of
+the environment of the trainings, for with it they would not adapt.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from learned_descent.faces.synthetic import SyntheticFaces
 iterations = int(sys.argv[1])
 problem = SyntheticFaces(count=64, test_count=1)
 recipe = RECIPES["mdm"]
-bptt = replace(recipe.trainers["bptt"], iterations=iterations, batch_size=16, validate_every=iterations // 2, accelerator="cpu")
+bptt = replace(recipe.trainers["bptt"], iterations=iterations, batch_size=16,
+validate_every=iterations // 2, accelerator="cpu")
 model = recipe.build(problem)
 records = bptt.fit(model, problem.data("train")).records
 print((records[1]["seconds"] - records[0]["seconds"]) / (iterations - iterations // 2))
@@ -40,7 +43,8 @@ print((records[1]["seconds"] - records[0]["seconds"]) / (iterations - iterations
 
 
 def seconds(iterations: int) -> float:
-    """The seconds of an iteration in the second half of a short training, which has found its pace."""
+    """The seconds of an iteration in the second half of a short training, which has found its
+    pace."""
     free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     command = [sys.executable, "-c", _TRAINING, str(iterations)]
     done = subprocess.run(command, env=free, capture_output=True, text=True, check=True)
@@ -61,7 +65,9 @@ def company(count: int) -> Iterator[None]:
 
 def main() -> int:
     """Measures and prints; 1 where more is lost than may be."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--busy", type=int, default=2, help="processes beside the training")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=60)
@@ -76,7 +82,10 @@ def main() -> int:
     allowed = 1.5 * max(1.0, (processors + arguments.busy) / processors)
     print(f"alone   {quiet:.3f} s an iteration  ({', '.join(f'{value:.3f}' for value in alone)})")
     print(f"beside  {busy:.3f} s an iteration  ({', '.join(f'{value:.3f}' for value in beside)})")
-    print(f"{busy / quiet:.2f} times as long beside {arguments.busy} on {processors} processors; allowed: {allowed:.2f}")
+    print(
+        f"{busy / quiet:.2f} times as long beside {arguments.busy} on {processors} processors; "
+        f"allowed: {allowed:.2f}"
+    )
     return int(busy > allowed * quiet)
 
 

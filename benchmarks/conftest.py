@@ -14,7 +14,9 @@ from learned_descent.faces.alignment import FaceAlignment
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="where the benchmarks run: cpu (default) or cuda")
+    parser.addoption(
+        "--device", default="cpu", help="where the benchmarks run: cpu (default) or cuda"
+    )
 
 
 @pytest.fixture
@@ -29,7 +31,9 @@ def facts(device: torch.device) -> dict[str, Any]:
         "learned_descent": learned_descent.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
     }
 
@@ -45,7 +49,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def faces() -> FaceAlignment:
-    """Faces of random pixels around the mean shape of random points: costs do not depend on what is to be seen."""
+    """Faces of random pixels around the mean shape of random points: costs do not depend on what is
+    to be seen."""
     problem = FaceAlignment()
     generator = torch.Generator().manual_seed(0)
     problem.mean_shape.copy_(torch.rand(problem.mean_shape.shape, generator=generator) - 0.5)
@@ -53,14 +58,18 @@ def faces() -> FaceAlignment:
     return problem
 
 
-def random_faces(problem: FaceAlignment, count: int, device: torch.device) -> dict[str, torch.Tensor]:
+def random_faces(
+    problem: FaceAlignment, count: int, device: torch.device
+) -> dict[str, torch.Tensor]:
     """A batch of ``count`` such faces."""
     generator = torch.Generator().manual_seed(1)
     side, half = problem.crop, problem.box_side / 2
     centre = (side - 1) / 2
     box = torch.tensor([centre - half, centre - half, centre + half, centre + half])
     batch = {
-        "image": torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator),
+        "image": torch.randint(
+            0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator
+        ),
         "box": box.expand(count, 4).clone(),
         "to_photo": torch.eye(2, 3).expand(count, 2, 3).clone(),
     }

@@ -1,6 +1,8 @@
-"""A contact sheet of synthetic faces: ``python -m benchmarks.contact_sheet``, the picture in the documentation.
+"""A contact sheet of synthetic faces: ``python -m benchmarks.contact_sheet``, the picture in the
+documentation.
 
-``--landmarks`` draws the points, green where they are visible and red where something hides them, and the boxes.
+``--landmarks`` draws the points, green where they are visible and red where something hides them,
+and the boxes.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ def contact_sheet(faces: Batch, columns: int, side: int, landmarks: bool) -> Ima
     count, zoom = len(faces["image"]), side / faces["image"].shape[-1]
     sheet = Image.new("RGB", (columns * side, -(-count // columns) * side))
     for number, pixels in enumerate(faces["image"]):
-        tile = Image.fromarray(pixels.movedim(0, -1).contiguous().numpy()).resize((side, side), Image.Resampling.LANCZOS)
+        tile = Image.fromarray(pixels.movedim(0, -1).contiguous().numpy()).resize(
+            (side, side), Image.Resampling.LANCZOS
+        )
         if landmarks:
             draw, points = ImageDraw.Draw(tile), (faces["points"][number] + 0.5) * zoom
             draw.rectangle(((faces["box"][number] + 0.5) * zoom).tolist(), outline=(86, 180, 233))
             for (column, row), visible in zip(points.tolist(), faces["visible"][number].tolist()):
-                draw.ellipse((column - 1.5, row - 1.5, column + 1.5, row + 1.5), fill=(60, 255, 0) if visible else (255, 40, 0))
+                draw.ellipse(
+                    (column - 1.5, row - 1.5, column + 1.5, row + 1.5),
+                    fill=(60, 255, 0) if visible else (255, 40, 0),
+                )
         sheet.paste(tile, (number % columns * side, number // columns * side))
     return sheet
 

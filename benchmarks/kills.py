@@ -1,9 +1,11 @@
-"""A training of faces that is killed again and again, against one that is not: ``python -m benchmarks.kills FOLDER``.
+"""A training of faces that is killed again and again, against one that is not: ``python -m
+benchmarks.kills FOLDER``.
 
-The ``mdm`` of faces as it ships (convolutions, bfloat16, moving average), with few iterations on a few synthetic faces, goes
-through ``learned-descent train`` twice: once from end to end, and once with ``SIGKILL`` at ``--kills`` random moments and
-``--resume`` after each. A kill comes some time after a new checkpoint, or one in four times some time after the start,
-whatever the training is doing then. Prints how many tensors of the weights and of the checkpoint differ; 0 is right. Set
+The ``mdm`` of faces as it ships (convolutions, bfloat16, moving average), with few iterations on a
+few synthetic faces, goes through ``learned-descent train`` twice: once from end to end, and once
+with ``SIGKILL`` at ``--kills`` random moments and ``--resume`` after each. A kill comes some time
+after a new checkpoint, or one in four times some time after the start, whatever the training is
+doing then. Prints how many tensors of the weights and of the checkpoint differ; 0 is right. Set
 ``OMP_NUM_THREADS`` where others use the machine, see the troubleshooting page.
 """
 
@@ -22,8 +24,8 @@ from safetensors.torch import load_file
 from . import command
 
 _TRAIN = (
-    "train synthetic-faces --family mdm --problem.count 60 --problem.test_count 1 --problem.crop 64 --problem.box_side 38 "
-    "--bptt.iterations 120 --bptt.batch_size 8 --bptt.validate_every 2"
+    "train synthetic-faces --family mdm --problem.count 60 --problem.test_count 1 --problem.crop "
+    "64 --problem.box_side 38 --bptt.iterations 120 --bptt.batch_size 8 --bptt.validate_every 2"
 )
 _FILES = ("model.safetensors", "checkpoint.safetensors")
 
@@ -32,7 +34,9 @@ def started(out: Path, *, resume: bool) -> subprocess.Popen[bytes]:
     """The training in a process of its own."""
     words = [*_TRAIN.split(), "--out", str(out), *(["--resume"] if resume else [])]
     log = (out.parent / f"{out.name}.log").open("ab")
-    return subprocess.Popen([sys.executable, "-m", "learned_descent", *words], stdout=log, stderr=log)
+    return subprocess.Popen(
+        [sys.executable, "-m", "learned_descent", *words], stdout=log, stderr=log
+    )
 
 
 def stamp(path: Path) -> int:
@@ -60,13 +64,16 @@ def differing(one: Path, other: Path) -> tuple[int, int]:
     pair = load_file(one), load_file(other)
     names = set(pair[0]) | set(pair[1])
     return sum(
-        not all(name in part for part in pair) or not torch.equal(*(part[name] for part in pair)) for name in names
+        not all(name in part for part in pair) or not torch.equal(*(part[name] for part in pair))
+        for name in names
     ), len(names)
 
 
 def main() -> int:
     """Trains, kills, compares; 1 where anything differs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)

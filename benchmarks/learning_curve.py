@@ -1,12 +1,14 @@
-"""Test error against training time: follows a training by back-propagation through time and measures its snapshots.
+"""Test error against training time: follows a training by back-propagation through time and
+measures its snapshots.
 
 Start it beside ``learned-descent train``, in the same folder::
 
     learned-descent train faces --family mdm --data ../shared/300w --out runs/mdm &
     python -m benchmarks.learning_curve runs/mdm --data ../shared/300w
 
-It copies each checkpoint while the training goes on, which costs next to nothing, and measures the moving averages of the
-weights in the end. It writes ``curve.json`` and ``curve.png`` into the folder. Nothing is chosen by these figures.
+It copies each checkpoint while the training goes on, which costs next to nothing, and measures the
+moving averages of the weights in the end. It writes ``curve.json`` and ``curve.png`` into the
+folder. Nothing is chosen by these figures.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def follow(run: Path, snapshots: Path, seconds: float = 5.0) -> None:
 
 def main() -> None:
     """Follows, measures, draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="the folder of the training")
     parser.add_argument("--data", required=True, help="a folder in the layout of 300-W")
     arguments = parser.parse_args()
@@ -69,15 +73,25 @@ def main() -> None:
         }
         curve.append(point)
         print(
-            "{iteration:6d} iterations  {minutes:5.1f} min  AUC {auc:5.2f}  failures {failures:4.2f} %  mean {mean:.4f}".format(
-                **point
-            )
+            "{iteration:6d} iterations  {minutes:5.1f} min  AUC {auc:5.2f}  failures "
+            "{failures:4.2f} %  mean {mean:.4f}".format(**point)
         )
-    write_json(arguments.run / "curve.json", {"weights": str(weights), "metric": result.metrics[0], "curve": curve})
+    write_json(
+        arguments.run / "curve.json",
+        {"weights": str(weights), "metric": result.metrics[0], "curve": curve},
+    )
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([point["minutes"] for point in curve], [point["auc"] for point in curve], marker="o", markersize=3)
-    axes.set(xlabel="training time (minutes)", ylabel=f"AUC at {result.failure_above:g} (%), {result.metrics[0]}")
+    axes.plot(
+        [point["minutes"] for point in curve],
+        [point["auc"] for point in curve],
+        marker="o",
+        markersize=3,
+    )
+    axes.set(
+        xlabel="training time (minutes)",
+        ylabel=f"AUC at {result.failure_above:g} (%), {result.metrics[0]}",
+    )
     axes.grid(alpha=0.3)
     figure.savefig(arguments.run / "curve.png", dpi=150)
 

@@ -1,4 +1,5 @@
-"""What back-propagation through time costs beyond the convolutions and linear layers that it cannot do without."""
+"""What back-propagation through time costs beyond the convolutions and linear layers that it cannot
+do without."""
 
 from __future__ import annotations
 
@@ -23,14 +24,21 @@ ROUNDS = 7
 
 
 def layers_of(model: DescentModel, run: Callable[[], Any]) -> list[tuple[nn.Module, Tensor]]:
-    """Every convolution, linear layer and recurrent cell that ``run`` calls, with an input like its own, in order."""
+    """Every convolution, linear layer and recurrent cell that ``run`` calls, with an input like its
+    own, in order."""
     calls: list[tuple[nn.Module, Tensor]] = []
 
     def note(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        calls.append((module, torch.randn_like(args[0].detach()).requires_grad_(args[0].requires_grad)))
+        calls.append(
+            (module, torch.randn_like(args[0].detach()).requires_grad_(args[0].requires_grad))
+        )
 
     kinds = (nn.Conv2d, nn.Linear, nn.RNNCell)
-    hooks = [module.register_forward_pre_hook(note) for module in model.modules() if isinstance(module, kinds)]
+    hooks = [
+        module.register_forward_pre_hook(note)
+        for module in model.modules()
+        if isinstance(module, kinds)
+    ]
     run()
     for hook in hooks:
         hook.remove()
@@ -38,7 +46,8 @@ def layers_of(model: DescentModel, run: Callable[[], Any]) -> list[tuple[nn.Modu
 
 
 def bare(calls: list[tuple[nn.Module, Tensor]]) -> Callable[[], None]:
-    """The same layers on random inputs of the same shapes and types, forward and backward, and nothing between them."""
+    """The same layers on random inputs of the same shapes and types, forward and backward, and
+    nothing between them."""
 
     def run() -> None:
         outputs: list[Tensor] = []
@@ -109,9 +118,14 @@ def test_a_step_against_its_bare_layers(
         seconds.append(timed(step))
         ratios.append(seconds[-1] / timed(without))
     benchmark.extra_info.update(
-        facts, batch=batch_size, steps=model.num_steps, precision=precision, over_bare_layers=statistics.median(ratios)
+        facts,
+        batch=batch_size,
+        steps=model.num_steps,
+        precision=precision,
+        over_bare_layers=statistics.median(ratios),
     )
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)
-    print(f"\n{family} {precision}: {1e3 * statistics.median(seconds) / batch_size:.2f} ms per face, "
+    print(f"\n{family} {precision}: {1e3 * statistics.median(seconds) / batch_size:.2f} ms per "
+          "face, "
           f"{statistics.median(ratios):.2f} times its bare layers")  # fmt: skip
     assert all(parameter.isfinite().all() for parameter in model.parameters())

@@ -1,4 +1,5 @@
-"""What fitting costs: milliseconds per face of every family, by the size of the batch, on one thread."""
+"""What fitting costs: milliseconds per face of every family, by the size of the batch, on one
+thread."""
 
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ def test_fit(
 
     found = benchmark.pedantic(fit, rounds=5, warmup_rounds=1)
     per_face = 1e3 * benchmark.stats.stats.median / batch_size
-    benchmark.extra_info.update(facts, batch=batch_size, steps=model.num_steps, milliseconds_per_face=per_face)
+    benchmark.extra_info.update(
+        facts, batch=batch_size, steps=model.num_steps, milliseconds_per_face=per_face
+    )
     print(f"\n{family}, batch of {batch_size}: {per_face:.2f} ms per face")
     assert found.isfinite().all()

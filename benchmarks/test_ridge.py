@@ -1,4 +1,5 @@
-"""The closed form on as many samples as protocol A has: its time and its peak memory, which must not grow with the starts."""
+"""The closed form on as many samples as protocol A has: its time and its peak memory, which must
+not grow with the starts."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def test_memory_does_not_grow_with_the_samples(
 
     def run() -> None:
         command = [sys.executable, "-c", PROGRAM, str(count), str(repeats)]
-        found.update(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        found.update(
+            json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        )
 
     benchmark.pedantic(run, rounds=1)
     benchmark.extra_info.update(facts, samples=count, starts=repeats, **found)

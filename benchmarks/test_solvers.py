@@ -1,8 +1,10 @@
-"""Throughput of Levenberg-Marquardt: problems solved a second on one thread, against scipy, theseus-ai and pypose.
+"""Throughput of Levenberg-Marquardt: problems solved a second on one thread, against scipy,
+theseus-ai and pypose.
 
-Every method takes ten iterations on the same clean poses (20 points, which differ from sample to sample), from the same starts.
-The row ``scipy`` of a comparison is set beside scipy on the same residuals in numpy, with scipy's defaults.
-theseus-ai and pypose are measured where they are installed.
+Every method takes ten iterations on the same clean poses (20 points, which differ from sample to
+sample), from the same starts. The row ``scipy`` of a comparison is set beside scipy on the same
+residuals in numpy, with scipy's defaults. theseus-ai and pypose are measured where they are
+installed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from learned_descent.problems import Pose
 from learned_descent.problems.curves import TwoExponentials
 from learned_descent.solvers import LevenbergMarquardt, ScipyLeastSquares
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of theseus-ai, under today's numpy
+# Of theseus-ai, under today's numpy
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 STEPS = 10
 LEVEL = 0.5
@@ -50,8 +53,12 @@ def autodiff(problem: Pose, batch: Batch) -> Solve:
 
 
 def scipy_lm(problem: Pose, batch: Batch) -> Solve:
-    """MINPACK with its own differences, as many evaluations as ten iterations need, on residuals in numpy."""
-    known, seen, start = (value.double().numpy() for value in (batch["points"], batch["projections"], problem.initial(batch)))
+    """MINPACK with its own differences, as many evaluations as ten iterations need, on residuals in
+    numpy."""
+    known, seen, start = (
+        value.double().numpy()
+        for value in (batch["points"], batch["projections"], problem.initial(batch))
+    )
 
     def residual(delta: Any, first: Any, points: Any, pixels: Any) -> Any:
         turn = Rotation.from_rotvec(delta[:3]).as_matrix() @ first[:9].reshape(3, 3)
@@ -62,7 +69,9 @@ def scipy_lm(problem: Pose, batch: Batch) -> Solve:
         found = []
         for first, points, pixels in zip(start, known, seen):
             limit = STEPS * 7
-            delta = least_squares(residual, np.zeros(6), method="lm", max_nfev=limit, args=(first, points, pixels)).x
+            delta = least_squares(
+                residual, np.zeros(6), method="lm", max_nfev=limit, args=(first, points, pixels)
+            ).x
             turn = Rotation.from_rotvec(delta[:3]).as_matrix() @ first[:9].reshape(3, 3)
             found.append(np.concatenate([turn.ravel(), first[9:] + delta[3:]]))
         return torch.from_numpy(np.stack(found))
@@ -82,15 +91,25 @@ def theseus_lm(problem: Pose, batch: Batch) -> Solve:
     pose = th.SE3(name="pose", dtype=start.dtype)
     fixed = [th.Variable(known, name="points"), th.Variable(seen, name="pixels")]
     objective = th.Objective(dtype=start.dtype)
-    objective.add(th.AutoDiffCostFunction([pose], error, 2 * known.shape[1], aux_vars=fixed, autograd_mode="vmap"))
+    objective.add(
+        th.AutoDiffCostFunction(
+            [pose], error, 2 * known.shape[1], aux_vars=fixed, autograd_mode="vmap"
+        )
+    )
     tolerances = {"abs_err_tolerance": 0.0, "rel_err_tolerance": 0.0}
     dense = th.CholeskyDenseSolver
-    layer = th.TheseusLayer(th.LevenbergMarquardt(objective, linear_solver_cls=dense, max_iterations=STEPS, **tolerances))
+    layer = th.TheseusLayer(
+        th.LevenbergMarquardt(
+            objective, linear_solver_cls=dense, max_iterations=STEPS, **tolerances
+        )
+    )
     first = torch.cat([start[:, :9].unflatten(1, (3, 3)), start[:, 9:, None]], 2)
 
     def solve() -> Tensor:
         inputs = {"pose": first, "points": known, "pixels": seen}
-        found = layer.forward(inputs, optimizer_kwargs={"damping": 1e-3, "adaptive_damping": True})[0]["pose"]
+        found = layer.forward(inputs, optimizer_kwargs={"damping": 1e-3, "adaptive_damping": True})[
+            0
+        ]["pose"]
         return torch.cat([found[:, :, :3].flatten(1), found[:, :, 3]], 1)
 
     return solve
@@ -112,7 +131,9 @@ def pypose_lm(problem: Pose, batch: Batch) -> Solve:
 
     def solve() -> Tensor:
         camera = Camera()
-        solver = pp.optim.LM(camera, solver=pp.optim.solver.Cholesky(), strategy=pp.optim.strategy.TrustRegion())
+        solver = pp.optim.LM(
+            camera, solver=pp.optim.solver.Cholesky(), strategy=pp.optim.strategy.TrustRegion()
+        )
         with torch.enable_grad():
             for _ in range(STEPS):
                 solver.step(input=(known, seen))
@@ -150,24 +171,36 @@ def poses(problem: Pose, count: int) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("method", "size"), [(method, size) for method in METHODS for size in SIZES.get(method, (1, 64, 1024))]
+    ("method", "size"),
+    [(method, size) for method in METHODS for size in SIZES.get(method, (1, 64, 1024))],
 )
-def test_throughput(benchmark: BenchmarkFixture, facts: dict[str, Any], problem: Pose, method: str, size: int) -> None:
+def test_throughput(
+    benchmark: BenchmarkFixture, facts: dict[str, Any], problem: Pose, method: str, size: int
+) -> None:
     batch = poses(problem, size)
     solve = METHODS[method](problem, batch)
     found = benchmark.pedantic(solve, rounds=5, warmup_rounds=1)
     error = problem.error(found.to(batch["pose"]), batch).median().item()
     per_second = size / benchmark.stats.stats.median
-    benchmark.extra_info.update(facts, batch=size, steps=STEPS, degrees=error, problems_per_second=per_second)
-    print(f"\n{method}, batch of {size}: {per_second:,.0f} problems a second, median error {error:.2f} degrees")
+    benchmark.extra_info.update(
+        facts, batch=size, steps=STEPS, degrees=error, problems_per_second=per_second
+    )
+    print(
+        f"\n{method}, batch of {size}: {per_second:,.0f} problems a second, median error "
+        f"{error:.2f} degrees"
+    )
     assert error < 2
 
 
 @pytest.mark.parametrize(("other", "times"), [("theseus-ai", 5), ("scipy lm", 20)])
-def test_ours_is_faster(benchmark: BenchmarkFixture, facts: dict[str, Any], problem: Pose, other: str, times: float) -> None:
+def test_ours_is_faster(
+    benchmark: BenchmarkFixture, facts: dict[str, Any], problem: Pose, other: str, times: float
+) -> None:
     """In one run, in turns: a ratio survives a noisy machine."""
     sizes = {"ours, analytic": 1024, other: max(SIZES.get(other, (1024,)))}
-    solves = {method: METHODS[method](problem, poses(problem, size)) for method, size in sizes.items()}
+    solves = {
+        method: METHODS[method](problem, poses(problem, size)) for method, size in sizes.items()
+    }
     seconds: dict[str, list[float]] = {method: [] for method in solves}
 
     def both() -> None:
@@ -184,8 +217,11 @@ def test_ours_is_faster(benchmark: BenchmarkFixture, facts: dict[str, Any], prob
 
 
 def robust_poses(problem: Pose, batch: Batch) -> Solve:
-    """scipy's defaults on residuals in numpy, each block of which costs what the kernel of the problem makes of it."""
-    first, seen = (value.double().numpy() for value in (problem.initial(batch), batch["projections"]))
+    """scipy's defaults on residuals in numpy, each block of which costs what the kernel of the
+    problem makes of it."""
+    first, seen = (
+        value.double().numpy() for value in (problem.initial(batch), batch["projections"])
+    )
     known, unit = problem.object.double().numpy(), problem.unit.double().numpy()
 
     def placed(delta: Any, start: Any) -> tuple[Any, Any]:
@@ -203,7 +239,9 @@ def robust_poses(problem: Pose, batch: Batch) -> Solve:
     def solve() -> Tensor:
         found = []
         for start, pixels in zip(first, seen):
-            turn, shift = placed(least_squares(residual, np.zeros(6), args=(start, pixels)).x, start)
+            turn, shift = placed(
+                least_squares(residual, np.zeros(6), args=(start, pixels)).x, start
+            )
             found.append(np.concatenate([turn.ravel(), shift]))
         return torch.from_numpy(np.stack(found))
 
@@ -212,7 +250,9 @@ def robust_poses(problem: Pose, batch: Batch) -> Solve:
 
 def two_exponentials(problem: TwoExponentials, batch: Batch) -> Solve:
     """scipy's defaults on the curve in numpy."""
-    seen, first, scale = (value.double().numpy() for value in (batch["y"], batch["start"], problem.scale))
+    seen, first, scale = (
+        value.double().numpy() for value in (batch["y"], batch["start"], problem.scale)
+    )
     times = problem.times.double().numpy()
 
     def residual(delta: Any, start: Any, values: Any) -> Any:
@@ -221,15 +261,20 @@ def two_exponentials(problem: TwoExponentials, batch: Batch) -> Solve:
 
     def solve() -> Tensor:
         pairs = zip(first, seen)
-        deltas = [least_squares(residual, np.zeros(4), args=(start, values)).x for start, values in pairs]
+        deltas = [
+            least_squares(residual, np.zeros(4), args=(start, values)).x for start, values in pairs
+        ]
         return torch.from_numpy(first + np.stack(deltas) * scale)
 
     return solve
 
 
 @pytest.mark.parametrize("name", ["pose", "exponentials"])
-def test_the_row_scipy_costs_what_scipy_costs(benchmark: BenchmarkFixture, facts: dict[str, Any], name: str) -> None:
-    """Against the same residuals in numpy, in turns within one run; both are right equally often."""
+def test_the_row_scipy_costs_what_scipy_costs(
+    benchmark: BenchmarkFixture, facts: dict[str, Any], name: str
+) -> None:
+    """Against the same residuals in numpy, in turns within one run; both are right equally
+    often."""
     pose, curves = Pose(num_test=32), TwoExponentials(num_test=32)
     problem: LeastSquares = pose if name == "pose" else curves
     batch = problem.data("test")
@@ -250,8 +295,13 @@ def test_the_row_scipy_costs_what_scipy_costs(benchmark: BenchmarkFixture, facts
 
     benchmark.pedantic(both, rounds=5, warmup_rounds=1)
     times = {method: statistics.median(values[1:]) for method, values in seconds.items()}
-    benchmark.extra_info.update(facts, times_slower=times["row"] / times["numpy"], failures=failures)
-    shown = ", ".join(f"{method}: {1000 * times[method] / 32:.1f} ms, {failures[method]:.0%} failures" for method in solves)
+    benchmark.extra_info.update(
+        facts, times_slower=times["row"] / times["numpy"], failures=failures
+    )
+    shown = ", ".join(
+        f"{method}: {1000 * times[method] / 32:.1f} ms, {failures[method]:.0%} failures"
+        for method in solves
+    )
     print(f"\n{name}: {shown}; {times['row'] / times['numpy']:.2f} times as slow")
     assert abs(failures["row"] - failures["numpy"]) < 0.05
     assert times["row"] <= 1.5 * times["numpy"]

@@ -23,7 +23,9 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_faces_per_second(benchmark: BenchmarkFixture, facts: dict[str, Any], device: torch.device, two_threads: None) -> None:
+def test_faces_per_second(
+    benchmark: BenchmarkFixture, facts: dict[str, Any], device: torch.device, two_threads: None
+) -> None:
     SyntheticFaces(test_count=64).to(device).data("test")  # computes what all chunks share
 
     def make() -> Batch:

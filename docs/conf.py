@@ -53,8 +53,11 @@ html_theme_options = {
 }
 
 
-def _list_references(app: Sphinx, what: str, name: str, target: object, options: Any, lines: list[str]) -> None:
-    """Makes every entry of a section ``References`` an item of a list; one begins with the initials of an author."""
+def _list_references(
+    app: Sphinx, what: str, name: str, target: object, options: Any, lines: list[str]
+) -> None:
+    """Makes every entry of a section ``References`` an item of a list; one begins with the initials
+    of an author."""
     inside, previous = False, ""
     for number, line in enumerate(lines):
         inside = line.strip() == "References:" or (inside and (not line or line.startswith(" ")))
@@ -67,10 +70,18 @@ def _list_references(app: Sphinx, what: str, name: str, target: object, options:
 
 
 def _hide_arguments_of_module(
-    app: Sphinx, what: str, name: str, target: object, options: Any, signature: str | None, returned: str | None
+    app: Sphinx,
+    what: str,
+    name: str,
+    target: object,
+    options: Any,
+    signature: str | None,
+    returned: str | None,
 ) -> tuple[str | None, str | None]:
     """Leaves out the arguments that an abstract class only has from ``torch.nn.Module``."""
-    return ("" if signature in ("(*args: Any, **kwargs: Any)", "(*args, **kwargs)") else signature), returned
+    return (
+        "" if signature in ("(*args: Any, **kwargs: Any)", "(*args, **kwargs)") else signature
+    ), returned
 
 
 def setup(app: Sphinx) -> None:

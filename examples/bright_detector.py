@@ -1,4 +1,5 @@
-"""A detector of one's own, which takes what is bright for a face: python examples/bright_detector.py PHOTO"""
+"""A detector of one's own, which takes what is bright for a face: python
+examples/bright_detector.py PHOTO"""
 
 import sys
 
@@ -9,7 +10,8 @@ from learned_descent.faces.detectors import Detector
 
 
 class Bright(Detector):
-    """One box around all that is brighter than most of the photo, for pictures of one face before a dark wall."""
+    """One box around all that is brighter than most of the photo, for pictures of one face before a
+    dark wall."""
 
     name = "bright"  # trained weights keep the calibration of its boxes under this name
 

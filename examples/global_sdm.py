@@ -1,4 +1,5 @@
-"""Global SDM (Xiong and De la Torre, CVPR 2015): a linear map for each domain, told by two signs of the features."""
+"""Global SDM (Xiong and De la Torre, CVPR 2015): a linear map for each domain, told by two signs of
+the features."""
 
 from dataclasses import dataclass
 
@@ -43,9 +44,16 @@ class FitPerDomain(Trainer):
 
     @torch.no_grad()
     def fit(self, model, train, val=None, *, seed=0):
-        problem, eyes, generator = model.eval().problem, model.observation, torch.Generator().manual_seed(seed)
+        problem, eyes, generator = (
+            model.eval().problem,
+            model.observation,
+            torch.Generator().manual_seed(seed),
+        )
         for k in range(model.num_steps):
-            starts = [(batch, model(batch, num_steps=k, generator=generator).final) for batch in [*batches(train, 256)] * 4]
+            starts = [
+                (batch, model(batch, num_steps=k, generator=generator).final)
+                for batch in [*batches(train, 256)] * 4
+            ]
             seen = torch.cat([eyes.observe(k, x, eyes.prepare(batch)) for batch, x in starts])
             left = torch.cat([problem.local(x, problem.target(batch)) for batch, x in starts])
             axes = torch.linalg.svd(seen - seen.mean(0), full_matrices=False).Vh[:2]

@@ -12,11 +12,13 @@ from learned_descent.problems import Pose
 from learned_descent.solvers import LevenbergMarquardt, Polished
 
 WRONG = 0.2
-FLIP = torch.tensor([1.0, 1.0, -1.0])  # z of a head points to the camera, that of the camera away from it
+# Z of a head points to the camera, that of the camera away from it
+FLIP = torch.tensor([1.0, 1.0, -1.0])
 
 
 def mean_head():
-    """The landmarks of the mean head about their centre, in mm, along the axes of the camera: (68, 3)."""
+    """The landmarks of the mean head about their centre, in mm, along the axes of the camera: (68,
+    3)."""
     head = Head(32)
     landmarks = FLIP * head.template[: head.num_landmarks]
     return landmarks - landmarks.mean(0)
@@ -24,7 +26,9 @@ def mean_head():
 
 def pose_of_heads(**settings):
     """The problem: people differ from the mean head, and their landmarks are not exact."""
-    return Pose(points=mean_head().tolist(), outliers=WRONG, noise=0.012, **{"robust": 0.03, **settings})
+    return Pose(
+        points=mean_head().tolist(), outliers=WRONG, noise=0.012, **{"robust": 0.03, **settings}
+    )
 
 
 def learned(problem):
@@ -35,9 +39,11 @@ def learned(problem):
 
 
 def measured(problem, faces, seed=0):
-    """Faces as the problem wants them: some of the landmarks anywhere in the picture, and the true poses.
+    """Faces as the problem wants them: some of the landmarks anywhere in the picture, and the true
+    poses.
 
-    The camera is not known. Any focal length will do that shows a head of average size as large as it is at the start.
+    The camera is not known. Any focal length will do that shows a head of average size as large as
+    it is at the start.
     """
     points, side = faces["points"], faces["image"].shape[-1]
     draw = torch.rand(*points.shape[:2], 3, generator=Generator().manual_seed(seed))
@@ -46,7 +52,10 @@ def measured(problem, faces, seed=0):
     start = problem.initial({"projections": points})
     focal = points.sub(points.mean(1, keepdim=True)).std() / problem.project(start, {}).std()
     turn = FLIP.unsqueeze(1) * rotation(faces["pose"]) * FLIP
-    return {"projections": (found - side / 2) / focal, "pose": torch.cat([turn.flatten(1), start[:, 9:]], 1)}
+    return {
+        "projections": (found - side / 2) / focal,
+        "pose": torch.cat([turn.flatten(1), start[:, 9:]], 1),
+    }
 
 
 def angles(x):
@@ -67,7 +76,9 @@ def main(count=256, num_train=4096):
         with torch.no_grad():
             answers[name] = method(batch).final
     truth = angles(batch["pose"])
-    errors = {name: (angles(x) - truth).abs().median(0).values.tolist() for name, x in answers.items()}
+    errors = {
+        name: (angles(x) - truth).abs().median(0).values.tolist() for name, x in answers.items()
+    }
     print(f"{'median error (deg)':36s}    yaw  pitch   roll")
     for name, values in errors.items():
         print(f"{name:36s}" + "".join(f"{value:7.1f}" for value in values))

@@ -19,10 +19,17 @@ from learned_descent.look import eyes_of, probe
 
 @final
 class LSTMDescent(DescentModel):
-    """A descent whose memory is that of an LSTM: what it tells and what it keeps, side by side, ``(B, 2 H)``."""
+    """A descent whose memory is that of an LSTM: what it tells and what it keeps, side by side,
+    ``(B, 2 H)``."""
 
     def __init__(
-        self, problem: Problem, observation: Observation, sizes: tuple[int, int], *, num_steps: int, hidden: int
+        self,
+        problem: Problem,
+        observation: Observation,
+        sizes: tuple[int, int],
+        *,
+        num_steps: int,
+        hidden: int,
     ) -> None:
         super().__init__(problem, observation, num_steps)
         self.sizes, self.hidden = tuple(sizes), hidden
@@ -33,7 +40,12 @@ class LSTMDescent(DescentModel):
 
     @classmethod
     def for_problem(
-        cls, problem: Problem, *, observation: Observation | None = None, num_steps: int = 4, hidden: int = 32
+        cls,
+        problem: Problem,
+        *,
+        observation: Observation | None = None,
+        num_steps: int = 4,
+        hidden: int = 32,
     ) -> LSTMDescent:
         eyes = eyes_of(problem) if observation is None else observation
         return cls(problem, eyes, probe(problem, eyes), num_steps=num_steps, hidden=hidden)

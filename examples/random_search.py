@@ -1,4 +1,5 @@
-"""Another trainer: random search, which needs no gradient and keeps every change of the weights that helps.
+"""Another trainer: random search, which needs no gradient and keeps every change of the weights
+that helps.
 
 learned-descent train analytic --family examples/random_search.py:SEARCHED --out runs/searched
 learned-descent compare analytic --families sdm examples/random_search.py:SEARCHED --out runs/both
@@ -26,14 +27,18 @@ class RandomSearch(Trainer):
     spread: float = 0.3
 
     @torch.no_grad()
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
         begun, history = time.perf_counter(), History()
         generator = torch.Generator().manual_seed(seed)
         weights = [weight for weight in model.eval().parameters() if weight.requires_grad]
         best = parameters_to_vector(weights)
         least = self._loss(model, train)
         for iteration in range(self.iterations):
-            step = self.spread * torch.randn(len(best), generator=generator) / (1 + iteration) ** 0.5
+            step = (
+                self.spread * torch.randn(len(best), generator=generator) / (1 + iteration) ** 0.5
+            )
             vector_to_parameters(best + step.to(best), weights)
             loss = self._loss(model, train)
             if loss < least:

@@ -1,4 +1,5 @@
-"""A schedule of one's own, and a callback that watches it: the learning rate falls in steps, and a line is drawn of it.
+"""A schedule of one's own, and a callback that watches it: the learning rate falls in steps, and a
+line is drawn of it.
 
 ``python examples/schedule.py``
 """
@@ -32,7 +33,11 @@ class Chart(Callback):
         self.lines.append(f"{record['iteration']:4d} {bar:40} {record['val_error'][-1]:.3f}")
 
     def end(self, history):
-        print(*self.lines, f"the best weights are those after {history.best_step} iterations", sep="\n")
+        print(
+            *self.lines,
+            f"the best weights are those after {history.best_step} iterations",
+            sep="\n",
+        )
 
 
 def main(iterations=120):
@@ -41,7 +46,13 @@ def main(iterations=120):
     torch.manual_seed(0)
     model = MnemonicDescent.for_problem(problem, hidden=32)
     trainer = BackpropThroughTime(
-        iterations=iterations, batch_size=11, lr=1e-2, ema=0.9, schedule=Stairs(), callbacks=[chart], accelerator="cpu"
+        iterations=iterations,
+        batch_size=11,
+        lr=1e-2,
+        ema=0.9,
+        schedule=Stairs(),
+        callbacks=[chart],
+        accelerator="cpu",
     )
     return model, trainer.fit(model, problem.data("train"), problem.data("val"))
 

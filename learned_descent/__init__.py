@@ -1,4 +1,5 @@
-"""Learned descent for non-linear least squares: ``x <- retract(x, step(observe(x)))``, with the step learnt from examples.
+"""Learned descent for non-linear least squares: ``x <- retract(x, step(observe(x)))``, with the
+step learnt from examples.
 
 Each name is imported when it is first used: the package alone imports nothing, not even PyTorch.
 """

@@ -14,24 +14,35 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-_NOT_OURS = (str(Path(os.__file__).parent), str(Path(torch.__file__).parents[1]), str(Path(__file__).parent), "<")
-"""Where the files lie that no user wrote: of Python and what is installed beside it, of PyTorch, and of this package."""
+_NOT_OURS = (
+    str(Path(os.__file__).parent),
+    str(Path(torch.__file__).parents[1]),
+    str(Path(__file__).parent),
+    "<",
+)
+"""Where the files lie that no user wrote: of Python and what is installed beside it, of PyTorch,
+and of this package."""
 
 
 class DescentError(ValueError):
-    """A mistake that the caller can mend: the message says what came, what was expected and what to do."""
+    """A mistake that the caller can mend: the message says what came, what was expected and what to
+    do.
+    """
 
 
 class ShapeError(DescentError):
     """A tensor of another shape than the one the interface asks for."""
 
 
-def check_shape(value: Tensor, shape: str, sizes: dict[str, int] | None = None, *, name: str = "tensor") -> dict[str, int]:
+def check_shape(
+    value: Tensor, shape: str, sizes: dict[str, int] | None = None, *, name: str = "tensor"
+) -> dict[str, int]:
     """The sizes of the named axes of ``value``, or an error.
 
     Args:
         value: any tensor.
-        shape: names of the axes, separated by blanks; a number stands for itself, ``...`` for any axes.
+        shape: names of the axes, separated by blanks; a number stands for itself, ``...`` for any
+            axes.
         sizes: sizes that are known already, by axis name.
         name: what the message calls the tensor.
 
@@ -47,7 +58,9 @@ def check_shape(value: Tensor, shape: str, sizes: dict[str, int] | None = None, 
         {'B': 3, 'p': 2}
     """
     if not isinstance(value, Tensor):
-        raise ShapeError(f"{name}: expected a tensor of shape ({shape}), got {type(value).__name__}")
+        raise ShapeError(
+            f"{name}: expected a tensor of shape ({shape}), got {type(value).__name__}"
+        )
     found = dict(sizes or {})
     axes, actual = shape.split(), list(value.shape)
     if "..." in axes:
@@ -57,10 +70,14 @@ def check_shape(value: Tensor, shape: str, sizes: dict[str, int] | None = None, 
             axes = axes[:at] + axes[at + 1 :]
             actual = actual[:at] + actual[len(actual) - after :]
     wanted = [int(axis) if axis.isdigit() else found.get(axis) for axis in axes]
-    if len(axes) != len(actual) or any(want not in (None, size) for want, size in zip(wanted, actual)):
+    if len(axes) != len(actual) or any(
+        want not in (None, size) for want, size in zip(wanted, actual)
+    ):
         known = ", ".join(f"{axis} = {size}" for axis, size in found.items() if axis in axes)
         raise ShapeError(
-            f"{name}: expected shape ({', '.join(shape.split())}){f' with {known}' if known else ''}, got {tuple(value.shape)}"
+            f"{name}: expected shape "
+            f"({', '.join(shape.split())}){f' with {known}' if known else ''}, got "
+            f"{tuple(value.shape)}"
         )
     found.update({axis: size for axis, size in zip(axes, actual) if not axis.isdigit()})
     return found
@@ -109,7 +126,9 @@ def check_whole(value: object, *, name: str, least: int = 1, most: int | None = 
         raise DescentError(f"{name}: expected at most {most:,}, got {int(value):,}")
 
 
-def check_real(value: object, *, name: str, positive: bool = False, below: float = math.inf) -> None:
+def check_real(
+    value: object, *, name: str, positive: bool = False, below: float = math.inf
+) -> None:
     """Refuses what is no finite number, is negative, or is too large.
 
     Args:
@@ -134,14 +153,16 @@ def check_real(value: object, *, name: str, positive: bool = False, below: float
 
 
 def check_levels(images: Tensor, name: str, *, wait: bool) -> None:
-    """Refuses images in 0..1, where grey levels and colours in 0..255 are meant: nothing would be seen in them.
+    """Refuses images in 0..1, where grey levels and colours in 0..255 are meant: nothing would be
+    seen in them.
 
     Whole numbers are taken as they are, and so are images that are black all over.
 
     Args:
         images: images of any shape.
         name: what the message calls them.
-        wait: whether a device may be waited for; else only images on the CPU are looked at, and not in a graph.
+        wait: whether a device may be waited for; else only images on the CPU are looked at, and not
+            in a graph.
 
     Raises:
         DescentError: if they are of floating point, none of them above 1, and not all of them 0.
@@ -162,7 +183,8 @@ def check_levels(images: Tensor, name: str, *, wait: bool) -> None:
 
 @contextmanager
 def calling(what: str) -> Iterator[None]:
-    """Runs code of the user: whatever it raises becomes one message that names it; errors of ours and of files stay.
+    """Runs code of the user: whatever it raises becomes one message that names it; errors of ours
+    and of files stay.
 
     Args:
         what: what is called, such as ``"Blobs.initial"``.
@@ -181,7 +203,11 @@ def calling(what: str) -> Iterator[None]:
     except (DescentError, OSError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a user's code raises
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_NOT_OURS)]
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith(_NOT_OURS)
+        ]
         where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
         raise DescentError(f"{what} failed with {type(error).__name__}: {error}{where}") from error
 

@@ -1,4 +1,6 @@
-"""A family as data: a model, its eyes, and how it is trained; or a classical solver; or one after the other."""
+"""A family as data: a model, its eyes, and how it is trained; or a classical solver; or one after
+the other.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,19 @@ from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
 from .training import BackpropThroughTime, History, SequentialRidge, Trainer
 
-_RESERVED = {"model", "observation", "problem", "task", "family", "out", "seed", "init", "resume", "overwrite", "config"}
+_RESERVED = {
+    "model",
+    "observation",
+    "problem",
+    "task",
+    "family",
+    "out",
+    "seed",
+    "init",
+    "resume",
+    "overwrite",
+    "config",
+}
 """Names of other options and sections, which no trainer can have."""
 
 
@@ -34,7 +48,8 @@ class Recipe:
         options: arguments of its ``for_problem``, other than the problem and the observation.
         observation: a class of image observations; ``None`` for the problem's own eyes.
         observation_options: arguments of that class, other than ``points`` and ``image``.
-        trainers: what shapes it, by name and in order; the options of a trainer carry its name, as in ``--bptt.lr``.
+        trainers: what shapes it, by name and in order; the options of a trainer carry its name, as
+            in ``--bptt.lr``.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -52,19 +67,25 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.observation is None and self.observation_options:
             raise DescentError(
-                f"observation_options: expected none without an observation, got {dict(self.observation_options)}"
+                "observation_options: expected none without an observation, got "
+                f"{dict(self.observation_options)}"
             )
         if not self.trainers:
-            raise DescentError('recipe: expected a trainer, such as trainers={"ridge": SequentialRidge()}, got none')
+            raise DescentError(
+                'recipe: expected a trainer, such as trainers={"ridge": SequentialRidge()}, got '
+                "none"
+            )
         for name, trainer in self.trainers.items():
             if not name.isidentifier() or name in _RESERVED:
                 raise DescentError(
-                    f"trainers: expected names as in Python, and none of {', '.join(sorted(_RESERVED))}, got {name!r}"
+                    "trainers: expected names as in Python, and none of "
+                    f"{', '.join(sorted(_RESERVED))}, got {name!r}"
                 )
             given: object = trainer
             if not isinstance(given, Trainer) or not is_dataclass(given):
                 raise DescentError(
-                    f"trainers: {name}: expected a Trainer that is a frozen dataclass, got {type(given).__name__}"
+                    f"trainers: {name}: expected a Trainer that is a frozen dataclass, got "
+                    f"{type(given).__name__}"
                 )
 
     def build(self, problem: Problem, *, seed: int = 0) -> DescentModel:
@@ -75,20 +96,27 @@ class Recipe:
             seed: the seed of the weights.
 
         Raises:
-            DescentError: if the recipe names an image observation and the problem has no points in an image, or the seed
-                has more than 64 bits.
+            DescentError: if the recipe names an image observation and the problem has no points in
+                an image, or the seed has more than 64 bits.
         """
         if not -(2**63) <= seed < 2**63:
             raise DescentError(f"seed: expected a whole number of 64 bits, got {seed}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            eyes = None if self.observation is None else image_observation(self.observation, problem, self.observation_options)
+            eyes = (
+                None
+                if self.observation is None
+                else image_observation(self.observation, problem, self.observation_options)
+            )
             return self.model.for_problem(problem, observation=eyes, **self.options)
 
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> dict[str, History]:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> dict[str, History]:
         """Trains a model that :meth:`build` made, in place.
 
-        A trainer that resumes from its checkpoint leaves those before it out: the checkpoint came after them.
+        A trainer that resumes from its checkpoint leaves those before it out: the checkpoint came
+        after them.
 
         Args:
             model: the model.
@@ -99,24 +127,34 @@ class Recipe:
         Returns:
             What each trainer did, by its name.
         """
-        return {name: trainer.fit(model, train, val, seed=seed) for name, trainer in self._left().items()}
+        return {
+            name: trainer.fit(model, train, val, seed=seed)
+            for name, trainer in self._left().items()
+        }
 
     def train(self, problem: Problem, *, seed: int = 0) -> tuple[DescentModel, dict[str, History]]:
-        """A trained model, and what each trainer did: :meth:`build` and :meth:`fit` on the problem's own samples."""
+        """A trained model, and what each trainer did: :meth:`build` and :meth:`fit` on the
+        problem's own samples.
+        """
         model = self.build(problem, seed=seed)
         return model, self.fit(model, problem.data("train"), held_out_of(problem), seed=seed)
 
     def within(self, folder: Path, *, resume: bool) -> Recipe:
-        """The recipe with its checkpoints and logs in a folder; each trainer in one of its own, where several keep files.
+        """The recipe with its checkpoints and logs in a folder; each trainer in one of its own,
+        where several keep files.
 
         Args:
             folder: the folder.
             resume: whether to go on from the checkpoints that are there.
         """
-        placed = {name: trainer.within(folder, resume=resume) for name, trainer in self.trainers.items()}
+        placed = {
+            name: trainer.within(folder, resume=resume) for name, trainer in self.trainers.items()
+        }
         keeping = [name for name, trainer in placed.items() if trainer.files()]
         if len(keeping) > 1:
-            placed |= {name: self.trainers[name].within(folder / name, resume=resume) for name in keeping}
+            placed |= {
+                name: self.trainers[name].within(folder / name, resume=resume) for name in keeping
+            }
         return replace(self, trainers=placed)
 
     def files(self) -> list[Path]:
@@ -145,7 +183,8 @@ class Recipe:
         return sum(seconds) if len(seconds) == len(known) else None
 
     def begun(self) -> Recipe | None:
-        """What is left to train where weights are given: all but closed forms; ``None`` if that is nothing.
+        """What is left to train where weights are given: all but closed forms; ``None`` if that is
+        nothing.
 
         Example:
             >>> list(RECIPES["joint"].begun().trainers)
@@ -157,7 +196,8 @@ class Recipe:
         return replace(self, trainers=left) if left else None
 
     def after(self, other: Recipe) -> Recipe | None:
-        """What is left to train once ``other`` has trained a model; ``None`` if ``other`` is no beginning of this recipe.
+        """What is left to train once ``other`` has trained a model; ``None`` if ``other`` is no
+        beginning of this recipe.
 
         Example:
             >>> list(RECIPES["joint"].after(RECIPES["sdm"]).trainers)
@@ -167,7 +207,9 @@ class Recipe:
         """
         own, done = list(self.trainers.items()), list(other.trainers.items())
         begins = [(name, type(trainer), trainer.settings()) for name, trainer in own[: len(done)]]
-        if len(own) <= len(done) or begins != [(name, type(trainer), trainer.settings()) for name, trainer in done]:
+        if len(own) <= len(done) or begins != [
+            (name, type(trainer), trainer.settings()) for name, trainer in done
+        ]:
             return None
         if replace(other, trainers=self.trainers) != self:
             return None
@@ -207,7 +249,9 @@ class Classical:
         return self.build(problem), {}
 
     def brief(self) -> Classical:
-        """The same solver with ten steps, where it counts steps: enough for what a learned descent leaves."""
+        """The same solver with ten steps, where it counts steps: enough for what a learned descent
+        leaves.
+        """
         if "num_steps" not in inspect.signature(self.solver).parameters:
             return self
         return replace(self, options={**self.options, "num_steps": 10})
@@ -216,7 +260,8 @@ class Classical:
 @final
 @dataclass(frozen=True)
 class Polish:
-    """A family of two: a learned descent, for its wide basin, and then a classical solver, for its precision.
+    """A family of two: a learned descent, for its wide basin, and then a classical solver, for its
+    precision.
 
     Attributes:
         learned: what is trained, as if it were alone.
@@ -250,22 +295,30 @@ def learned_part(family: str) -> str:
 
 
 def learned_parts(families: Mapping[str, Family]) -> dict[str, Recipe]:
-    """What is to be trained for several families, by name; a polished family and the plain one share their training.
+    """What is to be trained for several families, by name; a polished family and the plain one
+    share their training.
 
     Raises:
         DescentError: if they do not agree on it.
 
     Example:
         >>> mdm = RECIPES["mdm"]
-        >>> list(learned_parts({"mdm": mdm, "mdm+lm": Polish(mdm, SOLVERS["lm"]), "lm": SOLVERS["lm"]}))
+        >>> list(learned_parts({"mdm": mdm, "mdm+lm": Polish(mdm, SOLVERS["lm"]),
+        ...     "lm": SOLVERS["lm"]}))
         ['mdm']
     """
     parts: dict[str, Recipe] = {}
     for name, family in families.items():
         if not isinstance(family, Classical):
-            recipe, part = family.learned if isinstance(family, Polish) else family, learned_part(name)
+            recipe, part = (
+                family.learned if isinstance(family, Polish) else family,
+                learned_part(name),
+            )
             if parts.setdefault(part, recipe) != recipe:
-                raise DescentError(f"family {name!r}: expected the training of {part!r}, which is shared, got another one")
+                raise DescentError(
+                    f"family {name!r}: expected the training of {part!r}, which is shared, got "
+                    "another one"
+                )
     return parts
 
 
@@ -281,28 +334,35 @@ def held_out_of(problem: Problem) -> Samples | None:
     if given is None:
         return None
     samples = as_samples(given, name)
-    none = not samples or (isinstance(samples, Mapping) and all(len(value) == 0 for value in samples.values()))
+    none = not samples or (
+        isinstance(samples, Mapping) and all(len(value) == 0 for value in samples.values())
+    )
     return None if none else samples
 
 
-def image_observation(cls: type[ImageObservation], problem: Problem, options: Mapping[str, Any]) -> ImageObservation:
+def image_observation(
+    cls: type[ImageObservation], problem: Problem, options: Mapping[str, Any]
+) -> ImageObservation:
     """An image observation that looks where the problem's own observation looks.
 
     Args:
         cls: the class to build.
         problem: its own observation gives ``points`` and the name of the images.
-        options: the other arguments; ``num_points`` is found on a training sample where the class asks for it.
+        options: the other arguments; ``num_points`` is found on a training sample where the class
+            asks for it.
 
     Raises:
-        DescentError: if the problem's own observation is not one of images, or an option is unknown.
+        DescentError: if the problem's own observation is not one of images, or an option is
+            unknown.
     """
     for own in eyes_of(problem).modules():
         if isinstance(own, ImageObservation):
             break
     else:
         raise DescentError(
-            f"{cls.__name__} looks at points in an image, and {type(problem).__name__}.observation() does not say where they "
-            "are: return an ImageObservation there, or use a recipe with observation=None"
+            f"{cls.__name__} looks at points in an image, and "
+            f"{type(problem).__name__}.observation() does not say where they are: return an "
+            "ImageObservation there, or use a recipe with observation=None"
         )
     given = {"image": own.image, **options}
     if "num_points" in inspect.signature(cls).parameters and "num_points" not in given:
@@ -310,11 +370,15 @@ def image_observation(cls: type[ImageObservation], problem: Problem, options: Ma
     try:
         return cls(own.points, **given)
     except TypeError as error:
-        raise DescentError(f"{cls.__name__}: cannot be built with the options {dict(options)}: {error}") from error
+        raise DescentError(
+            f"{cls.__name__}: cannot be built with the options {dict(options)}: {error}"
+        ) from error
 
 
 def joint(sdm: Recipe, mdm: Recipe) -> Recipe:
-    """The cascade of ``sdm``, then trained by gradients as ``mdm`` is, in steps of a tenth: it begins near its end."""
+    """The cascade of ``sdm``, then trained by gradients as ``mdm`` is, in steps of a tenth: it
+    begins near its end.
+    """
     gradients = {
         name: trainer.changed({"lr": trainer.lr / 10})
         for name, trainer in mdm.trainers.items()
@@ -324,7 +388,9 @@ def joint(sdm: Recipe, mdm: Recipe) -> Recipe:
 
 
 _SDM = Recipe(Cascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge()})
-_MDM = Recipe(MnemonicDescent, {"num_steps": 4, "hidden": 128}, trainers={"bptt": BackpropThroughTime()})
+_MDM = Recipe(
+    MnemonicDescent, {"num_steps": 4, "hidden": 128}, trainers={"bptt": BackpropThroughTime()}
+)
 
 RECIPES: Mapping[str, Recipe] = {"sdm": _SDM, "joint": joint(_SDM, _MDM), "mdm": _MDM}
 """The families of any problem, with the problem's own eyes.
@@ -339,4 +405,5 @@ SOLVERS: Mapping[str, Classical] = {
     "lm": Classical(LevenbergMarquardt),
     "scipy": Classical(ScipyLeastSquares),
 }
-"""The classical families of any least-squares problem: Gauss-Newton, Levenberg-Marquardt, and scipy's ``least_squares``."""
+"""The classical families of any least-squares problem: Gauss-Newton, Levenberg-Marquardt, and
+scipy's ``least_squares``."""

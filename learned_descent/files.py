@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNFINISHED = ".learned_descent-"
-"""How the names of files begin that are being written; what a killed process leaves can be told by it."""
+"""How the names of files begin that are being written; what a killed process leaves can be told by
+it."""
 
 _TENSOR = "__tensor__"
 _CHECKSUM = "checksum"
@@ -35,7 +36,8 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
 
     Args:
         path: the file; missing folders are made.
-        write: writes the content to the temporary path that it is given, which has the suffix of ``path``.
+        write: writes the content to the temporary path that it is given, which has the suffix of
+            ``path``.
 
     Raises:
         DescentError: if it cannot be written, such as on a full disk; the old file is kept then.
@@ -55,7 +57,9 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
-            with temporary.open("rb+") as file:  # a name must not outlive a crash without its content
+            with temporary.open(
+                "rb+"
+            ) as file:  # a name must not outlive a crash without its content
                 os.fsync(file.fileno())
             temporary.replace(path)
         finally:
@@ -64,7 +68,8 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
         kept = "the one that was there is kept" if path.exists() else "nothing of it is left"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DescentError(
-            f"{path}: this file could not be written ({reason}); {kept}; make room, or choose another folder"
+            f"{path}: this file could not be written ({reason}); {kept}; make room, or choose "
+            "another folder"
         ) from error
     _settle(path.parent)
 
@@ -81,7 +86,8 @@ def _settle(folder: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold of a value: anything that it does not know becomes a text; ``None`` becomes ``{}``.
+    """What JSON can hold of a value: anything that it does not know becomes a text; ``None``
+    becomes ``{}``.
 
     Example:
         >>> plain({"table": Path("a.csv"), "lr": 0.1})
@@ -91,7 +97,9 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, atomically; JSON knows no NaN and no infinity, so they become null."""
+    """Writes ``value`` as indented JSON, atomically; JSON knows no NaN and no infinity, so they
+    become null.
+    """
     text = json.dumps(or_null(value), indent=2, allow_nan=False) + "\n"
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -105,13 +113,19 @@ def or_null(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors and texts as one safetensors file, atomically, with a checksum that :func:`check_whole` knows."""
+def save_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Writes tensors and texts as one safetensors file, atomically, with a checksum that
+    :func:`check_whole` knows.
+    """
     sealed = {**metadata, _CHECKSUM: _checksum(tensors, metadata)}
     atomic_write(path, lambda temporary: save_file(dict(tensors), temporary, sealed))
 
 
-def check_whole(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def check_whole(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
     """Compares what was read from a safetensors file with its checksum, if it has one.
 
     Raises:
@@ -119,7 +133,8 @@ def check_whole(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mappi
     """
     if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors, metadata):
         raise DescentError(
-            f"{path}: is damaged: its content and its checksum do not agree; use a copy of it, or remove it and train again"
+            f"{path}: is damaged: its content and its checksum do not agree; use a copy of it, or "
+            "remove it and train again"
         )
 
 
@@ -135,7 +150,8 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str
 
 
 def save_state(path: str | Path, state: Any, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a nested state (mappings with text or whole-number keys, lists, numbers, texts, tensors) as one safetensors file.
+    """Writes a nested state (mappings with text or whole-number keys, lists, numbers, texts,
+    tensors) as one safetensors file.
 
     The tensors are stored as they are; the rest is JSON in the metadata. Nothing is pickled.
 
@@ -162,18 +178,27 @@ def load_state(path: str | Path) -> Any:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
-        raise DescentError(f"{path}: expected a saved state, could not read it ({error}); remove it to start afresh") from error
+        raise DescentError(
+            f"{path}: expected a saved state, could not read it ({error}); remove it to start "
+            "afresh"
+        ) from error
     if "state" not in metadata:
-        raise DescentError(f"{path}: expected a saved training state, got a safetensors file of another kind")
+        raise DescentError(
+            f"{path}: expected a saved training state, got a safetensors file of another kind"
+        )
 
     check_whole(path, tensors, metadata)
     try:
         return _unpack(json.loads(metadata["state"]), tensors)
     except (ValueError, KeyError, TypeError) as error:
-        raise DescentError(f"{path}: expected a saved training state, its description does not make sense ({error})") from error
+        raise DescentError(
+            f"{path}: expected a saved training state, its description does not make sense "
+            f"({error})"
+        ) from error
 
 
-# Not closures: one that calls itself is a cycle, and holds its tensors until the garbage collector comes by.
+# Not closures: one that calls itself is a cycle, and holds its tensors until the garbage collector
+# comes by.
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         name = str(len(tensors))

@@ -1,4 +1,6 @@
-"""Robust kernels: what a residual costs, and what it weighs in iteratively re-weighted least squares."""
+"""Robust kernels: what a residual costs, and what it weighs in iteratively re-weighted least
+squares.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,20 @@ from .errors import DescentError, ShapeError, check_real
 
 
 class Kernel(ABC):
-    """What a residual costs: ``scale^2 / 2 rho(|r|^2 / scale^2)``, where ``rho(u) ~ u`` for small ``u``.
+    """What a residual costs: ``scale^2 / 2 rho(|r|^2 / scale^2)``, where ``rho(u) ~ u`` for small
+    ``u``.
 
     Args:
         scale: the size of a residual, in its unit, at which the kernel sets in.
-        block: how many consecutive residuals are the components of one vector and share a weight, such as 2 for pixels.
+        block: how many consecutive residuals are the components of one vector and share a weight,
+            such as 2 for pixels.
 
     Raises:
         DescentError: if the scale is not a positive number, or the block is smaller than 1.
 
     References:
-        B. Triggs, P. McLauchlan, R. Hartley and A. Fitzgibbon. Bundle adjustment: a modern synthesis. 1999, section 3.
+        B. Triggs, P. McLauchlan, R. Hartley and A. Fitzgibbon. Bundle adjustment: a modern
+        synthesis. 1999, section 3.
     """
 
     def __init__(self, scale: float = 1.0, block: int = 1) -> None:
@@ -35,7 +40,9 @@ class Kernel(ABC):
 
     @abstractmethod
     def rho(self, u: Tensor) -> Tensor:
-        """The cost of a squared residual ``u`` in units of the squared scale, element by element."""
+        """The cost of a squared residual ``u`` in units of the squared scale, element by
+        element.
+        """
 
     @abstractmethod
     def slope(self, u: Tensor) -> Tensor:
@@ -54,7 +61,8 @@ class Kernel(ABC):
 
     @final
     def rooted(self, residual: Float[Tensor, "B R"]) -> Float[Tensor, "B R"]:
-        """Residuals whose plain squares cost what the kernel makes of these: for methods that know no kernel.
+        """Residuals whose plain squares cost what the kernel makes of these: for methods that know
+        no kernel.
 
         Example:
             >>> kernel = Huber(scale=2.0)
@@ -69,7 +77,8 @@ class Kernel(ABC):
     def _squares(self, residual: Tensor) -> Tensor:
         if residual.shape[1] % self.block:
             raise ShapeError(
-                f"residual: expected a multiple of {self.block} residuals, one block after the other, got {residual.shape[1]}"
+                f"residual: expected a multiple of {self.block} residuals, one block after the "
+                f"other, got {residual.shape[1]}"
             )
         squares = (residual / self.scale).square()
         return squares if self.block == 1 else squares.unflatten(1, (-1, self.block)).sum(2)
@@ -96,7 +105,8 @@ class Huber(Kernel):
     """Squares up to the scale, then linear: convex.
 
     References:
-        P. Huber. Robust estimation of a location parameter. Annals of Mathematical Statistics 35, 1964.
+        P. Huber. Robust estimation of a location parameter. Annals of Mathematical Statistics 35,
+        1964.
 
     Example:
         >>> Huber(scale=2.0).weights(torch.tensor([[1.0, 4.0]]))
@@ -131,8 +141,8 @@ class Tukey(Kernel):
     """Constant beyond the scale: an outlier weighs nothing.
 
     References:
-        A. Beaton and J. Tukey. The fitting of power series, meaning polynomials, illustrated on band-spectroscopic data.
-        Technometrics 16, 1974.
+        A. Beaton and J. Tukey. The fitting of power series, meaning polynomials, illustrated on
+        band-spectroscopic data. Technometrics 16, 1974.
 
     Example:
         >>> Tukey(scale=2.0).weights(torch.tensor([[0.0, 3.0]]))

@@ -8,10 +8,14 @@ from torch import Tensor
 
 
 def scale_of(hessian: Float[Tensor, "B d d"]) -> Float[Tensor, "B d"]:
-    """The diagonal, kept above what rounding leaves of a column that vanishes; ones where all of it vanishes."""
+    """The diagonal, kept above what rounding leaves of a column that vanishes; ones where all of it
+    vanishes.
+    """
     diagonal = hessian.diagonal(dim1=1, dim2=2)
     largest = diagonal.amax(1, keepdim=True)
-    return diagonal.clamp(min=torch.where(largest > 0, torch.finfo(hessian.dtype).eps ** 2 * largest, 1))
+    return diagonal.clamp(
+        min=torch.where(largest > 0, torch.finfo(hessian.dtype).eps ** 2 * largest, 1)
+    )
 
 
 def normal_equations(
@@ -19,8 +23,9 @@ def normal_equations(
 ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"]]:
     """``J^T W J`` and ``J^T W r``, summed in float64.
 
-    A product of two numbers in float32 is exact in float64. Summed in float32, directions that change the residuals less than
-    the others by a factor of ``eps^(1/2)`` would drown in rounding; so they do by a factor of ``eps`` only.
+    A product of two numbers in float32 is exact in float64. Summed in float32, directions that
+    change the residuals less than the others by a factor of ``eps^(1/2)`` would drown in rounding;
+    so they do by a factor of ``eps`` only.
     """
     root = weights.sqrt()  # so that the matrix is exactly symmetric
     slopes = (jacobian * root.unsqueeze(2)).double()
@@ -34,10 +39,12 @@ def damped_step(
     damping: Float[Tensor, " B"],
     scale: Float[Tensor, "B d"] | None = None,
 ) -> tuple[Float[Tensor, "B d"], Float[Tensor, " B"]]:
-    """The step of every sample, damped by a multiple of ``scale``, and a lower bound of the eigenvalues of its matrix.
+    """The step of every sample, damped by a multiple of ``scale``, and a lower bound of the
+    eigenvalues of its matrix.
 
-    Both are zero where there is no step. The matrix is the one whose diagonal is scaled to ``1 + damping``, or less where
-    ``scale`` is larger than the diagonal; the bound ``1 / trace(A^-1)`` is at most ``d`` times too small.
+    Both are zero where there is no step. The matrix is the one whose diagonal is scaled to ``1 +
+    damping``, or less where ``scale`` is larger than the diagonal; the bound ``1 / trace(A^-1)`` is
+    at most ``d`` times too small.
 
     Args:
         hessian: the matrix of the normal equations.

@@ -1,4 +1,6 @@
-"""A first look: a problem and its eyes are tried on a few samples, so that a mistake is one message and none after hours."""
+"""A first look: a problem and its eyes are tried on a few samples, so that a mistake is one message
+and none after hours.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,13 @@ _FEW = 5
 """Samples of a first look: few, and as many as seldom any other axis of a tensor has."""
 
 
-def look(problem: Problem, samples: Samples, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> None:
+def look(
+    problem: Problem,
+    samples: Samples,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> None:
     """Tries what an evaluation needs of a problem on a few samples.
 
     Args:
@@ -29,7 +37,8 @@ def look(problem: Problem, samples: Samples, *, device: torch.device | str = "cp
         dtype: the floating-point type that the samples get; ``None`` for their own.
 
     Raises:
-        DescentError: if the samples, ``failure_above``, a start, a target or a metric are not what they have to be.
+        DescentError: if the samples, ``failure_above``, a start, a target or a metric are not what
+            they have to be.
     """
     batch = next(batches(samples, _FEW, device=device, dtype=dtype))
     start, target = _start_and_target(problem, batch)
@@ -37,7 +46,8 @@ def look(problem: Problem, samples: Samples, *, device: torch.device | str = "cp
     above: object = getattr(problem, "failure_above", None)
     if not isinstance(above, Real) or not 0 < float(above) < float("inf"):
         raise DescentError(
-            f"{name}.failure_above: expected a number > 0, the error above which a sample counts as a failure, got {above!r}"
+            f"{name}.failure_above: expected a number > 0, the error above which a sample counts "
+            f"as a failure, got {above!r}"
         )
     with torch.no_grad(), calling(f"{name}.local or retract"):
         update = problem.local(start, target)
@@ -46,13 +56,17 @@ def look(problem: Problem, samples: Samples, *, device: torch.device | str = "cp
     with torch.no_grad(), calling(f"{name}.metrics"):
         metrics: object = problem.metrics(start, batch)
     if not isinstance(metrics, Mapping) or not metrics:
-        raise DescentError(f"{name}.metrics(x, batch): expected errors (B,) by name, got {type(metrics).__name__}")
+        raise DescentError(
+            f"{name}.metrics(x, batch): expected errors (B,) by name, got {type(metrics).__name__}"
+        )
     for metric, value in metrics.items():
         check_shape(value, "B", {"B": len(start)}, name=f"metric {metric!r} of {name}")
     check_error(start, next(iter(metrics.values())))
 
 
-def look_training(model: DescentModel, samples: Samples, *, gradients: bool, augment: bool = True) -> None:
+def look_training(
+    model: DescentModel, samples: Samples, *, gradients: bool, augment: bool = True
+) -> None:
     """Tries what a training needs of a model and its problem on a few samples.
 
     Args:
@@ -62,13 +76,15 @@ def look_training(model: DescentModel, samples: Samples, *, gradients: bool, aug
         augment: whether the samples go through ``problem.augment``.
 
     Raises:
-        DescentError: if the samples, the starts, the targets, the variants, the loss or the features are not what they have
-            to be.
+        DescentError: if the samples, the starts, the targets, the variants, the loss or the
+            features are not what they have to be.
     """
     problem, name = model.problem, type(model.problem).__name__
     weight = next(model.parameters())
     look(problem, samples, device=weight.device, dtype=floating_type(model.parameters()))
-    plain = next(batches(samples, _FEW, device=weight.device, dtype=floating_type(model.parameters())))
+    plain = next(
+        batches(samples, _FEW, device=weight.device, dtype=floating_type(model.parameters()))
+    )
     check_finite(plain, list(range(_FEW)))
     generator = Generator(weight.device).manual_seed(0)
     batch = _variant(problem, plain, generator) if augment else plain
@@ -90,7 +106,10 @@ def look_training(model: DescentModel, samples: Samples, *, gradients: bool, aug
             loss = problem.loss(moved, batch)
         check_shape(loss, "B", {"B": len(start)}, name=f"{name}.loss(x, batch)")
         if not loss.requires_grad:
-            raise DescentError(f"{name}.loss(x, batch): no gradient of it reaches x: make it of differentiable operations")
+            raise DescentError(
+                f"{name}.loss(x, batch): no gradient of it reaches x: make it of differentiable "
+                "operations"
+            )
 
 
 def _start_and_target(problem: Problem, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -105,7 +124,8 @@ def _start_and_target(problem: Problem, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def check_error(start: Tensor, error: Tensor, first: int = 0) -> None:
-    """Refuses samples whose error is NaN before a model has done anything: it is their target that holds NaN.
+    """Refuses samples whose error is NaN before a model has done anything: it is their target that
+    holds NaN.
 
     Args:
         start: where a descent starts, ``(B, p)``.
@@ -118,7 +138,10 @@ def check_error(start: Tensor, error: Tensor, first: int = 0) -> None:
     bad = error.isnan() & start.isfinite().all(1)
     if bad.any():
         which = [first + row for row in bad.nonzero().flatten().tolist()]
-        raise DescentError(f"samples {which[:10]}: the error at the start is NaN: look at their targets; remove or mend them")
+        raise DescentError(
+            f"samples {which[:10]}: the error at the start is NaN: look at their targets; remove "
+            "or mend them"
+        )
 
 
 def _variant(problem: Problem, plain: Batch, generator: Generator) -> Batch:
@@ -128,9 +151,17 @@ def _variant(problem: Problem, plain: Batch, generator: Generator) -> Batch:
         batch: object = problem.augment(plain, generator)
     if not isinstance(batch, Mapping) or not set(plain) <= set(batch):
         found = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
-        raise DescentError(f"{what}(batch, generator): expected the tensors {sorted(plain)} of the batch, got {found}")
+        raise DescentError(
+            f"{what}(batch, generator): expected the tensors {sorted(plain)} of the batch, got "
+            f"{found}"
+        )
     for name, value in batch.items():
-        check_shape(value, "B ...", {"B": len(next(iter(plain.values())))}, name=f"{what}(batch, generator)[{name!r}]")
+        check_shape(
+            value,
+            "B ...",
+            {"B": len(next(iter(plain.values())))},
+            name=f"{what}(batch, generator)[{name!r}]",
+        )
     return batch
 
 
@@ -142,7 +173,9 @@ def check_like(value: Tensor, wanted: Tensor, what: str) -> None:
 def check_floating(value: Tensor, what: str) -> None:
     """Refuses parameters that are whole numbers."""
     if not value.is_floating_point():
-        raise DescentError(f"{what}: expected floating-point numbers, got {value.dtype}: make them so, by .float()")
+        raise DescentError(
+            f"{what}: expected floating-point numbers, got {value.dtype}: make them so, by .float()"
+        )
 
 
 def check_type(value: Tensor, weight: Tensor, what: str) -> None:
@@ -150,8 +183,9 @@ def check_type(value: Tensor, weight: Tensor, what: str) -> None:
     check_floating(value, what)
     if value.dtype != weight.dtype:
         raise DescentError(
-            f"{what}: expected {weight.dtype}, as the weights of the model are, got {value.dtype}: make it so there "
-            f"(a buffer: problem.to({weight.dtype})), or train model.to({value.dtype})"
+            f"{what}: expected {weight.dtype}, as the weights of the model are, got {value.dtype}: "
+            f"make it so there (a buffer: problem.to({weight.dtype})), or train "
+            f"model.to({value.dtype})"
         )
 
 
@@ -166,12 +200,15 @@ def eyes_of(problem: Problem) -> Observation:
     with calling(name):
         eyes: object = problem.observation()
     if not isinstance(eyes, Observation):
-        raise DescentError(f"{name}: expected an Observation, got {type(eyes).__name__}: return one")
+        raise DescentError(
+            f"{name}: expected an Observation, got {type(eyes).__name__}: return one"
+        )
     return eyes
 
 
 def one_sample(problem: Problem) -> Batch:
-    """The first training sample, as a batch of one, in the precision and on the device of the problem's buffers.
+    """The first training sample, as a batch of one, in the precision and on the device of the
+    problem's buffers.
 
     Raises:
         DescentError: if there is none, or it cannot be read.
@@ -180,7 +217,9 @@ def one_sample(problem: Problem) -> Batch:
     with calling(name):
         data: object = problem.data("train")
     samples = as_samples(data, name)
-    return next(batches(samples, 1, device=device_of(problem), dtype=floating_type(problem.buffers())))
+    return next(
+        batches(samples, 1, device=device_of(problem), dtype=floating_type(problem.buffers()))
+    )
 
 
 def device_of(problem: Problem) -> torch.device:
@@ -195,7 +234,8 @@ def probe(problem: Problem, observation: Observation) -> tuple[int, int]:
     The observation goes where the problem is.
 
     Raises:
-        DescentError: if the problem or the observation fails on it, or returns another shape than it should.
+        DescentError: if the problem or the observation fails on it, or returns another shape than
+            it should.
     """
     sample, name, eyes = one_sample(problem), type(problem).__name__, type(observation).__name__
     with calling(f"{name}.initial"):

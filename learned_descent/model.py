@@ -17,17 +17,20 @@ from .problem import Problem
 from .system.precision import autocasts, floating_like
 
 Detach: TypeAlias = Literal["none", "state", "observation"]
-"""Where back-propagation through time is cut; the values of the forward pass are the same in all three.
+"""Where back-propagation through time is cut; the values of the forward pass are the same in all
+three.
 
 * ``"none"``: nowhere (full back-propagation through time).
-* ``"state"``: ``x`` is cut between steps, as in RAFT (Teed and Deng, ECCV 2020); a recurrent memory still carries gradient.
+* ``"state"``: ``x`` is cut between steps, as in RAFT (Teed and Deng, ECCV 2020); a recurrent memory
+  still carries gradient.
 * ``"observation"``: the features do not send gradient to ``x``; the sum of the updates does.
 """
 
 State: TypeAlias = Tensor | None
 
 MOST_STEPS = 10_000
-"""The largest number of steps of a model: a file that asks for a billion of them would keep a machine busy for days."""
+"""The largest number of steps of a model: a file that asks for a billion of them would keep a
+machine busy for days."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Trajectory:
 
     Attributes:
         xs: parameters at the start and after each of the ``T`` steps, ``(T + 1, B, p)``.
-        states: the recurrent state after each step, ``(T, B, H)``; ``None`` unless asked for, and for models without memory.
+        states: the recurrent state after each step, ``(T, B, H)``; ``None`` unless asked for, and
+            for models without memory.
     """
 
     xs: Float[Tensor, "T1 B p"]
@@ -79,8 +83,11 @@ class DescentModel(nn.Module, ABC):
         self.num_steps = num_steps
 
     @classmethod
-    def for_problem(cls, problem: Problem, *, observation: Observation | None = None) -> DescentModel:
-        """An untrained model of the right sizes for a problem; a subclass adds its options, by keyword and with defaults.
+    def for_problem(
+        cls, problem: Problem, *, observation: Observation | None = None
+    ) -> DescentModel:
+        """An untrained model of the right sizes for a problem; a subclass adds its options, by
+        keyword and with defaults.
 
         :func:`learned_descent.look.probe` tells the sizes of the features and of the updates.
 
@@ -92,7 +99,8 @@ class DescentModel(nn.Module, ABC):
             DescentError: if the class does not define it.
         """
         raise DescentError(
-            f"{cls.__name__}.for_problem(problem, observation=None, ...): define it: it makes an untrained model for a problem"
+            f"{cls.__name__}.for_problem(problem, observation=None, ...): define it: it makes an "
+            "untrained model for a problem"
         )
 
     @abstractmethod
@@ -100,26 +108,42 @@ class DescentModel(nn.Module, ABC):
         """The memory before the first step: ``None``, or ``(B, H)``."""
 
     @abstractmethod
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
-        """The update of step ``k`` and the memory after it; it never sees ``x``, the images or ``x*``."""
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
+        """The update of step ``k`` and the memory after it; it never sees ``x``, the images or
+        ``x*``.
+        """
 
     def move(
-        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+        self,
+        k: int,
+        x: Float[Tensor, "B p"],
+        delta: Float[Tensor, "B d"],
+        state: State,
+        batch: Batch,
     ) -> tuple[Tensor, State]:
-        """Where the update of step ``k`` leads: ``retract(x, delta)``; a classical solver, which knows its cost, may refuse."""
+        """Where the update of step ``k`` leads: ``retract(x, delta)``; a classical solver, which
+        knows its cost, may refuse.
+        """
         if not autocasts(x):
             return self.problem.retract(x, delta), state
-        with torch.autocast(x.device.type, enabled=False):  # in eight bits, a place in an image would be off by pixels
+        # In eight bits, a place in an image would be off by pixels
+        with torch.autocast(x.device.type, enabled=False):
             return self.problem.retract(x, delta.to(x.dtype)), state
 
     @property
     def images(self) -> set[str]:
-        """The names of the tensors of a batch that hold images, grey levels or colours in 0..255."""
+        """The names of the tensors of a batch that hold images, grey levels or colours in
+        0..255.
+        """
         eyes = (part for part in self.observation.modules() if isinstance(part, ImageObservation))
         return {*self.problem.images, *(part.image for part in eyes)}
 
     def finished(self, k: int, state: State) -> bool:
-        """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models always take their steps."""
+        """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models
+        always take their steps.
+        """
         return False
 
     def learned_model(self) -> DescentModel | None:
@@ -141,7 +165,9 @@ class DescentModel(nn.Module, ABC):
         return None
 
     def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor, other than problem and observation, that a stored model needs, as JSON."""
+        """The arguments of the constructor, other than problem and observation, that a stored model
+        needs, as JSON.
+        """
         return {"num_steps": self.num_steps}
 
     @final  # type: ignore[misc] # torch declares forward as a variable
@@ -159,7 +185,8 @@ class DescentModel(nn.Module, ABC):
 
         Args:
             batch: the samples.
-            x0: the start; by default ``problem.initial(batch, generator)``. Whole numbers are taken as floating-point ones.
+            x0: the start; by default ``problem.initial(batch, generator)``. Whole numbers are taken
+                as floating-point ones.
             num_steps: another number of steps than the model was made for.
             detach: where back-propagation is cut, see :data:`Detach`.
             generator: draws a random training start; without one the start is that of testing.
@@ -169,9 +196,9 @@ class DescentModel(nn.Module, ABC):
             The iterates, ``(T + 1, B, p)``.
 
         Raises:
-            DescentError: if the batch is empty, ``num_steps`` or ``detach`` is none that there is, the problem makes a start
-                of whole numbers, or ``detach="none"`` is asked of an observation that is not differentiable while gradients
-                of weights are recorded.
+            DescentError: if the batch is empty, ``num_steps`` or ``detach`` is none that there is,
+                the problem makes a start of whole numbers, or ``detach="none"`` is asked of an
+                observation that is not differentiable while gradients of weights are recorded.
             ShapeError: if the start, the features or the update have another shape than expected.
         """
         check_tensors(batch)
@@ -180,36 +207,56 @@ class DescentModel(nn.Module, ABC):
             raise DescentError("batch: expected at least one sample, got an empty batch")
         if len(sizes) > 1:
             shapes = {name: tuple(value.shape) for name, value in batch.items()}
-            raise DescentError(f"batch: expected the same number of samples in every tensor, got the shapes {shapes}")
-        recorded = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters())
+            raise DescentError(
+                "batch: expected the same number of samples in every tensor, got the shapes "
+                f"{shapes}"
+            )
+        recorded = torch.is_grad_enabled() and any(
+            weight.requires_grad for weight in self.parameters()
+        )
         if detach == "none" and recorded and not self.observation.differentiable:
             raise DescentError(
-                f'detach="none" needs an observation that is differentiable in x, and {type(self.observation).__name__} is '
+                'detach="none" needs an observation that is differentiable in x, and '
+                f"{type(self.observation).__name__} is "
                 'not: train with detach="observation" or detach="state"'
             )
         known = {"B": sizes.pop()}
         for name, shape in self.problem.shapes.items():
             if name not in batch:
-                raise DescentError(f"batch: expected a tensor {name!r} of shape ({shape}), it has {sorted(batch)}")
+                raise DescentError(
+                    f"batch: expected a tensor {name!r} of shape ({shape}), it has {sorted(batch)}"
+                )
             known = check_shape(batch[name], shape, known, name=name)
         x0 = self._start(batch, x0, generator)
-        return self.descend(self.observation.prepare(batch), x0, num_steps=num_steps, detach=detach, keep_states=keep_states)
+        return self.descend(
+            self.observation.prepare(batch),
+            x0,
+            num_steps=num_steps,
+            detach=detach,
+            keep_states=keep_states,
+        )
 
     def _start(self, batch: Batch, x0: Tensor | None, generator: Generator | None) -> Tensor:
-        """The start, of as many numbers as the problem has; with ``x0`` a batch need not hold what others are made of."""
+        """The start, of as many numbers as the problem has; with ``x0`` a batch need not hold what
+        others are made of.
+        """
         known = {"B": len(next(iter(batch.values())))}
         try:
             start = self.problem.initial(batch, generator if x0 is None else None)
             known["p"] = start.shape[-1]
         except KeyError as missing:
             if x0 is None:
-                raise DescentError(f"batch: expected a tensor {missing} to start from, it has {sorted(batch)}") from missing
+                raise DescentError(
+                    f"batch: expected a tensor {missing} to start from, it has {sorted(batch)}"
+                ) from missing
         start = start if x0 is None else x0
         check_shape(start, "B p", known, name="x0")
-        if x0 is None and not start.is_floating_point():  # fractions may have been cut off on the way
+        # Fractions may have been cut off on the way
+        if x0 is None and not start.is_floating_point():
             raise DescentError(
-                f"x0: expected floating-point numbers from {type(self.problem).__name__}.initial(batch), got {start.dtype}: "
-                f"give what it is made of as floating point, such as {_whole(batch)}, or give an x0"
+                "x0: expected floating-point numbers from "
+                f"{type(self.problem).__name__}.initial(batch), got {start.dtype}: give what it is "
+                f"made of as floating point, such as {_whole(batch)}, or give an x0"
             )
         return floating_like(start, batch)
 
@@ -223,7 +270,8 @@ class DescentModel(nn.Module, ABC):
         detach: Detach = "none",
         keep_states: bool = False,
     ) -> Trajectory:
-        """The loop itself, on a batch that went through ``observation.prepare``: several starts then share one preparation.
+        """The loop itself, on a batch that went through ``observation.prepare``: several starts
+        then share one preparation.
 
         Args:
             prepared: what ``observation.prepare`` returned.
@@ -262,7 +310,11 @@ class DescentModel(nn.Module, ABC):
 
 def _whole(batch: Batch) -> str:
     """The tensors of a batch that hold whole numbers, in words."""
-    names = [repr(name) for name, value in batch.items() if not value.is_floating_point() and value.dtype != torch.bool]
+    names = [
+        repr(name)
+        for name, value in batch.items()
+        if not value.is_floating_point() and value.dtype != torch.bool
+    ]
     return " or ".join(names) or "the batch"
 
 
@@ -294,7 +346,8 @@ def check_features(features: Tensor, size: int, weight: Tensor, k: int) -> None:
 
 
 def check_precision(features: Tensor, weight: Tensor, name: str) -> None:
-    """Refuses features in double precision for weights in single precision, and the other way round.
+    """Refuses features in double precision for weights in single precision, and the other way
+    round.
 
     Args:
         features: what was seen.
@@ -306,6 +359,7 @@ def check_precision(features: Tensor, weight: Tensor, name: str) -> None:
     """
     if (features.dtype == torch.float64) != (weight.dtype == torch.float64):
         raise DescentError(
-            f"{name}: expected {weight.dtype}, as the weights are, got {features.dtype}: give the batch in the precision of "
-            "the model (value.float() for each tensor, problem.float()), or model.double()"
+            f"{name}: expected {weight.dtype}, as the weights are, got {features.dtype}: give the "
+            "batch in the precision of the model (value.float() for each tensor, "
+            "problem.float()), or model.double()"
         )

@@ -1,4 +1,6 @@
-"""The names of what is built in, and where each lies: nothing is imported before its name is asked for."""
+"""The names of what is built in, and where each lies: nothing is imported before its name is asked
+for.
+"""
 
 from __future__ import annotations
 

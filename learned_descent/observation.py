@@ -16,14 +16,17 @@ from .data.samples import Batch
 class Observation(nn.Module, ABC):
     """What a model sees: features of a sample at a guess ``x`` of its parameters.
 
-    An observation may hold weights (a convolutional network) or buffers (the kernels of a descriptor).
+    An observation may hold weights (a convolutional network) or buffers (the kernels of a
+    descriptor).
     """
 
     differentiable: ClassVar[bool] = True
     """Whether :meth:`forward` lets a gradient reach ``x``."""
 
     def prepare(self, batch: Batch) -> Batch:
-        """What is computed once per batch, before the first step: feature maps, pyramids, encoders."""
+        """What is computed once per batch, before the first step: feature maps, pyramids,
+        encoders.
+        """
         return batch
 
     @abstractmethod
@@ -31,12 +34,16 @@ class Observation(nn.Module, ABC):
         """The features at ``x`` of a batch that went through :meth:`prepare`."""
 
     def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        """The features of step ``k``: those of :meth:`forward`, unless they change from step to step (coarse to fine)."""
+        """The features of step ``k``: those of :meth:`forward`, unless they change from step to
+        step (coarse to fine).
+        """
         features: Tensor = self(x, batch)
         return features
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments that a stored model needs to build the observation again, as JSON."""
+        """The constructor's arguments that a stored model needs to build the observation again, as
+        JSON.
+        """
         return {}
 
     def in_words(self) -> str:
@@ -55,7 +62,8 @@ M = TypeVar("M", bound=nn.Module)
 
 @final
 class Beside(nn.Module, Generic[M]):
-    """Holds a module that moves along with its owner, and whose tensors are stored elsewhere or not at all.
+    """Holds a module that moves along with its owner, and whose tensors are stored elsewhere or not
+    at all.
 
     Example:
         >>> owner = nn.ModuleDict({"problem": Beside(nn.Linear(1, 1))})
@@ -82,9 +90,10 @@ class ImageObservation(Observation):
     """An observation of images around points.
 
     Args:
-        points: maps parameters ``(B, p)`` to the points ``(B, L, 2)`` to look at, as ``(column, row)`` in pixels; the
-            centre of the first pixel is ``(0, 0)``.
-        image: the name of the images in the batch: ``uint8`` or floating point in 0..255, ``(B, C, H, W)``.
+        points: maps parameters ``(B, p)`` to the points ``(B, L, 2)`` to look at, as ``(column,
+            row)`` in pixels; the centre of the first pixel is ``(0, 0)``.
+        image: the name of the images in the batch: ``uint8`` or floating point in 0..255, ``(B, C,
+            H, W)``.
     """
 
     def __init__(self, points: Callable[[Tensor], Tensor], image: str = "image") -> None:
@@ -95,9 +104,11 @@ class ImageObservation(Observation):
 
 @final
 class Frozen(Observation):
-    """Wraps features that no gradient may pass through: opaque code, or an encoder that is to stay as it is.
+    """Wraps features that no gradient may pass through: opaque code, or an encoder that is to stay
+    as it is.
 
-    Back-propagation through the observation (``detach="none"``) is refused for a frozen observation.
+    Back-propagation through the observation (``detach="none"``) is refused for a frozen
+    observation.
 
     Example:
         >>> import torch
@@ -170,7 +181,11 @@ class Concat(Observation):
     def part(index: int, batch: Batch) -> Batch:
         """What the part ``index`` prepared of a batch that went through :meth:`prepare`."""
         prefix = f"{index}/"
-        return {name.removeprefix(prefix): value for name, value in batch.items() if name.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): value
+            for name, value in batch.items()
+            if name.startswith(prefix)
+        }
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         return self.observe(0, x, batch)

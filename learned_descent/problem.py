@@ -41,21 +41,25 @@ class Problem(nn.Module, ABC):
     :meth:`data`, :meth:`initial`, :meth:`target`, :meth:`observation` and ``failure_above``, and
     mostly :meth:`error`; parameters on a manifold also override :meth:`retract` and :meth:`local`.
 
-    Sizes: ``B`` batch, ``p`` stored size of the parameters, ``d`` size of an update (``d = p`` unless the parameters live
-    on a manifold).
+    Sizes: ``B`` batch, ``p`` stored size of the parameters, ``d`` size of an update (``d = p``
+    unless the parameters live on a manifold).
 
     References:
-        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013.
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face
+        alignment. CVPR 2013.
     """
 
     failure_above: float
-    """An error above this counts as a failure; the CED curve and the AUC end there. In the unit of :meth:`error`."""
+    """An error above this counts as a failure; the CED curve and the AUC end there. In the unit of
+    :meth:`error`."""
 
     shapes: Mapping[str, str] = {}
-    """Shapes that tensors of a batch must have, such as ``{"points": "B N 3", "pixels": "B N 2"}``: checked before the loop."""
+    """Shapes that tensors of a batch must have, such as ``{"points": "B N 3", "pixels": "B N 2"}``:
+    checked before the loop."""
 
     images: Sequence[str] = ()
-    """Names of tensors of a batch that hold grey levels or colours in 0..255, beside those that an observation looks at."""
+    """Names of tensors of a batch that hold grey levels or colours in 0..255, beside those that an
+    observation looks at."""
 
     edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
@@ -68,7 +72,9 @@ class Problem(nn.Module, ABC):
 
     @abstractmethod
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        """The start ``x0``: without a generator the deterministic start of testing, with one a random start of training."""
+        """The start ``x0``: without a generator the deterministic start of testing, with one a
+        random start of training.
+        """
 
     @abstractmethod
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
@@ -80,10 +86,14 @@ class Problem(nn.Module, ABC):
 
     @abstractmethod
     def data(self, split: Split) -> Batch | Dataset[dict[str, Tensor]]:
-        """The samples of ``split``: one batch of all of them, or a data set of single samples for what does not fit."""
+        """The samples of ``split``: one batch of all of them, or a data set of single samples for
+        what does not fit.
+        """
 
     def augment(self, batch: Batch, generator: Generator) -> Batch:
-        """A random variant of a training batch, made where the batch is; the batch itself by default."""
+        """A random variant of a training batch, made where the batch is; the batch itself by
+        default.
+        """
         return batch
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
@@ -91,39 +101,53 @@ class Problem(nn.Module, ABC):
         return x + delta
 
     def local(self, x: Float[Tensor, "B p"], y: Float[Tensor, "B p"]) -> Float[Tensor, "B d"]:
-        """The update that leads from ``x`` to ``y``: the inverse of :meth:`retract` in its second argument."""
+        """The update that leads from ``x`` to ``y``: the inverse of :meth:`retract` in its second
+        argument.
+        """
         return y - x
 
     def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        """What back-propagation minimises, per sample; the mean square of the update that is left by default."""
+        """What back-propagation minimises, per sample; the mean square of the update that is left
+        by default.
+        """
         return self.local(x, self.target(batch)).square().mean(1)
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        """The reported error per sample, in the unit of ``failure_above``; the length of the update left by default."""
+        """The reported error per sample, in the unit of ``failure_above``; the length of the update
+        left by default.
+        """
         length: Tensor = torch.linalg.vector_norm(self.local(x, self.target(batch)), dim=1)
         return length
 
     def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
-        """Every error worth reporting, by name (the name states the normaliser); the first one is :meth:`error`."""
+        """Every error worth reporting, by name (the name states the normaliser); the first one is
+        :meth:`error`.
+        """
         return {"error": self.error(x, batch)}
 
     @classmethod
     def families(cls) -> Mapping[str, object]:
-        """Families of its own by name, such as a :class:`~learned_descent.families.Recipe`, beside the general ones."""
+        """Families of its own by name, such as a :class:`~learned_descent.families.Recipe`, beside
+        the general ones.
+        """
         return {}
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments that a stored model needs to build the problem again, as JSON; none by default."""
+        """The constructor's arguments that a stored model needs to build the problem again, as
+        JSON; none by default.
+        """
         return {}
 
 
 class LeastSquares(Problem):
-    """A problem whose cost can be written down: what Gauss-Newton, Levenberg-Marquardt and polishing need.
+    """A problem whose cost can be written down: what Gauss-Newton, Levenberg-Marquardt and
+    polishing need.
 
-    The cost of a sample is ``kernel.cost(residual)``: half the sum of squares, unless the problem has a robust kernel. What
-    follows from the residuals follows from those of the class itself: where it overrides :meth:`residual` or :meth:`retract`
-    and inherits a :meth:`jacobian`, :meth:`cost` or :meth:`normal_equations` that was written for others, it has the general
-    ones of this class.
+    The cost of a sample is ``kernel.cost(residual)``: half the sum of squares, unless the problem
+    has a robust kernel. What follows from the residuals follows from those of the class itself:
+    where it overrides :meth:`residual` or :meth:`retract` and inherits a :meth:`jacobian`,
+    :meth:`cost` or :meth:`normal_equations` that was written for others, it has the general ones of
+    this class.
 
     References:
         J. Nocedal and S. Wright. Numerical Optimization, chapter 10. Springer 2006.
@@ -139,26 +163,33 @@ class LeastSquares(Problem):
                 setattr(cls, name, getattr(LeastSquares, name))
 
     def prepare(self, batch: Batch) -> Batch:
-        """What the residuals need and ``x`` does not change, computed once per batch; the batch itself by default."""
+        """What the residuals need and ``x`` does not change, computed once per batch; the batch
+        itself by default.
+        """
         return batch
 
     @abstractmethod
     def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R"]:
-        """The residuals at ``x``, given a prepared batch; zero where the model explains the sample perfectly."""
+        """The residuals at ``x``, given a prepared batch; zero where the model explains the sample
+        perfectly.
+        """
 
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
-        """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode differentiation.
+        """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode
+        differentiation.
 
         Override it with the analytic one where that is known: it is several times faster.
 
         Raises:
-            DescentError: if :meth:`residual` does what ``torch.func`` cannot follow: writing in place, ``if`` on a tensor,
-                ``.item()``, numpy.
+            DescentError: if :meth:`residual` does what ``torch.func`` cannot follow: writing in
+                place, ``if`` on a tensor, ``.item()``, numpy.
         """
 
         def moved(delta: Tensor, row: Tensor, sample: dict[str, Tensor]) -> Tensor:
             single = {name: value.unsqueeze(0) for name, value in sample.items()}
-            return self.residual(self.retract(row.unsqueeze(0), delta.unsqueeze(0)), single).squeeze(0)
+            return self.residual(
+                self.retract(row.unsqueeze(0), delta.unsqueeze(0)), single
+            ).squeeze(0)
 
         zero = torch.zeros_like(self.local(x, x))
         try:
@@ -166,12 +197,14 @@ class LeastSquares(Problem):
         except (DescentError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # torch raises many kinds
-            self.residual(self.retract(x, zero), batch)  # where this fails too, its own error says more
+            # Where this fails too, its own error says more
+            self.residual(self.retract(x, zero), batch)
             own = type(self).__name__
             raise DescentError(
-                f"{own}.residual: torch.func (vmap and jacfwd) cannot differentiate it: write it with "
-                "torch operations alone (torch.where for an if, torch.cat or torch.stack for writing in "
-                f"place, no .item(), no numpy), or override {own}.jacobian. torch says: {_brief(error)}"
+                f"{own}.residual: torch.func (vmap and jacfwd) cannot differentiate it: write it "
+                "with torch operations alone (torch.where for an if, torch.cat or torch.stack for "
+                f"writing in place, no .item(), no numpy), or override {own}.jacobian. torch says: "
+                f"{_brief(error)}"
             ) from error
         return jacobian
 
@@ -180,9 +213,11 @@ class LeastSquares(Problem):
         return self.kernel.cost(self.residual(x, batch))
 
     def faults(self, x: Float[Tensor, "B p"], batch: Batch) -> Mapping[str, Bool[Tensor, " B"]]:
-        """What makes a sample ``INVALID`` to a solver, in words, and whether it does; given a prepared batch. None by default.
+        """What makes a sample ``INVALID`` to a solver, in words, and whether it does; given a
+        prepared batch. None by default.
 
-        It is only asked for samples that are ``INVALID``; the first word that holds for a sample is reported.
+        It is only asked for samples that are ``INVALID``; the first word that holds for a sample is
+        reported.
         """
         return {}
 

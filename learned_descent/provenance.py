@@ -25,7 +25,9 @@ def provenance(seed: int | None, settings: Mapping[str, Any] | None) -> dict[str
             "learned_descent": __version__,
         },
         "machine": {
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+            "device": torch.cuda.get_device_name()
+            if torch.cuda.is_available()
+            else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
         },
     }

@@ -1,4 +1,6 @@
-"""Problems, observations, models and families by name; nothing is imported before its name is asked for."""
+"""Problems, observations, models and families by name; nothing is imported before its name is asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ _RECIPES: Mapping[str, str] = {
     **dict.fromkeys(("sinusoid", "exponentials"), "learned_descent.problems.curves:RECIPES"),
     "registration": "learned_descent.problems.registration.problem:RECIPES",
     "pose": "learned_descent.problems.pose:RECIPES",
-    **dict.fromkeys(("fixed-template", "any-template"), "learned_descent.problems.photometric.problems:RECIPES"),
+    **dict.fromkeys(
+        ("fixed-template", "any-template"), "learned_descent.problems.photometric.problems:RECIPES"
+    ),
 }
 
 ENTRY_POINTS = "learned_descent.problems"
@@ -74,8 +78,8 @@ def _resolved(name: str, kind: _Kind) -> Any:
     """What a user names: the only place where a name becomes code that is not built in.
 
     Raises:
-        DescentError: if nothing answers to the name, the file does not exist or does not run, or what it names is missing, of
-            another kind, or abstract.
+        DescentError: if nothing answers to the name, the file does not exist or does not run, or
+            what it names is missing, of another kind, or abstract.
     """
     base = kind.bases[0].__name__
     if name in kind.names:
@@ -83,12 +87,15 @@ def _resolved(name: str, kind: _Kind) -> Any:
     elif names_code(name):
         found = _from_module(name, kind)
     else:
-        plugins = {plugin.name: plugin for plugin in entry_points(group=kind.group)} if kind.group else {}
+        plugins = (
+            {plugin.name: plugin for plugin in entry_points(group=kind.group)} if kind.group else {}
+        )
         if name not in plugins:
             known = ", ".join(sorted({*kind.names, *plugins}))
             near = suggestion(name, {*kind.names, *plugins})
             raise DescentError(
-                f"{kind.what} {name!r}: expected one of {known}, or package.module:Class, or file.py:Class{near}"
+                f"{kind.what} {name!r}: expected one of {known}, or package.module:Class, or "
+                f"file.py:Class{near}"
             )
         found = _from_entry_point(plugins[name], kind)
     if not kind.fits(found):
@@ -104,11 +111,12 @@ def resolve_problem(name: str) -> type[Problem]:
     """The problem class that a user names.
 
     Args:
-        name: a built-in name, the name of an entry point, ``"package.module:Class"`` or ``"path/to/file.py:Class"``.
+        name: a built-in name, the name of an entry point, ``"package.module:Class"`` or
+            ``"path/to/file.py:Class"``.
 
     Raises:
-        DescentError: if nothing answers to the name, the file does not exist or does not run, or the class is missing, no
-            :class:`Problem`, or abstract.
+        DescentError: if nothing answers to the name, the file does not exist or does not run, or
+            the class is missing, no :class:`Problem`, or abstract.
 
     Example:
         >>> resolve_problem("analytic").__name__
@@ -148,12 +156,16 @@ def families_for(problem: type[Problem], families: Sequence[str]) -> dict[str, F
     names: dict[str, str] = {}
     for family in families:
         if names.setdefault(family_name(family), family) != family:
-            raise DescentError(f"families {names[family_name(family)]} and {family}: have one name: rename one of them")
+            raise DescentError(
+                f"families {names[family_name(family)]} and {family}: have one name: rename one of "
+                "them"
+            )
     return {name: recipe_for(problem, family) for name, family in names.items()}
 
 
 def names_code(name: str) -> bool:
-    """Whether a name is that of something in a module or a file of code: only the user may say it, never a file.
+    """Whether a name is that of something in a module or a file of code: only the user may say it,
+    never a file.
 
     Example:
         >>> names_code("analytic"), names_code("evil.py:Evil")
@@ -163,11 +175,13 @@ def names_code(name: str) -> bool:
 
 
 def recipes_for(problem: type[Problem]) -> dict[str, Family]:
-    """The families of a problem by name: those made for it or for a built-in class that it derives from, or the general ones.
+    """The families of a problem by name: those made for it or for a built-in class that it derives
+    from, or the general ones.
 
-    What a problem overrides wins: one that derives from a built-in class and has an ``observation`` of its own is trained
-    with that, and one with an ``augment`` of its own is augmented. A least-squares problem also has its classical yardstick
-    ``lm``, and ``mdm+lm``: learned descent, then a few of its steps. The problem's own :meth:`Problem.families` come on top.
+    What a problem overrides wins: one that derives from a built-in class and has an ``observation``
+    of its own is trained with that, and one with an ``augment`` of its own is augmented. A
+    least-squares problem also has its classical yardstick ``lm``, and ``mdm+lm``: learned descent,
+    then a few of its steps. The problem's own :meth:`Problem.families` come on top.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -190,15 +204,17 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
 
 
 def recipe_for(problem: type[Problem], family: str) -> Family:
-    """The recipe of one family: one of :func:`recipes_for`, a general one, a solver, one in a file, or ``LEARNED+SOLVER``.
+    """The recipe of one family: one of :func:`recipes_for`, a general one, a solver, one in a file,
+    or ``LEARNED+SOLVER``.
 
     Args:
         problem: the problem.
-        family: a name, or ``"path/to/file.py:NAME"`` of a :class:`~learned_descent.families.Recipe`, which only the user may
-            say.
+        family: a name, or ``"path/to/file.py:NAME"`` of a
+            :class:`~learned_descent.families.Recipe`, which only the user may say.
 
     Raises:
-        DescentError: if the problem has no family of that name, or a solver is asked for a problem without residuals.
+        DescentError: if the problem has no family of that name, or a solver is asked for a problem
+            without residuals.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -221,19 +237,25 @@ def recipe_for(problem: type[Problem], family: str) -> Family:
     known = ", ".join(recipes)
     if issubclass(problem, LeastSquares):
         others = [other for other in solvers if other not in recipes]
-        known += f", {', '.join(others)}, or a learned one and a solver, such as {next(iter(recipes))}+{next(iter(solvers))}"
+        known += (
+            f", {', '.join(others)}, or a learned one and a solver, such as "
+            f"{next(iter(recipes))}+{next(iter(solvers))}"
+        )
     elif found in SOLVERS.values() or (isinstance(found, Polish) and solver in SOLVERS):
         raise DescentError(
-            f"family {family!r}: a classical solver needs the residuals of a LeastSquares problem, and {problem.__name__} is a "
-            f"Problem without: expected one of {known}"
+            f"family {family!r}: a classical solver needs the residuals of a LeastSquares problem, "
+            f"and {problem.__name__} is a Problem without: expected one of {known}"
         )
     if found is None:
-        raise DescentError(f"family {family!r}: expected one of {known}{suggestion(family, recipes)}")
+        raise DescentError(
+            f"family {family!r}: expected one of {known}{suggestion(family, recipes)}"
+        )
     return found
 
 
 def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
-    """A problem made with ``settings``, where a mapping may stand for an argument whose default is a dataclass.
+    """A problem made with ``settings``, where a mapping may stand for an argument whose default is
+    a dataclass.
 
     Raises:
         DescentError: if the problem does not take these settings.
@@ -245,7 +267,9 @@ def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
                 arguments[name] = replace(parameter.default, **arguments[name])  # type: ignore[type-var]
         inspect.signature(problem).bind(**arguments)
     except TypeError as error:
-        raise DescentError(f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}") from error
+        raise DescentError(
+            f"{problem.__name__}: cannot be made with the settings {dict(settings)}: {error}"
+        ) from error
     with calling(f"{problem.__name__}.__init__"):
         made = problem(**arguments)
     check_made(made)
@@ -262,12 +286,16 @@ def _own_families(problem: type[Problem]) -> dict[str, Family]:
     with calling(name):
         given: object = problem.families()
     if not isinstance(given, Mapping) or not all(_FAMILY.fits(family) for family in given.values()):
-        raise DescentError(f"{name}: expected recipes by name, such as {{'mine': Recipe(...)}}, got {given!r}")
+        raise DescentError(
+            f"{name}: expected recipes by name, such as {{'mine': Recipe(...)}}, got {given!r}"
+        )
     return dict(given)
 
 
 def _general(recipes: Mapping[str, Family]) -> dict[str, Recipe]:
-    """The general families; what a problem has tuned of ``joint``, the cascade and the gradients, is as it tuned it."""
+    """The general families; what a problem has tuned of ``joint``, the cascade and the gradients,
+    is as it tuned it.
+    """
     general, sdm, mdm = dict(RECIPES), recipes.get("sdm"), recipes.get("mdm")
     if isinstance(sdm, Recipe) and isinstance(mdm, Recipe):
         general["joint"] = joint(sdm, mdm)
@@ -275,7 +303,9 @@ def _general(recipes: Mapping[str, Family]) -> dict[str, Recipe]:
 
 
 def _heeding(family: Family, problem: type[Problem], base: type[Problem]) -> Family:
-    """A family that was made for ``base``, without what ``problem``, which derives from it, overrides."""
+    """A family that was made for ``base``, without what ``problem``, which derives from it,
+    overrides.
+    """
     if isinstance(family, Polish):
         return replace(family, learned=_without(family.learned, problem, base))
     return family if isinstance(family, Classical) else _without(family, problem, base)
@@ -285,13 +315,19 @@ def _without(recipe: Recipe, problem: type[Problem], base: type[Problem]) -> Rec
     if problem.observation is not base.observation:
         recipe = replace(recipe, observation=None, observation_options={})
     if problem.augment is not base.augment:
-        recipe = replace(recipe, trainers={name: trainer.augmenting() for name, trainer in recipe.trainers.items()})
+        recipe = replace(
+            recipe,
+            trainers={name: trainer.augmenting() for name, trainer in recipe.trainers.items()},
+        )
     return recipe
 
 
 def _solvers(recipes: Mapping[str, Family]) -> dict[str, Classical]:
     """The general solvers, and those made for a problem."""
-    return {**SOLVERS, **{name: recipe for name, recipe in recipes.items() if isinstance(recipe, Classical)}}
+    return {
+        **SOLVERS,
+        **{name: recipe for name, recipe in recipes.items() if isinstance(recipe, Classical)},
+    }
 
 
 def name_of(cls: type[Any], table: Mapping[str, str]) -> str:
@@ -304,11 +340,15 @@ def name_of(cls: type[Any], table: Mapping[str, str]) -> str:
         ('cascade', 'custom:Problem')
     """
     path = f"{cls.__module__}:{cls.__qualname__}"
-    return next((name for name, target in table.items() if target == path), f"custom:{cls.__qualname__}")
+    return next(
+        (name for name, target in table.items() if target == path), f"custom:{cls.__qualname__}"
+    )
 
 
 def builtin(target: str) -> Any:
-    """The object that an entry ``"package.module:name"`` of the tables of built-in names points to."""
+    """The object that an entry ``"package.module:name"`` of the tables of built-in names points
+    to.
+    """
     module, name = target.split(":")
     return getattr(importlib.import_module(module), name)
 
@@ -326,15 +366,25 @@ def builtin_class(name: str, table: Mapping[str, str], what: str) -> Any:
 
 def _from_module(name: str, kind: _Kind) -> object:
     source, _, wanted = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
-    module = run_file(Path(source)) if source.endswith(".py") else import_module(source, name, kind.what)
-    candidates = [key for key, value in vars(module).items() if kind.fits(value) and _is_own(value, module)]
+    module = (
+        run_file(Path(source)) if source.endswith(".py") else import_module(source, name, kind.what)
+    )
+    candidates = [
+        key for key, value in vars(module).items() if kind.fits(value) and _is_own(value, module)
+    ]
     plural = "families" if kind.what == "family" else f"{kind.what}s"
     missing = kind.bases[0].__name__ if kind.objects else f"subclass of {kind.bases[0].__name__}"
-    hint = f"; it holds the {plural} {', '.join(candidates)}" if candidates else f"; it holds no {missing}"
+    hint = (
+        f"; it holds the {plural} {', '.join(candidates)}"
+        if candidates
+        else f"; it holds no {missing}"
+    )
     word = "recipe" if kind.objects else "class"
     if not wanted:
         example = candidates[0] if candidates else word.capitalize()
-        raise DescentError(f"{kind.what} {name!r}: name the {word} too, as in {source}:{example}{hint}")
+        raise DescentError(
+            f"{kind.what} {name!r}: name the {word} too, as in {source}:{example}{hint}"
+        )
     if not hasattr(module, wanted):
         raise DescentError(f"{source}: expected a {word} {wanted!r}{hint}")
     return getattr(module, wanted)
@@ -349,4 +399,6 @@ def _from_entry_point(plugin: EntryPoint, kind: _Kind) -> object:
     try:
         return plugin.load()
     except Exception as error:
-        raise DescentError(f"{kind.what} {plugin.name!r}: loading {plugin.value} failed with {described(error)}") from error
+        raise DescentError(
+            f"{kind.what} {plugin.name!r}: loading {plugin.value} failed with {described(error)}"
+        ) from error

@@ -1,4 +1,6 @@
-"""Being asked to end, by Ctrl-C or SIGTERM: heard in the end, and not in the middle of what must not be cut off."""
+"""Being asked to end, by Ctrl-C or SIGTERM: heard in the end, and not in the middle of what must
+not be cut off.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """A request to end waits until the block is left: nothing is raised between two lines that belong together."""
+    """A request to end waits until the block is left: nothing is raised between two lines that
+    belong together.
+    """
     if not _in_main_thread():
         yield
         return
@@ -41,14 +45,17 @@ def unbroken() -> Iterator[None]:
 
 @contextmanager
 def sigterm_ends() -> Iterator[None]:
-    """SIGTERM ends the block by :class:`Terminated`, so that workers are ended and half a file is removed."""
+    """SIGTERM ends the block by :class:`Terminated`, so that workers are ended and half a file is
+    removed.
+    """
     if not _in_main_thread():
         yield
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
         if sys.platform != "win32":
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # workers that end with us are no failure of theirs
+            # Workers that end with us are no failure of theirs
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise Terminated
 
     previous = signal.signal(signal.SIGTERM, stop)
@@ -60,14 +67,18 @@ def sigterm_ends() -> Iterator[None]:
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Asks once more where Python drops what a signal raised: in a destructor, or in what runs after a fork."""
+    """Asks once more where Python drops what a signal raised: in a destructor, or in what runs
+    after a fork.
+    """
 
     def repeat(unraisable: sys.UnraisableHookArgs) -> None:
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):
             previous(unraisable)
             return
         number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
-        threading.Timer(_AGAIN, _ask, [number]).start()  # not in here, where it would be dropped, too
+        threading.Timer(
+            _AGAIN, _ask, [number]
+        ).start()  # not in here, where it would be dropped, too
 
     previous = sys.unraisablehook
     sys.unraisablehook = repeat

@@ -1,4 +1,5 @@
-"""Options and fixtures of all tests; the shapes and types in the annotations of the package are checked while they run."""
+"""Options and fixtures of all tests; the shapes and types in the annotations of the package are
+checked while they run."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from jaxtyping import install_import_hook
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The type checker of the tests: it looks when the function has returned, for what it refuses itself is its own error."""
+    """The type checker of the tests: it looks when the function has returned, for what it refuses
+    itself is its own error."""
     if inspect.signature(function).return_annotation is Any:
         return function  # the look before the call
     return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # a whole number is a float
@@ -32,8 +34,15 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="where the tests run: cpu (default), cuda, cuda:1, ...")
-    parser.addoption("--dtype", default="float32", choices=["float32", "float64"], help="the precision of the tests")
+    parser.addoption(
+        "--device", default="cpu", help="where the tests run: cpu (default), cuda, cuda:1, ..."
+    )
+    parser.addoption(
+        "--dtype",
+        default="float32",
+        choices=["float32", "float64"],
+        help="the precision of the tests",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,7 +65,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
     found = torch.device(request.config.getoption("--device"))
-    return torch.device("cuda", 0) if found == torch.device("cuda") else found  # as tensors say where they are
+    # As tensors say where they are
+    return torch.device("cuda", 0) if found == torch.device("cuda") else found
 
 
 @pytest.fixture

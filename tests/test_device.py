@@ -1,4 +1,5 @@
-"""No mix of devices, and no question that stalls a GPU: for every problem and family, without a GPU."""
+"""No mix of devices, and no question that stalls a GPU: for every problem and family, without a
+GPU."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "registration": ("registration", SCAN),
     "registration, point to point": ("registration", {"metric": "point", "robust": 0.3, **SCAN}),
     "template": ("fixed-template", {"grid": 12, **FEW}),
-    "template, robust": ("fixed-template", {"grid": 12, "robust": 1.0, "inverse": True, "blur": 1.0, **FEW}),
+    "template, robust": (
+        "fixed-template",
+        {"grid": 12, "robust": 1.0, "inverse": True, "blur": 1.0, **FEW},
+    ),
     "any template": ("any-template", {"grid": 12, **FEW}),
     "any template, affine": ("any-template", {"grid": 12, "warp": "affine", **FEW}),
 }
@@ -98,7 +102,9 @@ def test_a_training_step_stays_on_its_device_and_asks_nothing(case: str):
     model = MnemonicDescent.for_problem(problem, num_steps=1, hidden=8).to(DEVICE)
     batch = away(batch)
     with watching() as seen:
-        loss = problem.loss(model(batch, generator=MetaGenerator(), detach="observation").final, batch)
+        loss = problem.loss(
+            model(batch, generator=MetaGenerator(), detach="observation").final, batch
+        )
         loss.mean().backward()
         if case != "faces":  # whose heads turn by a linear system, which is checked
             problem.augment(batch, MetaGenerator())
@@ -109,7 +115,9 @@ def test_a_training_step_stays_on_its_device_and_asks_nothing(case: str):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_model_is_built_where_a_training_left_its_problem(case: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_is_built_where_a_training_left_its_problem(
+    case: str, monkeypatch: pytest.MonkeyPatch
+):
     problem, batch = built(case)
     monkeypatch.setattr(problem, "data", lambda split: batch)  # on the CPU, as it is read or made
     recipes = recipes_for(type(problem)).values()
@@ -126,7 +134,9 @@ def test_every_problem_keeps_its_contract_on_a_gpu(case: str, device: torch.devi
     problem, _ = built(case)
     assert not check_problem(problem, device=device).failures
     assert not check_observation(problem.observation(), problem, device=device).failures
-    assert not check_model(MnemonicDescent.for_problem(problem, hidden=8), untrained=True, device=device).failures
+    assert not check_model(
+        MnemonicDescent.for_problem(problem, hidden=8), untrained=True, device=device
+    ).failures
 
 
 SOLVED = [case for case in CASES if case != "faces"]
@@ -147,7 +157,10 @@ def test_a_solver_asks_once_a_step_whether_to_go_on(case: str, solver: Callable[
 
 def test_a_polished_model_asks_only_in_the_steps_of_the_solver():
     problem, batch = built("pose")
-    model = Polished(MnemonicDescent.for_problem(problem, num_steps=2, hidden=8), GaussNewton(problem, num_steps=2))
+    model = Polished(
+        MnemonicDescent.for_problem(problem, num_steps=2, hidden=8),
+        GaussNewton(problem, num_steps=2),
+    )
     model, batch = model.to(DEVICE), away(batch)
     with watching() as seen, torch.no_grad():
         model(batch)
@@ -198,12 +211,16 @@ class Asking(Observation):
     [
         lambda x: x * float(x.sum()),
         lambda x: x if (x > 0).any() else -x,
-        lambda x: x.where(x.isfinite().all(), 0) + len(x.flatten()[x.flatten() > 0]) if x.max() > 0 else x,
+        lambda x: x.where(x.isfinite().all(),
+        0) + len(x.flatten()[x.flatten() > 0]) if x.max() > 0 else x,
         lambda x: torch.linalg.inv(x[:, :, None] + torch.eye(2, device=x.device)).flatten(1),
     ],
 )  # fmt: skip
 def test_questions_are_seen(how: Callable[[Tensor], Tensor]):
-    model, batch = MnemonicDescent.for_problem(Line(), observation=Asking(how), num_steps=2, hidden=4), Line().data("train")
+    model, batch = (
+        MnemonicDescent.for_problem(Line(), observation=Asking(how), num_steps=2, hidden=4),
+        Line().data("train"),
+    )
     model, batch = model.to(DEVICE), away(batch)
     with watching() as seen, torch.no_grad():
         model(batch)
@@ -221,7 +238,10 @@ def test_questions_are_seen(how: Callable[[Tensor], Tensor]):
     ],
 )  # fmt: skip
 def test_copies_are_seen(how: Callable[[Tensor], Tensor]):
-    model, batch = MnemonicDescent.for_problem(Line(), observation=Asking(how), num_steps=2, hidden=4), Line().data("train")
+    model, batch = (
+        MnemonicDescent.for_problem(Line(), observation=Asking(how), num_steps=2, hidden=4),
+        Line().data("train"),
+    )
     model, batch = model.to(DEVICE), away(batch)
     with watching() as seen, torch.no_grad():
         model(batch)
@@ -230,7 +250,10 @@ def test_copies_are_seen(how: Callable[[Tensor], Tensor]):
 
 def test_a_mix_of_devices_is_refused():
     eyes = Asking(lambda x: x * torch.ones(2))
-    model, batch = MnemonicDescent.for_problem(Line(), observation=eyes, num_steps=1, hidden=4), Line().data("train")
+    model, batch = (
+        MnemonicDescent.for_problem(Line(), observation=eyes, num_steps=1, hidden=4),
+        Line().data("train"),
+    )
     model, batch = model.to(DEVICE), away(batch)
     with watching(), torch.no_grad(), pytest.raises(RuntimeError, match="same device"):
         model(batch)
@@ -239,7 +262,12 @@ def test_a_mix_of_devices_is_refused():
 def test_what_an_observation_borrows_moves_along_and_is_not_stored():
     model = MnemonicDescent.for_problem(_made("any template")[0], num_steps=1, hidden=4)
     assert not [name for name in model.state_dict() if name.startswith("observation.")]
-    lent = {value.dtype for part in model.double().modules() if isinstance(part, Beside) for value in part.module.buffers()}
+    lent = {
+        value.dtype
+        for part in model.double().modules()
+        if isinstance(part, Beside)
+        for value in part.module.buffers()
+    }
     assert lent == {torch.float64}
 
 

@@ -18,11 +18,14 @@ FAMILIES = {
     "GLOBAL": ("global_sdm.py", "GlobalSDM", "--{}domains.rtol 1e-5"),
     "SEARCHED": ("random_search.py", None, "--{}search.iterations 150"),
 }
-"""By name of the recipe: its file, the model that is not built in, and options that make it quick."""
+"""By name of the recipe: its file, the model that is not built in, and options that make it
+quick."""
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_of_one_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_a_family_of_one_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     source, model, quick = FAMILIES[name]
     assert len((EXAMPLES / source).read_text().splitlines()) <= 60
     family = f"{shlex.quote(str(EXAMPLES / source))}:{name}"
@@ -40,7 +43,10 @@ def test_a_family_of_one_file(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert stored == ("cascade" if model is None else f"custom:{model}")
     assert main(["evaluate", str(weights)]) == (0 if model is None else 2)
     if model is not None:
-        assert f"give its class (model=..., or on the command line --model file.py:{model})" in capsys.readouterr().err
+        assert (
+            f"give its class (model=..., or on the command line --model file.py:{model})"
+            in capsys.readouterr().err
+        )
         run(f"evaluate one/model.safetensors --model {EXAMPLES / source}:{model}")
     errors = json.loads((tmp_path / "one" / "model.test.json").read_text())["errors"]["error"]
     assert sum(errors[-1]) < 0.7 * sum(errors[0])
@@ -50,7 +56,10 @@ def test_a_family_of_one_file(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     results = json.loads((tmp_path / "all" / "results.json").read_text())
     assert list(results["families"]) == ["sdm", name, f"{name}+lm"]
     assert results["families"][name]["errors"]["error"][-1] == pytest.approx(errors[-1])
-    assert f"--families sdm {family} {family}+lm --config" in (tmp_path / "all" / "report.html").read_text()
+    assert (
+        f"--families sdm {family} {family}+lm --config"
+        in (tmp_path / "all" / "report.html").read_text()
+    )
     run(f"compare analytic --families {family} --weights {name}=all/{name}.safetensors --out again")
     assert f"family {name}" in run(f"check analytic --families {family}")
 

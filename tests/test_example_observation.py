@@ -18,8 +18,25 @@ def test_the_example_is_short():
 
 def test_colour_gradients_through_the_command_line(tmp_path, capsys):
     weights = tmp_path / "sdm" / "model.safetensors"
-    assert main(["train", PROBLEM, "--family", "sdm", "--model.num_steps", "3", "--out", str(weights.parent)]) == 0
-    assert read_description(weights)["observation"] == {"name": "custom:ColourGradients", "settings": {"size": 7}}
+    assert (
+        main(
+            [
+                "train",
+                PROBLEM,
+                "--family",
+                "sdm",
+                "--model.num_steps",
+                "3",
+                "--out",
+                str(weights.parent),
+            ]
+        )
+        == 0
+    )
+    assert read_description(weights)["observation"] == {
+        "name": "custom:ColourGradients",
+        "settings": {"size": 7},
+    }
 
     assert main(["evaluate", str(weights), "--problem-file", PROBLEM]) == 0
     (errors,) = json.loads(weights.with_suffix(".test.json").read_text())["errors"].values()
@@ -28,7 +45,21 @@ def test_colour_gradients_through_the_command_line(tmp_path, capsys):
     assert found < 0.5, "in px"
 
     out = tmp_path / "compared"
-    assert main(["compare", PROBLEM, "--families", "sdm", "--weights", f"sdm={weights}", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "compare",
+                PROBLEM,
+                "--families",
+                "sdm",
+                "--weights",
+                f"sdm={weights}",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert "ColourGradients" in (out / "results.json").read_text()
     capsys.readouterr()
     assert main(["check", PROBLEM]) == 0

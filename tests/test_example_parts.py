@@ -23,8 +23,25 @@ def test_the_examples_are_short(name):
 
 
 def test_a_loss_of_ones_own_through_the_command_line(tmp_path):
-    quick = ["--model.num_steps", "2", "--ridge.repeats", "1", "--bptt.iterations", "10", "--bptt.lr", "1e-4"]
-    words = ["train", f"{EXAMPLES / 'wing_loss.py'}:WingBlobs", "--family", "joint", *quick, "--out", str(tmp_path)]
+    quick = [
+        "--model.num_steps",
+        "2",
+        "--ridge.repeats",
+        "1",
+        "--bptt.iterations",
+        "10",
+        "--bptt.lr",
+        "1e-4",
+    ]
+    words = [
+        "train",
+        f"{EXAMPLES / 'wing_loss.py'}:WingBlobs",
+        "--family",
+        "joint",
+        *quick,
+        "--out",
+        str(tmp_path),
+    ]
     assert main([*words, "--bptt.accelerator", "cpu"]) == 0
     history = json.loads((tmp_path / "history.json").read_text())
     assert history["val_error"]["after_step"][-1] < 2, "in px"
@@ -48,7 +65,9 @@ def test_a_detector_of_ones_own_finds_the_face(tmp_path):
     ImageDraw.Draw(picture).ellipse((60, 30, 140, 130), fill=(220, 190, 170))
     file = tmp_path / "face.png"
     picture.save(file)
-    with pytest.warns(DetectorWarning, match="how the boxes of bright lie on faces: calibrate them"):
+    with pytest.warns(
+        DetectorWarning, match="how the boxes of bright lie on faces: calibrate them"
+    ):
         (face,) = bright_detector.main(file)
     assert face.landmarks.shape == (68, 2)
     assert np.allclose(bright_detector.Bright()(np.asarray(picture))[0], (62, 34, 138, 126), atol=3)

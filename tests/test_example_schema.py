@@ -1,4 +1,5 @@
-"""The example of a landmark schema of one's own, through the command line alone, on pictures that are drawn here."""
+"""The example of a landmark schema of one's own, through the command line alone, on pictures that
+are drawn here."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def draw_hinges(root: Path, part: str, count: int) -> None:
         points[[0, 1, 2, 3, 8, 9], 0] *= 1 + 0.3 * left
         points[[4, 5, 6, 7, 10, 11], 0] *= 1 + 0.3 * right
         angle = 0.15 * turn
-        rotation = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        rotation = torch.tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
         points = 60 + 30 * points @ rotation.mT
         picture = Image.new("L", (120, 120), 60)
         pen = ImageDraw.Draw(picture)
@@ -69,7 +72,10 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_hinge_through_the_command_line(words, tmp_path, capsys, monkeypatch):
     weights = tmp_path / "sdm" / "model.safetensors"
     quick = ["--model.num_steps", "3", "--ridge.repeats", "2"]
-    assert main(["train", "faces", "--family", "sdm", *words, *quick, "--out", str(weights.parent)]) == 0
+    assert (
+        main(["train", "faces", "--family", "sdm", *words, *quick, "--out", str(weights.parent)])
+        == 0
+    )
     kept = read_description(weights)["problem"]["settings"]["schema"]
     assert kept["name"] == "hinge"
     assert kept["num_points"] == 12
@@ -85,7 +91,17 @@ def test_hinge_through_the_command_line(words, tmp_path, capsys, monkeypatch):
     assert errors[-1].mean() < 0.4 * errors[0].mean()
     assert "holes points / box" in result["errors"]
 
-    command = ["compare", "faces", *words, "--families", "sdm", "--weights", f"sdm={weights}", "--out", "compared"]
+    command = [
+        "compare",
+        "faces",
+        *words,
+        "--families",
+        "sdm",
+        "--weights",
+        f"sdm={weights}",
+        "--out",
+        "compared",
+    ]
     assert main(command) == 0
     assert (tmp_path / "compared" / "results.json").exists()
     assert main(["check", "faces", *words]) == 0
@@ -95,8 +111,8 @@ def test_what_a_hinge_has_not_is_refused_in_one_line(words, tmp_path, capsys):
     command = ["train", "faces", "--family", "sdm", *words, "--out", str(tmp_path)]
     assert main([*command, "--problem.normaliser", "inter_ocular"]) == 2
     assert (
-        "'inter_ocular' needs the outer_eye_corners of the schema, and 'hinge' has none: expected 'box'"
-        in capsys.readouterr().err
+        "'inter_ocular' needs the outer_eye_corners of the schema, and 'hinge' has none: expected "
+        "'box'" in capsys.readouterr().err
     )
     assert main([*command, "--problem.augmentation.turn", "15"]) == 2
     assert "or set it to 0" in capsys.readouterr().err

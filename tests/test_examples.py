@@ -31,7 +31,10 @@ def test_a_new_problem_takes_less_than_forty_lines():
 
 
 def test_samples_differ_between_the_splits(blobs):
-    sets = [{tuple(row) for row in blobs.data(split)["points"].flatten(1).tolist()} for split in ("train", "val", "test")]
+    sets = [
+        {tuple(row) for row in blobs.data(split)["points"].flatten(1).tolist()}
+        for split in ("train", "val", "test")
+    ]
     assert [len(rows) for rows in sets] == [1000, 200, 300]
     assert not sets[0] & sets[1] | sets[1] & sets[2] | sets[0] & sets[2]
 
@@ -52,7 +55,9 @@ def test_mdm(blobs):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MnemonicDescent.for_problem(blobs, hidden=64)
-    BackpropThroughTime(iterations=200, lr=3e-3, accelerator="cpu").fit(model, blobs.data("train"), blobs.data("val"))
+    BackpropThroughTime(iterations=200, lr=3e-3, accelerator="cpu").fit(
+        model, blobs.data("train"), blobs.data("val")
+    )
     found = errors(model)
     assert found[-1] < 0.45 * found[0]
     assert found == sorted(found, reverse=True), "every step helps"

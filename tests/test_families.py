@@ -48,9 +48,15 @@ class Dots(Line):
 
 def test_sdm_is_the_closed_form_alone_and_joint_goes_on_from_there():
     problem = Line()
-    sdm, first = replace(RECIPES["sdm"], trainers={"ridge": SequentialRidge(ridge=1e-4)}).train(problem)
-    joint, second = replace(RECIPES["joint"], trainers={"ridge": SequentialRidge(ridge=1e-4), "bptt": QUICK}).train(problem)
-    mdm, third = replace(RECIPES["mdm"], options={"hidden": 4}, trainers={"bptt": QUICK}).train(problem)
+    sdm, first = replace(RECIPES["sdm"], trainers={"ridge": SequentialRidge(ridge=1e-4)}).train(
+        problem
+    )
+    joint, second = replace(
+        RECIPES["joint"], trainers={"ridge": SequentialRidge(ridge=1e-4), "bptt": QUICK}
+    ).train(problem)
+    mdm, third = replace(RECIPES["mdm"], options={"hidden": 4}, trainers={"bptt": QUICK}).train(
+        problem
+    )
     assert (list(first), list(second), list(third)) == (["ridge"], ["ridge", "bptt"], ["bptt"])
     assert (type(sdm), type(joint), type(mdm)) == (Cascade, Cascade, MnemonicDescent)
     batch = problem.data("test")
@@ -64,7 +70,10 @@ def test_weights_depend_on_the_seed_alone_and_leave_the_global_generator_alone()
     one = recipe.build(problem, seed=1).state_dict()
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(4)
-    again, other = recipe.build(problem, seed=1).state_dict(), recipe.build(problem, seed=2).state_dict()
+    again, other = (
+        recipe.build(problem, seed=1).state_dict(),
+        recipe.build(problem, seed=2).state_dict(),
+    )
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["cell.weight_ih"], other["cell.weight_ih"])
 
@@ -77,25 +86,36 @@ def test_an_image_observation_looks_where_the_problems_own_does():
 
 
 def test_an_image_observation_needs_a_problem_with_points():
-    with pytest.raises(DescentError, match=r"Patches looks at points in an image, and Analytic.observation\(\) does not say"):
-        Recipe(Cascade, observation=Patches, trainers={"ridge": SequentialRidge()}).build(Analytic("sin"))
+    with pytest.raises(
+        DescentError,
+        match=r"Patches looks at points in an image, and Analytic.observation\(\) does not say",
+    ):
+        Recipe(Cascade, observation=Patches, trainers={"ridge": SequentialRidge()}).build(
+            Analytic("sin")
+        )
 
 
 def test_unknown_options_of_an_observation_are_named():
-    with pytest.raises(DescentError, match=r"Patches: cannot be built with the options \{'colour': 3\}"):
+    with pytest.raises(
+        DescentError, match=r"Patches: cannot be built with the options \{'colour': 3\}"
+    ):
         image_observation(Patches, Dots(), {"colour": 3})
 
 
 def test_a_recipe_needs_a_trainer_and_an_observation_for_its_options():
     with pytest.raises(DescentError, match="expected a trainer, such as"):
         Recipe(Cascade)
-    with pytest.raises(DescentError, match="observation_options: expected none without an observation"):
+    with pytest.raises(
+        DescentError, match="observation_options: expected none without an observation"
+    ):
         Recipe(Cascade, observation_options={"size": 3}, trainers={"ridge": SequentialRidge()})
 
 
 def test_resuming_leaves_the_closed_form_out(tmp_path: Path):
     problem: Problem = Line()
-    recipe = Recipe(Cascade, {"num_steps": 1}, trainers={"ridge": SequentialRidge(ridge=0.1), "bptt": QUICK})
+    recipe = Recipe(
+        Cascade, {"num_steps": 1}, trainers={"ridge": SequentialRidge(ridge=0.1), "bptt": QUICK}
+    )
     assert recipe.files() == recipe.checkpoints() == []
     model, first = recipe.within(tmp_path, resume=False).train(problem)
     again = recipe.within(tmp_path, resume=True)
@@ -104,7 +124,9 @@ def test_resuming_leaves_the_closed_form_out(tmp_path: Path):
     resumed, second = again.train(problem)
     assert list(second) == ["bptt"]
     assert second["bptt"].records == first["bptt"].records
-    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, resumed.state_dict()[name]) for name, value in model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,19 +166,30 @@ def test_a_polished_family_trains_what_the_plain_one_trains():
     assert model.num_steps == alone.num_steps + 10
     batch = problem.data("test")
     assert torch.equal(model(batch).xs[: alone.num_steps + 1], alone(batch).xs)
-    assert problem.error(model(batch).final, batch).max() < 1e-4 < problem.error(alone(batch).final, batch).max()
+    assert (
+        problem.error(model(batch).final, batch).max()
+        < 1e-4
+        < problem.error(alone(batch).final, batch).max()
+    )
 
 
 def test_brief_solvers_keep_their_other_options():
-    assert Classical(LevenbergMarquardt, {"damping": 0.1, "num_steps": 70}).brief().options == {"damping": 0.1, "num_steps": 10}
+    assert Classical(LevenbergMarquardt, {"damping": 0.1, "num_steps": 70}).brief().options == {
+        "damping": 0.1,
+        "num_steps": 10,
+    }
     assert SOLVERS["scipy"].brief() == Classical(ScipyLeastSquares)
 
 
 def test_families_that_share_a_training_agree_on_it():
     mdm, lm = RECIPES["mdm"], SOLVERS["lm"]
-    assert learned_parts({"mdm+lm": Polish(mdm, lm), "lm": lm, "sdm": RECIPES["sdm"]}) == {"mdm": mdm, "sdm": RECIPES["sdm"]}
+    assert learned_parts({"mdm+lm": Polish(mdm, lm), "lm": lm, "sdm": RECIPES["sdm"]}) == {
+        "mdm": mdm,
+        "sdm": RECIPES["sdm"],
+    }
     with pytest.raises(
-        DescentError, match=r"family 'mdm\+lm': expected the training of 'mdm', which is shared, got another one"
+        DescentError,
+        match=r"family 'mdm\+lm': expected the training of 'mdm', which is shared, got another one",
     ):
         learned_parts({"mdm": mdm, "mdm+lm": Polish(replace(mdm, options={"hidden": 3}), lm)})
 
@@ -170,7 +203,9 @@ class Nudge(Trainer):
     resume: bool = False
     places: ClassVar[frozenset[str]] = frozenset({"folder", "resume"})
 
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
         for file in self.files():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("done")
@@ -188,7 +223,10 @@ class Nudge(Trainer):
 
 def test_any_trainers_in_any_number_and_order(tmp_path: Path):
     problem: Problem = Line()
-    recipe = Recipe(Cascade, trainers={"first": Nudge(), "ridge": SequentialRidge(ridge=0.1), "last": Nudge(2.0)})
+    recipe = Recipe(
+        Cascade,
+        trainers={"first": Nudge(), "ridge": SequentialRidge(ridge=0.1), "last": Nudge(2.0)},
+    )
     placed = recipe.within(tmp_path, resume=True)
     assert placed.checkpoints() == [tmp_path / name / "nudge.txt" for name in ("first", "last")]
     assert list(placed.train(problem)[1]) == ["first", "ridge", "last"]
@@ -197,21 +235,31 @@ def test_any_trainers_in_any_number_and_order(tmp_path: Path):
     assert list(recipe.begun().trainers) == ["first", "last"]
     begun = replace(recipe, trainers={"first": Nudge()})
     assert list(recipe.after(begun).trainers) == ["ridge", "last"]
-    assert placed.after(begun.within(tmp_path / "other", resume=False)) is not None, "places are no part of a training"
+    assert placed.after(begun.within(tmp_path / "other", resume=False)) is not None, (
+        "places are no part of a training"
+    )
     assert recipe.after(replace(recipe, trainers={"first": Nudge(3.0)})) is None
 
 
 class Bare(Trainer):
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
         return History()
 
 
 @pytest.mark.parametrize(
     ("trainers", "message"),
     [
-        ({"model": SequentialRidge()}, "trainers: expected names as in Python, and none of .*, got 'model'"),
+        (
+            {"model": SequentialRidge()},
+            "trainers: expected names as in Python, and none of .*, got 'model'",
+        ),
         ({"a-b": SequentialRidge()}, "trainers: expected names as in Python"),
-        ({"bare": Bare()}, "trainers: bare: expected a Trainer that is a frozen dataclass, got Bare"),
+        (
+            {"bare": Bare()},
+            "trainers: bare: expected a Trainer that is a frozen dataclass, got Bare",
+        ),
         ({"ridge": 3}, "trainers: ridge: expected a Trainer that is a frozen dataclass, got int"),
     ],
 )

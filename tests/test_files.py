@@ -25,7 +25,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         temporary.write_text("half of the n")
         raise OSError("disk full")
 
-    with pytest.raises(DescentError, match=r"file.txt: this .* written \(disk full\); the one that was there is"):
+    with pytest.raises(
+        DescentError, match=r"file.txt: this .* written \(disk full\); the one that was there is"
+    ):
         atomic_write(path, fail)
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path], "nothing is left behind"
@@ -52,10 +54,21 @@ def test_on_a_full_disk_every_writer_names_the_file_and_keeps_the_old_one(tmp_pa
         "log": lambda: History([{"iteration": number} for number in range(5000)]).write_csv(path),
         "figure": lambda: save_figure(path, canvas(4, 3)),
     }
-    with small_disk(), pytest.raises(DescentError, match=r"file.png: this file could not be written .*File too large.*nothing"):
+    with (
+        small_disk(),
+        pytest.raises(
+            DescentError,
+            match=r"file.png: this file could not be written .*File too large.*nothing",
+        ),
+    ):
         writers[kind]()
     path.write_bytes(b"old")
-    with small_disk(), pytest.raises(DescentError, match=r"file.png: this .*; the one that was there is kept; make room, or"):
+    with (
+        small_disk(),
+        pytest.raises(
+            DescentError, match=r"file.png: this .*; the one that was there is kept; make room, or"
+        ),
+    ):
         writers[kind]()
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path], "nothing is left behind"
@@ -75,9 +88,16 @@ def test_json(tmp_path):
 
 def test_json_holds_no_number_that_is_not_finite(tmp_path):
     """Seen before: NaN and Infinity, which only Python reads."""
-    write_json(tmp_path / "a.json", {"nan": float("nan"), "in": [(1.0, float("inf")), {"deep": -float("inf")}], "kept": 1e300})
+    write_json(
+        tmp_path / "a.json",
+        {"nan": float("nan"), "in": [(1.0, float("inf")), {"deep": -float("inf")}], "kept": 1e300},
+    )
     text = (tmp_path / "a.json").read_text()
-    assert json.loads(text, parse_constant=pytest.fail) == {"nan": None, "in": [[1.0, None], {"deep": None}], "kept": 1e300}
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "nan": None,
+        "in": [[1.0, None], {"deep": None}],
+        "kept": 1e300,
+    }
 
 
 def test_a_state_leaves_no_copies_of_its_tensors_in_memory(tmp_path):
@@ -125,7 +145,11 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 def test_no_flipped_bit_is_read_in_silence(tmp_path):
-    state = {"step": 3, "moments": {0: torch.randn(4), 1: torch.ones(3, dtype=torch.bfloat16)}, "empty": torch.zeros(0)}
+    state = {
+        "step": 3,
+        "moments": {0: torch.randn(4), 1: torch.ones(3, dtype=torch.bfloat16)},
+        "empty": torch.zeros(0),
+    }
     path = tmp_path / "state"
     save_state(path, state)
     content = path.read_bytes()
@@ -140,7 +164,11 @@ def test_no_flipped_bit_is_read_in_silence(tmp_path):
 
 
 def test_a_state_without_a_checksum_is_read(tmp_path):
-    save_file({"0": torch.ones(2)}, tmp_path / "state", {"state": '{"__items__": [["weights", {"__tensor__": "0"}]]}'})
+    save_file(
+        {"0": torch.ones(2)},
+        tmp_path / "state",
+        {"state": '{"__items__": [["weights", {"__tensor__": "0"}]]}'},
+    )
     assert load_state(tmp_path / "state")["weights"].tolist() == [1, 1]
 
 
@@ -151,12 +179,19 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_tensors_without_a_state_are_refused(tmp_path):
     save_file({"weight": torch.ones(2)}, tmp_path / "weights")
-    with pytest.raises(DescentError, match="weights: expected a saved training state, got a safetensors file of another kind"):
+    with pytest.raises(
+        DescentError,
+        match="weights: expected a saved training state, got a safetensors file of another kind",
+    ):
         load_state(tmp_path / "weights")
 
 
-@pytest.mark.parametrize("description", ["{", '{"step": 1}', '{"__items__": [["weights", {"__tensor__": "7"}]]}'])
+@pytest.mark.parametrize(
+    "description", ["{", '{"step": 1}', '{"__items__": [["weights", {"__tensor__": "7"}]]}']
+)
 def test_a_state_whose_description_makes_no_sense(tmp_path, description):
     save_file({"0": torch.ones(1)}, tmp_path / "state", {"state": description})
-    with pytest.raises(DescentError, match="expected a saved training state, its description does not make sense"):
+    with pytest.raises(
+        DescentError, match="expected a saved training state, its description does not make sense"
+    ):
         load_state(tmp_path / "state")

@@ -1,4 +1,5 @@
-"""Files that anybody may have written or damaged: each is read, or refused by one DescentError; nothing else gets out."""
+"""Files that anybody may have written or damaged: each is read, or refused by one DescentError;
+nothing else gets out."""
 
 from __future__ import annotations
 
@@ -39,9 +40,35 @@ COUNT = 300
 """Files of each kind."""
 
 ODD: list[Any] = [
-    *(None, True, False, 0, -1, 1, 3, 10**6, 10**9, 10**30, -(10**9), 0.5, 1e300, math.nan, math.inf),
+    *(
+        None,
+        True,
+        False,
+        0,
+        -1,
+        1,
+        3,
+        10**6,
+        10**9,
+        10**30,
+        -(10**9),
+        0.5,
+        1e300,
+        math.nan,
+        math.inf,
+    ),
     *("", "mnemonic", "evil:Evil", "../../x", "\x1b[31mred", "\0", "é" * 9, "9" * 5000),
-    *([], {}, [1], [[1]], [None], ["a", 1], {"name": "cascade"}, {"name": [], "settings": 3}, {"": {}}),
+    *(
+        [],
+        {},
+        [1],
+        [[1]],
+        [None],
+        ["a", 1],
+        {"name": "cascade"},
+        {"name": [], "settings": 3},
+        {"": {}},
+    ),
 ]
 """What a reader does not expect."""
 
@@ -56,7 +83,13 @@ def nested(depth: int) -> list[Any]:
 def places(value: Any) -> list[tuple[Any, Any]]:
     """Every entry of a tree: what holds it, and under which key."""
     found: list[tuple[Any, Any]] = []
-    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []:
+    for key in (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else []
+    ):
         found += [(value, key), *places(value[key])]
     return found
 
@@ -91,18 +124,24 @@ def damaged(draw: random.Random, content: bytes) -> bytes:
         elif kind == 3:
             del data[at : at + draw.randrange(1, 20)]
         else:
-            data[at:at] = draw.choice((b"\0", b"nan", b"1e999", b"-", b"\xff\xfe", b"{", b'"', b",", b"\n", b"9" * 400))
+            data[at:at] = draw.choice(
+                (b"\0", b"nan", b"1e999", b"-", b"\xff\xfe", b"{", b'"', b",", b"\n", b"9" * 400)
+            )
     return bytes(data)
 
 
-def odd_files(seed: int, *, tree: Any = None, content: bytes = b"", write: Callable[[Any], bytes]) -> Iterator[bytes]:
+def odd_files(
+    seed: int, *, tree: Any = None, content: bytes = b"", write: Callable[[Any], bytes]
+) -> Iterator[bytes]:
     """Half of them with a tree of JSON that was changed, half with bytes that were."""
     draw = random.Random(seed)
     for turn in range(COUNT):
         yield damaged(draw, content) if tree is None or turn % 2 else write(changed(draw, tree))
 
 
-def outcomes(file: Path, contents: Iterator[bytes], read: Callable[[Path], object]) -> dict[str, int]:
+def outcomes(
+    file: Path, contents: Iterator[bytes], read: Callable[[Path], object]
+) -> dict[str, int]:
     """How many files were read, and how many refused; any other exception gets out."""
     found = {"read": 0, "refused": 0}
     for content in contents:
@@ -118,9 +157,14 @@ def outcomes(file: Path, contents: Iterator[bytes], read: Callable[[Path], objec
 def face_model() -> DescentModel:
     """Two kinds of eyes around the landmarks of a face, one of them frozen."""
     problem = FaceAlignment(crop=64, box_side=40.0)
-    problem.mean_shape.copy_(32 + 12 * torch.randn(68, 2, generator=torch.Generator().manual_seed(0)))
+    problem.mean_shape.copy_(
+        32 + 12 * torch.randn(68, 2, generator=torch.Generator().manual_seed(0))
+    )
     points = problem.observation().points  # type: ignore[operator]
-    eyes = Concat(DenseHOG(points, cell=4), Frozen(ConvolutionalPatches(points, size=10, filters=2, channels=3)))
+    eyes = Concat(
+        DenseHOG(points, cell=4),
+        Frozen(ConvolutionalPatches(points, size=10, filters=2, channels=3)),
+    )
     x = torch.full((1, 136), 32.0)
     features = eyes(x, eyes.prepare({"image": torch.zeros(1, 3, 64, 64, dtype=torch.uint8)}))
     return Cascade(problem, eyes, features.shape[1], 136, num_steps=1)
@@ -128,7 +172,9 @@ def face_model() -> DescentModel:
 
 MODELS: dict[str, Callable[[], DescentModel]] = {
     "cascade": lambda: Cascade.for_problem(Analytic("sin"), hidden=3, num_steps=2),
-    "mnemonic": lambda: MnemonicDescent.for_problem(Pose(num_points=6, num_train=8, num_test=2), hidden=4, cell="gru"),
+    "mnemonic": lambda: MnemonicDescent.for_problem(
+        Pose(num_points=6, num_train=8, num_test=2), hidden=4, cell="gru"
+    ),
     "faces": face_model,
 }
 
@@ -159,7 +205,9 @@ def test_weights(tmp_path: Path, name: str):
         loaded = load_model(file)
         assert loaded.num_steps <= 10_000
 
-    found = outcomes(path, odd_files(1, tree=description, content=write(description), write=write), read)
+    found = outcomes(
+        path, odd_files(1, tree=description, content=write(description), write=write), read
+    )
     assert found["read"] > 10
     assert found["refused"] > COUNT / 3
 
@@ -184,7 +232,12 @@ def test_weights_for_a_model_that_is_there(tmp_path: Path):
 def test_states_of_a_training(tmp_path: Path):
     path = tmp_path / "checkpoint.safetensors"
     save_state(
-        path, {"step": 3, "moments": {0: [torch.ones(2), None]}, "best": {"error": 0.5, "weights": {"a": torch.ones(3)}}}
+        path,
+        {
+            "step": 3,
+            "moments": {0: [torch.ones(2), None]},
+            "best": {"error": 0.5, "weights": {"a": torch.ones(3)}},
+        },
     )
     with safe_open(path, "pt") as file:
         packed = json.loads(file.metadata()["state"])
@@ -194,7 +247,9 @@ def test_states_of_a_training(tmp_path: Path):
         save_file(tensors, path, {"state": json.dumps(tree)})
         return path.read_bytes()
 
-    found = outcomes(path, odd_files(3, tree=packed, content=write(packed), write=write), load_state)
+    found = outcomes(
+        path, odd_files(3, tree=packed, content=write(packed), write=write), load_state
+    )
     assert found["read"] > 10
     assert found["refused"] > COUNT / 3
 
@@ -202,12 +257,29 @@ def test_states_of_a_training(tmp_path: Path):
 PTS = b"version: 1\nn_points: 3\n{\n10.5 20.25\n30 40\n50.125 6e1\n}\n"
 LJSON = {
     "version": 3,
-    "groups": {"ibug": {"landmarks": {"points": [[10.0, 20.0], [30.0, 40.0]]}, "labels": [{"label": "all", "mask": [0, 1]}]}},
+    "groups": {
+        "ibug": {
+            "landmarks": {"points": [[10.0, 20.0], [30.0, 40.0]]},
+            "labels": [{"label": "all", "mask": [0, 1]}],
+        }
+    },
 }
 TITLED = b"image,x0,y0,x1,y1\nafw/a.jpg,10,20,110,120\nafw/b.jpg,11,21,111,121\n"
 BOXES = {"afw/a.jpg": [10, 20, 110, 120], "afw/b.jpg": [[1, 2, 30, 40], [5, 6, 70, 80]]}
-YAML = {"seed": 1, "family": "mdm", "problem": {"root": "x", "train": ["afw"]}, "model": {"hidden": 8}, "bptt": {"lr": 1e-3}}
-TYPES = {"seed": int, "problem.root": str, "problem.train": list[str], "model.hidden": int, "bptt.lr": float}
+YAML = {
+    "seed": 1,
+    "family": "mdm",
+    "problem": {"root": "x", "train": ["afw"]},
+    "model": {"hidden": 8},
+    "bptt": {"lr": 1e-3},
+}
+TYPES = {
+    "seed": int,
+    "problem.root": str,
+    "problem.train": list[str],
+    "model.hidden": int,
+    "bptt.lr": float,
+}
 
 
 def as_json(tree: Any) -> bytes:
@@ -231,7 +303,9 @@ def read_config_file(file: Path) -> None:
     ],
     ids=["pts", "ljson", "boxes.csv", "all boxes.csv", "boxes.json", "yaml"],
 )
-def test_small_files(tmp_path: Path, name: str, tree: Any, content: bytes, read: Callable[[Path], object]):
+def test_small_files(
+    tmp_path: Path, name: str, tree: Any, content: bytes, read: Callable[[Path], object]
+):
     path = tmp_path / name
     path.write_bytes(content)
     if read is not read_boxes:

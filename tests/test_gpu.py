@@ -38,8 +38,16 @@ def test_all_stages_run_and_make_a_page(tmp_path: Path):
     assert {(row["model"], row["precision"]) for row in rows["training"]} == {
         (model, precision) for model in ("mdm", "mdm-paper") for precision in ("float32", "bf16")
     }
-    assert all(row["tflops"] > 0 for name in ("matrix", "training", "ridge", "inference") for row in rows[name])
-    assert {row["batch_size"] for row in rows["inference"]} == {row["batch_size"] for row in rows["solvers"]} == {1, 2}
+    assert all(
+        row["tflops"] > 0
+        for name in ("matrix", "training", "ridge", "inference")
+        for row in rows[name]
+    )
+    assert (
+        {row["batch_size"] for row in rows["inference"]}
+        == {row["batch_size"] for row in rows["solvers"]}
+        == {1, 2}
+    )
     text = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert text == page.written(result)
     assert "| mdm-paper | bf16 | no | 2 | synthetic |" in text
@@ -54,14 +62,21 @@ def test_a_stage_that_fails_is_told_and_the_next_ones_run(
         yield {"precision": "float32", "tflops": 2.0}
         raise RuntimeError("the card went away")
 
-    monkeypatch.setattr(stages, "STAGES", {**stages.STAGES, "matrix": half, "ridge": lambda *_: quiet("on")})
-    assert run.everything(["matrix", "ridge"], Scale("cpu", True), tmp_path / "none", tmp_path, 60) == 1
+    monkeypatch.setattr(
+        stages, "STAGES", {**stages.STAGES, "matrix": half, "ridge": lambda *_: quiet("on")}
+    )
+    assert (
+        run.everything(["matrix", "ridge"], Scale("cpu", True), tmp_path / "none", tmp_path, 60)
+        == 1
+    )
     assert "the card went away" in capsys.readouterr().err
     found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["stages"]
     assert found["matrix"]["ended"] == "RuntimeError: the card went away"
     assert found["matrix"]["rows"] == [{"precision": "float32", "tflops": 2.0}]
     assert found["ridge"]["rows"] == [{"read": "on"}]
-    assert "This stage did not end well: RuntimeError" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "This stage did not end well: RuntimeError" in (tmp_path / "gpu.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_row_that_fails_says_so():
@@ -104,7 +119,9 @@ def test_the_lines_of_a_log_are_counted_also_when_it_ends_early():
     }  # fmt: skip
 
 
-def test_packed_faces_are_small_and_are_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_packed_faces_are_small_and_are_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     path = tmp_path / "run" / "faces.safetensors"
     command.main(["pack", "--count", "3", "--to", str(path)])
     assert f"{path}: 3 faces" in capsys.readouterr().out

@@ -30,7 +30,8 @@ LAYERS = [
 """Lowest first: a module imports from its own layer and from those below."""
 
 LAZY = {"faces", "landmarks", "problems"}
-"""What is imported by name through the registry, and by commands inside a function; nobody else imports it."""
+"""What is imported by name through the registry, and by commands inside a function; nobody else
+imports it."""
 
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -41,7 +42,8 @@ def unit(path: Path) -> str:
 
 
 def imported(path: Path, *, everywhere: bool = True) -> set[str]:
-    """The units of the package that a file imports, but for type checking; ``everywhere`` also inside functions."""
+    """The units of the package that a file imports, but for type checking; ``everywhere`` also
+    inside functions."""
     tree = ast.parse(path.read_text())
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -62,7 +64,11 @@ def imported(path: Path, *, everywhere: bool = True) -> set[str]:
             if node.level == 0:
                 names = [[*home, alias.name] for alias in node.names]
             else:
-                parts = ["learned_descent", *path.relative_to(PACKAGE).parts[: depth - node.level], *home]
+                parts = [
+                    "learned_descent",
+                    *path.relative_to(PACKAGE).parts[: depth - node.level],
+                    *home,
+                ]
                 names = [[*parts, alias.name] for alias in node.names]
         units.update(name[1] for name in names if name[0] == "learned_descent" and len(name) > 1)
     return units - {"__version__"}
@@ -95,10 +101,17 @@ def test_faces_and_problems_are_imported_by_name_only(path):
     if own not in LAZY:
         allowed_in_functions = LAZY if own == "cli" else set()
         assert not imported(path) & LAZY - allowed_in_functions
-    assert not imported(path, everywhere=False) & LAZY - {own, *({"landmarks"} if own == "faces" else ())}
+    assert not imported(path, everywhere=False) & LAZY - {
+        own,
+        *({"landmarks"} if own == "faces" else ()),
+    }
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "problems").rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path",
+    sorted((PACKAGE / "problems").rglob("*.py")),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_no_problem_imports_face_code(path):
     assert not imported(path) & {"faces", "landmarks"}
 
@@ -106,10 +119,13 @@ def test_no_problem_imports_face_code(path):
 def test_a_comparison_of_a_least_squares_problem_runs_no_face_code(tmp_path):
     program = (
         "import sys; from learned_descent.cli.main import main\n"
-        "code = main(['compare', 'analytic', '--families', 'sdm', 'sdm+lm', 'lm', '--out', sys.argv[1]])\n"
+        "code = main(['compare', 'analytic', '--families', 'sdm', 'sdm+lm', 'lm', '--out', "
+        "sys.argv[1]])\n"
         "print(code, [name for name in sys.modules if name.startswith('learned_descent.faces')])"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
@@ -121,7 +137,12 @@ def test_functions_are_short(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0]
             described = ast.get_docstring(node) is not None
-            lines = node.end_lineno - node.lineno + 1 - (first.end_lineno - first.lineno + 1 if described else 0)
+            lines = (
+                node.end_lineno
+                - node.lineno
+                + 1
+                - (first.end_lineno - first.lineno + 1 if described else 0)
+            )
             if lines > 60:
                 long.add(f"{path.relative_to(PACKAGE)}:{node.name}")
     assert not long
@@ -137,10 +158,17 @@ def test_the_reader_sees_every_kind_of_import(tmp_path, monkeypatch):
     folder.mkdir()
     file = folder / "some.py"
     file.write_text(
-        "import torch\nimport learned_descent.evaluation.plots\nfrom learned_descent import cli\nfrom .trainer import Trainer\n"
+        "import torch\nimport learned_descent.evaluation.plots\nfrom learned_descent import "
+        "cli\nfrom .trainer import Trainer\n"
         "from ..model import State\nfrom .. import registry\n"
         "if TYPE_CHECKING:\n    from ..faces import schema\n"
         "def later():\n    from ..problems.analytic import Analytic\n"
     )
     assert imported(file) == {"evaluation", "cli", "training", "model", "registry", "problems"}
-    assert imported(file, everywhere=False) == {"evaluation", "cli", "training", "model", "registry"}
+    assert imported(file, everywhere=False) == {
+        "evaluation",
+        "cli",
+        "training",
+        "model",
+        "registry",
+    }

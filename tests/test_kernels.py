@@ -24,15 +24,22 @@ def test_weights_make_the_derivative_of_the_cost(kernel, block):
     torch.testing.assert_close(own.weights(RESIDUAL) * RESIDUAL, slope)
 
 
-@pytest.mark.parametrize(("kernel", "expected"), [(Squares, 4.5), (Huber, 2.5), (Cauchy, math.log(10) / 2), (Tukey, 1 / 6)])
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [(Squares, 4.5), (Huber, 2.5), (Cauchy, math.log(10) / 2), (Tukey, 1 / 6)],
+)
 def test_cost_of_a_residual_of_three_scales(kernel, expected):
     assert kernel().cost(torch.tensor([[3.0]])).item() == pytest.approx(expected)
-    assert kernel(0.5).cost(torch.tensor([[1.5]])).item() == pytest.approx(expected / 4), "in units of the squared scale"
+    assert kernel(0.5).cost(torch.tensor([[1.5]])).item() == pytest.approx(expected / 4), (
+        "in units of the squared scale"
+    )
 
 
 def test_small_residuals_are_squared(kernel):
     residual = torch.tensor([[1e-4, 2e-4]])
-    torch.testing.assert_close(kernel().cost(residual), residual.square().sum(1) / 2, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        kernel().cost(residual), residual.square().sum(1) / 2, rtol=1e-5, atol=0
+    )
     torch.testing.assert_close(kernel().weights(residual), torch.ones(1, 2))
 
 
@@ -58,14 +65,23 @@ def test_a_scale_is_positive(kernel, scale):
 def test_a_block_has_a_residual_and_fits(kernel):
     with pytest.raises(DescentError, match="block: expected 1 or more residuals, got 0"):
         kernel(block=0)
-    with pytest.raises(ShapeError, match="residual: expected a multiple of 3 residuals, one block after the other, got 4"):
+    with pytest.raises(
+        ShapeError,
+        match="residual: expected a multiple of 3 residuals, one block after the other, got 4",
+    ):
         kernel(block=3).cost(RESIDUAL)
 
 
 def test_rooted_residuals_cost_the_same_in_plain_squares(kernel):
     for own in (kernel(0.5), kernel(0.5, block=2)):
-        residual = torch.tensor([[3.0, -4.0, 0.0, 0.0, 1e-9, 0.2], [0.1, 0.3, 40.0, 1.0, -2.0, 0.5]], dtype=torch.float64)
+        residual = torch.tensor(
+            [[3.0, -4.0, 0.0, 0.0, 1e-9, 0.2], [0.1, 0.3, 40.0, 1.0, -2.0, 0.5]],
+            dtype=torch.float64,
+        )
         rooted = own.rooted(residual.requires_grad_())
         torch.testing.assert_close(Squares().cost(rooted), own.cost(residual))
-        slopes = [torch.autograd.grad(cost.sum(), residual)[0] for cost in (Squares().cost(rooted), own.cost(residual))]
+        slopes = [
+            torch.autograd.grad(cost.sum(), residual)[0]
+            for cost in (Squares().cost(rooted), own.cost(residual))
+        ]
         torch.testing.assert_close(*slopes)

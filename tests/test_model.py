@@ -24,8 +24,12 @@ from .toys import Compass, Line, Rows, Turn
 FAMILIES = {
     "linear": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=3, **eyes),
     "mlp": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=3, hidden=5, **eyes),
-    "tanh": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=3, hidden=5, **eyes),
-    "gru": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=3, hidden=5, cell="gru", **eyes),
+    "tanh": lambda problem, **eyes: MnemonicDescent.for_problem(
+        problem, num_steps=3, hidden=5, **eyes
+    ),
+    "gru": lambda problem, **eyes: MnemonicDescent.for_problem(
+        problem, num_steps=3, hidden=5, cell="gru", **eyes
+    ),
 }
 
 
@@ -91,7 +95,9 @@ def test_start_is_the_deterministic_one_the_given_one_or_a_random_one(family):
     random = model.problem.initial(batch, torch.Generator().manual_seed(3))
     assert torch.equal(model(batch).xs[0], model.problem.initial(batch))
     assert torch.equal(model(batch, random).xs[0], random)
-    assert torch.equal(model(batch, generator=torch.Generator().manual_seed(3)).xs, model(batch, random).xs)
+    assert torch.equal(
+        model(batch, generator=torch.Generator().manual_seed(3)).xs, model(batch, random).xs
+    )
 
 
 @pytest.mark.parametrize("detach", ["state", "observation"])
@@ -103,14 +109,18 @@ def test_detach_leaves_the_values_as_they_are(family, detach):
 def gradient(model, batch, detach) -> Tensor:
     """The gradient of the sum of the last iterate with respect to the start."""
     x0 = model.problem.initial(batch).requires_grad_()
-    return torch.autograd.grad(model(batch, x0, detach=detach).final.sum(), x0, materialize_grads=True)[0]
+    return torch.autograd.grad(
+        model(batch, x0, detach=detach).final.sum(), x0, materialize_grads=True
+    )[0]
 
 
 def test_detach_cuts_what_it_names():
     model, batch = trained("linear", Line(torch.float64)), Line(torch.float64).data("test")
     ones = torch.ones_like(batch["x"])
     assert torch.equal(gradient(model, batch, "state"), 0 * ones), "x is cut between the steps"
-    assert torch.equal(gradient(model, batch, "observation"), ones), "only the additive path is left"
+    assert torch.equal(gradient(model, batch, "observation"), ones), (
+        "only the additive path is left"
+    )
     through = ones
     for stage in reversed(model.stages):  # d x_{k+1} / d x_k = 1 + W M
         through = through + through @ stage.weight @ model.problem.matrix
@@ -120,7 +130,10 @@ def test_detach_cuts_what_it_names():
 def test_memory_carries_gradient_when_the_state_is_cut():
     model, batch = trained("tanh", Turn()), turns()
     weight = model.cell.weight_hh
-    cut, full = (torch.autograd.grad(model(batch, detach=how).final.sum(), weight)[0] for how in ("state", "none"))
+    cut, full = (
+        torch.autograd.grad(model(batch, detach=how).final.sum(), weight)[0]
+        for how in ("state", "none")
+    )
     assert cut.abs().max() > 0
     assert not torch.allclose(cut, full)
 
@@ -167,7 +180,10 @@ def test_a_model_that_would_run_for_ever_is_refused(family):
 def test_a_cascade_has_no_more_steps_than_stages():
     model, batch = trained("linear", Turn()), turns()
     assert torch.equal(model(batch, num_steps=2).xs, model(batch).xs[:3])
-    with pytest.raises(DescentError, match="a cascade runs at most the 3 stages that it was made with, asked for step 4"):
+    with pytest.raises(
+        DescentError,
+        match="a cascade runs at most the 3 stages that it was made with, asked for step 4",
+    ):
         model(batch, num_steps=4)
 
 
@@ -196,16 +212,24 @@ def test_inference_mode_gives_the_same(family):
 
 @pytest.mark.parametrize("batch", [{}, {"compass": torch.zeros(0, 2), "x": torch.zeros(0, 2)}])
 def test_an_empty_batch_is_refused(batch):
-    with pytest.raises(DescentError, match="batch: expected at least one sample, got an empty batch"):
+    with pytest.raises(
+        DescentError, match="batch: expected at least one sample, got an empty batch"
+    ):
         Cascade.for_problem(Turn())(batch)
 
 
 def test_a_ragged_batch_is_refused():
-    with pytest.raises(DescentError, match=r"same number of samples in every tensor, got the shapes .*'x': \(3, 2\)"):
+    with pytest.raises(
+        DescentError,
+        match=r"same number of samples in every tensor, got the shapes .*'x': \(3, 2\)",
+    ):
         Cascade.for_problem(Turn())({"compass": torch.zeros(4, 2), "x": torch.zeros(3, 2)})
 
 
-@pytest.mark.parametrize(("size", "got"), [((10, 2), r"got \(10, 2\)"), ((11,), r"got \(11,\)"), ((11, 3), r"got \(11, 3\)")])
+@pytest.mark.parametrize(
+    ("size", "got"),
+    [((10, 2), r"got \(10, 2\)"), ((11,), r"got \(11,\)"), ((11, 3), r"got \(11, 3\)")],
+)
 def test_a_start_of_another_shape_is_refused(size, got):
     with pytest.raises(ShapeError, match=rf"x0: expected shape \(B, p\) with B = 11, p = 2, {got}"):
         Cascade.for_problem(Turn())(Turn().data("test"), torch.ones(size))
@@ -215,7 +239,9 @@ def test_a_start_may_take_the_place_of_what_it_is_made_of():
     problem = Sinusoid(num_train=4, num_test=4)
     batch, solver = problem.data("test"), LevenbergMarquardt(problem, num_steps=2)
     seen = {"y": batch["y"]}
-    with pytest.raises(DescentError, match="batch: expected a tensor 'start' to start from, it has"):
+    with pytest.raises(
+        DescentError, match="batch: expected a tensor 'start' to start from, it has"
+    ):
         solver(seen)
     assert torch.equal(solver(seen, batch["start"]).final, solver(batch).final)
 
@@ -230,7 +256,9 @@ def test_features_that_change_their_size_are_named(family):
 
     model = FAMILIES[family](Turn(), observation=Growing())
     model.observation.size = 1
-    with pytest.raises(ShapeError, match=r"features of step 1: expected shape \(B, F\) with F = 2, got \(11, 3\)"):
+    with pytest.raises(
+        ShapeError, match=r"features of step 1: expected shape \(B, F\) with F = 2, got \(11, 3\)"
+    ):
         model(Turn().data("test"))
 
 
@@ -242,7 +270,9 @@ def test_an_update_of_another_size_is_named():
         def step(self, k, features, state):
             return torch.zeros(len(features), 3), None
 
-    with pytest.raises(ShapeError, match=r"x after step 0: expected shape \(B, p\) with B = 11, p = 2, got"):
+    with pytest.raises(
+        ShapeError, match=r"x after step 0: expected shape \(B, p\) with B = 11, p = 2, got"
+    ):
         Wide(Turn(), Compass(), 4)(Turn().data("test"))
 
 
@@ -282,4 +312,6 @@ def test_weights_are_those_of_the_steps_and_the_eyes(family):
     model = FAMILIES[family](Turn())
     assert isinstance(model, nn.Module)
     assert not list(model.problem.parameters())
-    assert all(name.split(".")[0] in ("stages", "cell", "update") for name, _ in model.named_parameters())
+    assert all(
+        name.split(".")[0] in ("stages", "cell", "update") for name, _ in model.named_parameters()
+    )

@@ -67,7 +67,9 @@ def test_concat_of_more_than_ten_parts_keeps_them_apart(batch):
     parts = [Residual(lambda x, k=k: x + k, "x") for k in range(12)]
     eyes = Concat(*parts)
     features = eyes(batch["x"], eyes.prepare(batch))
-    assert torch.allclose(features[0], torch.arange(12.0).repeat_interleave(2).to(features), atol=1e-6)
+    assert torch.allclose(
+        features[0], torch.arange(12.0).repeat_interleave(2).to(features), atol=1e-6
+    )
 
 
 def test_concat_is_differentiable_only_if_every_part_is():
@@ -91,7 +93,10 @@ def test_frozen_gives_the_same_features_without_gradient(device, batch):
 def test_back_propagation_through_frozen_eyes_is_refused(family):
     problem = Turn()
     model = family.for_problem(problem, observation=Frozen(Compass()))
-    with pytest.raises(DescentError, match='detach="none" needs an observation that is differentiable in x, and Frozen is not'):
+    with pytest.raises(
+        DescentError,
+        match='detach="none" needs an observation that is differentiable in x, and Frozen is not',
+    ):
         model(problem.data("train"))
     with torch.no_grad():
         wanted = model(problem.data("train")).xs

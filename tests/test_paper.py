@@ -48,8 +48,15 @@ def _small() -> Iterator[None]:
     ridge = {"ridge": replace(sdm.trainers["ridge"], repeats=1)}
     small = {
         "sdm": replace(sdm, **cascade, trainers=ridge),
-        "joint": replace(joint, **cascade, trainers={**ridge, "bptt": replace(trainer, lr=1e-5, detach="none")}),
-        "mdm": replace(mdm, options={"num_steps": 2, "hidden": 3}, observation_options=MAP, trainers={"bptt": trainer}),
+        "joint": replace(
+            joint, **cascade, trainers={**ridge, "bptt": replace(trainer, lr=1e-5, detach="none")}
+        ),
+        "mdm": replace(
+            mdm,
+            options={"num_steps": 2, "hidden": 3},
+            observation_options=MAP,
+            trainers={"bptt": trainer},
+        ),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, recipe in small.items():
@@ -116,17 +123,24 @@ def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
     assert "51 points / inter_ocular" in first
     found = read(table_folder / "table.json")
     assert list(found["results"]) == ["sdm", "joint", "mdm"] == list(found["training s"])
-    assert all(map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]])))
+    assert all(
+        map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]]))
+    )
     assert found["settings"]["iterations"] == 2
     assert are_figures(table_folder, "table-ced", "table-ced-51", "table-ced-49", "table-steps")
     again = run("table", table_folder, "--iterations", 2, "--without-ert")
     assert "training sdm" not in again
-    assert read(table_folder / "table.json")["results"]["mdm"]["errors"] == found["results"]["mdm"]["errors"]
+    assert (
+        read(table_folder / "table.json")["results"]["mdm"]["errors"]
+        == found["results"]["mdm"]["errors"]
+    )
 
 
 def test_what_another_training_left_is_not_taken(run: Run, trained_table: Path):
     with pytest.raises(
-        DescentError, match=r"sdm.safetensors: is kept from another training \(seed 0, not 1\); give another --out"
+        DescentError,
+        match=r"sdm.safetensors: is kept from another training \(seed 0, not 1\); give another "
+        r"--out",
     ):
         run("table", trained_table, "--seed", 1, "--without-ert")
 
@@ -137,19 +151,25 @@ def test_the_table_of_trained_weights_trains_nothing(run: Run, trained_table: Pa
     assert "\ntraining" not in text
     found, trained = read(tmp_path / "table.json"), read(trained_table / "table.json")
     assert found["results"]["recurrent"]["errors"] == trained["results"]["mdm"]["errors"]
-    assert found["training s"] == {"recurrent": trained["training s"]["mdm"], "sdm": trained["training s"]["sdm"]}
+    assert found["training s"] == {
+        "recurrent": trained["training s"]["mdm"],
+        "sdm": trained["training s"]["sdm"],
+    }
     assert list(found["data"]) == ["test"]
 
 
 def test_weights_of_different_crops_are_not_compared(run: Run, trained_table: Path, tmp_path: Path):
     weights = [trained_table / "mdm.safetensors", "mdm-synthetic"]
     with pytest.raises(
-        DescentError, match=r"mdm-synthetic: has another markup, crop or side of the box than the first weights"
+        DescentError,
+        match=r"mdm-synthetic: has another markup, crop or side of the box than the first weights",
     ):
         run("table", tmp_path, "--weights", *weights)
 
 
-def test_without_dlib_the_table_says_what_is_missing(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_dlib_the_table_says_what_is_missing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(ert, "dlib", None)
     text = run("table", tmp_path, "--families", "sdm", "--test", *COMPETITION)
     assert "left out: ERT: pip install dlib-bin" in text
@@ -167,23 +187,36 @@ def test_ert_is_trained_once_on_the_same_faces_of_49_points(run: Run, tmp_path: 
     assert "51 points" not in first
     found, known = read(tmp_path / "table.json"), read(tmp_path / "ert.json")
     assert list(found["results"]) == ["sdm", "ERT"] == list(found["training s"])
-    assert all(map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]])))
-    start, end = (sum(errors) for errors in found["results"]["ERT"]["errors"]["49 points / inter_ocular"])
+    assert all(
+        map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]]))
+    )
+    start, end = (
+        sum(errors) for errors in found["results"]["ERT"]["errors"]["49 points / inter_ocular"]
+    )
     assert end < start
     assert start == sum(found["results"]["sdm"]["errors"]["49 points / inter_ocular"][0])
     assert known["data"] == found["data"]["train"]
     assert (known["trees"], known["faces"]) == (10, 8)
     again = run("table", tmp_path, *words)
     assert "training ERT" not in again
-    assert read(tmp_path / "table.json")["results"]["ERT"]["errors"] == found["results"]["ERT"]["errors"]
-    with pytest.raises(DescentError, match=r"ert.dat: is kept from another training \(trees 10, not 5\)"):
+    assert (
+        read(tmp_path / "table.json")["results"]["ERT"]["errors"]
+        == found["results"]["ERT"]["errors"]
+    )
+    with pytest.raises(
+        DescentError, match=r"ert.dat: is kept from another training \(trees 10, not 5\)"
+    ):
         run("table", tmp_path, *words[:-1], 5)
 
 
 @pytest.mark.parametrize(
     ("name", "results", "figures"),
     [
-        ("ablation", ["sdm", "joint", "sdm, joint", "mdm without memory", "mdm"], ["ablation-ced", "ablation-steps"]),
+        (
+            "ablation",
+            ["sdm", "joint", "sdm, joint", "mdm without memory", "mdm"],
+            ["ablation-ced", "ablation-steps"],
+        ),
         ("features", ["HOG", "SIFT", "learnt"], ["features-ced", "features-steps"]),
         ("faces", ["2", "4"], ["faces"]),
     ],
@@ -209,17 +242,29 @@ def test_a_training_that_another_experiment_did_is_taken_over(run: Run, tmp_path
     assert "training mdm without memory" in text
     assert "training mdm\n" not in text
     assert (other / "mdm.safetensors").read_bytes() == (one / "SIFT.safetensors").read_bytes()
-    with pytest.raises(DescentError, match=r"joint.safetensors: is kept from another training \(iterations 1, not 2; digest"):
+    with pytest.raises(
+        DescentError,
+        match=r"joint.safetensors: is kept from another training \(iterations 1, not 2; digest",
+    ):
         run("ablation", other, "--iterations", 2)
 
 
 def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
     first = run("seeds", tmp_path, "--iterations", 1, "--family", "mdm", "--seeds", 0, 1)
-    assert [line for line in first.splitlines() if line.startswith("training ")] == ["training seed 0", "training seed 1"]
+    assert [line for line in first.splitlines() if line.startswith("training ")] == [
+        "training seed 0",
+        "training seed 1",
+    ]
     found = read(tmp_path / "seeds.json")
     assert list(found["results"]) == ["seed 0", "seed 1"]
-    rows = {line.split("  ")[0]: line.split()[-1] for line in first.splitlines() if "." in line and "  " in line}
-    one, two, mean, spread = (float(rows[name]) for name in ("seed 0", "seed 1", "mean", "standard deviation"))
+    rows = {
+        line.split("  ")[0]: line.split()[-1]
+        for line in first.splitlines()
+        if "." in line and "  " in line
+    }
+    one, two, mean, spread = (
+        float(rows[name]) for name in ("seed 0", "seed 1", "mean", "standard deviation")
+    )
     assert mean == pytest.approx((one + two) / 2, abs=1e-4)
     assert spread == pytest.approx(abs(one - two) / math.sqrt(2), abs=1e-4)
     files = [tmp_path / f"seed {seed}.safetensors" for seed in (0, 1)]
@@ -228,15 +273,25 @@ def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
     assert first.splitlines()[-1] == again.splitlines()[-1]
     with pytest.raises(DescentError, match=r"each from a seed of its own, got the seeds \[0, 0\]"):
         run("seeds", tmp_path / "again", "--weights", files[0], files[0])
-    with pytest.raises(DescentError, match=r"--seeds: expected two different ones or more, which have a spread, got \[3\]"):
+    with pytest.raises(
+        DescentError,
+        match=r"--seeds: expected two different ones or more, which have a spread, got \[3\]",
+    ):
         run("seeds", tmp_path, "--seeds", 3)
 
 
 def test_seeds_of_other_faces_are_not_averaged(run: Run, trained_table: Path, tmp_path: Path):
-    run("table", tmp_path, "--families", "mdm", "--iterations", 1, "--seed", 1, "--without-ert", "--train", "helen/testset",
+    run("table", tmp_path, "--families", "mdm", "--iterations", 1, "--seed", 1, "--without-ert",
+    "--train", "helen/testset",
         "--test", "afw")  # fmt: skip
     with pytest.raises(DescentError, match=r"mdm.safetensors: was trained on other faces than"):
-        run("seeds", tmp_path, "--weights", trained_table / "mdm.safetensors", tmp_path / "mdm.safetensors")
+        run(
+            "seeds",
+            tmp_path,
+            "--weights",
+            trained_table / "mdm.safetensors",
+            tmp_path / "mdm.safetensors",
+        )
 
 
 def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
@@ -257,7 +312,15 @@ def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
 def test_robustness_measures_every_harm(
     run: Run, trained_table: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    text = run("robustness", tmp_path, "--data", root, "--weights", f"one={trained_table / 'mdm.safetensors'}", data=False)
+    text = run(
+        "robustness",
+        tmp_path,
+        "--data",
+        root,
+        "--weights",
+        f"one={trained_table / 'mdm.safetensors'}",
+        data=False,
+    )
     found = read(tmp_path / "robustness.json")
     assert len(found["studies"]) == 7
     for label, study in found["studies"].items():
@@ -267,13 +330,24 @@ def test_robustness_measures_every_harm(
     assert are_figures(tmp_path, "robustness")
 
 
-def test_several_fits_are_measured_beside_one(run: Run, trained_table: Path, root: Path, tmp_path: Path):
+def test_several_fits_are_measured_beside_one(
+    run: Run, trained_table: Path, root: Path, tmp_path: Path
+):
     weights = f"one={trained_table / 'mdm.safetensors'}"
     run("views", tmp_path, "--data", root, "--weights", weights, data=False)
     found, table = read(tmp_path / "views.json"), read(trained_table / "table.json")
-    assert found["fits"] == {"one": 1, "one, 1 copy": 4, "one, 2 copies": 6, "one, 3 copies": 8, "one, 4 copies": 10}
+    assert found["fits"] == {
+        "one": 1,
+        "one, 1 copy": 4,
+        "one, 2 copies": 6,
+        "one, 3 copies": 8,
+        "one, 4 copies": 10,
+    }
     assert found["results"]["one"]["errors"] == table["results"]["mdm"]["errors"]
-    ends = {name: result["errors"]["68 points / inter_ocular"][-1] for name, result in found["results"].items()}
+    ends = {
+        name: result["errors"]["68 points / inter_ocular"][-1]
+        for name, result in found["results"].items()
+    }
     assert all(map(math.isfinite, numbers(ends)))
     assert len({tuple(end) for end in ends.values()}) == len(ends)
     assert are_figures(tmp_path, "views")
@@ -285,7 +359,12 @@ def test_a_cut_saves_memory_from_the_second_step_on(run: Run, tmp_path: Path):
     stored = read(tmp_path / "detach.json")
     eyes, (one, three) = stored["eyes"]["MiB"], stored["steps"].values()
     assert len({found["MiB"] for found in one.values()}) == 1
-    memory = [one["none"]["MiB"], three["observation"]["MiB"], three["state"]["MiB"], three["none"]["MiB"]]
+    memory = [
+        one["none"]["MiB"],
+        three["observation"]["MiB"],
+        three["state"]["MiB"],
+        three["none"]["MiB"],
+    ]
     assert 0 < eyes < memory[0] < memory[1] <= memory[2] < memory[3]
     assert three["none"]["time"] == 1
     assert all(map(math.isfinite, numbers([one, three])))

@@ -37,8 +37,12 @@ def test_jacobian_is_the_derivative_along_retract():
     for axis in range(jacobian.shape[2]):
         delta = torch.zeros_like(problem.local(x, x))
         delta[:, axis] = step
-        ahead, behind = (problem.residual(problem.retract(x, sign * delta), batch) for sign in (1, -1))
-        torch.testing.assert_close(jacobian[..., axis], (ahead - behind) / (2 * step), atol=1e-8, rtol=0)
+        ahead, behind = (
+            problem.residual(problem.retract(x, sign * delta), batch) for sign in (1, -1)
+        )
+        torch.testing.assert_close(
+            jacobian[..., axis], (ahead - behind) / (2 * step), atol=1e-8, rtol=0
+        )
 
 
 def test_jacobian_of_a_linear_residual_is_its_matrix(device, dtype):

@@ -80,17 +80,26 @@ def test_a_class_of_a_module():
 
 
 def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
-    plugin = EntryPoint("theirs", "learned_descent.problems.analytic:Analytic", registry.ENTRY_POINTS)
+    plugin = EntryPoint(
+        "theirs", "learned_descent.problems.analytic:Analytic", registry.ENTRY_POINTS
+    )
     broken = EntryPoint("broken", "learned_descent.nothing:Analytic", registry.ENTRY_POINTS)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [plugin, broken] if group == registry.ENTRY_POINTS else [])
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group: [plugin, broken] if group == registry.ENTRY_POINTS else [],
+    )
     assert resolve_problem("theirs") is Analytic
     with pytest.raises(
-        DescentError, match=r"problem 'broken': loading learned_descent.nothing:Analytic failed with ModuleNotFound"
+        DescentError,
+        match=r"problem 'broken': loading learned_descent.nothing:Analytic failed with "
+        r"ModuleNotFound",
     ):
         resolve_problem("broken")
     with pytest.raises(
         DescentError,
-        match=rf"problem 'cats': expected one of {', '.join(sorted([*PROBLEMS, 'broken', 'theirs']))}, or package.module:Class",
+        match=r"problem 'cats': expected one of "
+        rf"{', '.join(sorted([*PROBLEMS, 'broken', 'theirs']))}, or package.module:Class",
     ):
         resolve_problem("cats")
 
@@ -98,7 +107,10 @@ def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("ending", "message"),
     [
-        (":Missing", r"toy_problem.py: expected a class 'Missing'; it holds the problems Toy, Half"),
+        (
+            ":Missing",
+            r"toy_problem.py: expected a class 'Missing'; it holds the problems Toy, Half",
+        ),
         ("", r"name the class too, as in .*toy_problem.py:Toy; it holds the problems Toy, Half"),
         (":number", r"expected a subclass of learned_descent.Problem, got 3"),
         (":Half", r"Half is abstract: define initial, observation, target"),
@@ -113,9 +125,18 @@ def test_a_file_without_the_class(toy: Path, ending: str, message: str):
     ("text", "message"),
     [
         ("x = 1\nclass Toy(:\n", r"broken.py:2: syntax error: .*: class Toy\(:"),
-        ("\n\nimport nothing_like_this\n", r"broken.py:3: running the file failed with ModuleNotFoundError: No module named"),
-        ("import sys\nsys.exit(3)\n", r"broken.py:2: .* failed with SystemExit: 3; .* under if __name__ == .__main__."),
-        ("def f():\n    return 1 / 0\nf()\n", r"broken.py:2: running the file failed with ZeroDivisionError: division by zero"),
+        (
+            "\n\nimport nothing_like_this\n",
+            r"broken.py:3: running the file failed with ModuleNotFoundError: No module named",
+        ),
+        (
+            "import sys\nsys.exit(3)\n",
+            r"broken.py:2: .* failed with SystemExit: 3; .* under if __name__ == .__main__.",
+        ),
+        (
+            "def f():\n    return 1 / 0\nf()\n",
+            r"broken.py:2: running the file failed with ZeroDivisionError: division by zero",
+        ),
     ],
 )
 def test_a_file_that_does_not_run(tmp_path: Path, text: str, message: str):
@@ -129,11 +150,15 @@ def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(DescentError, match=r"gone.py: expected a Python file, found nothing there"):
         resolve_problem(f"{tmp_path / 'gone.py'}:Toy")
     (tmp_path / "folder.py").mkdir()
-    with pytest.raises(DescentError, match=r"folder.py: expected a Python file, found a folder there"):
+    with pytest.raises(
+        DescentError, match=r"folder.py: expected a Python file, found a folder there"
+    ):
         resolve_problem(f"{tmp_path / 'folder.py'}:Toy")
 
 
-HELPED = TOY.replace("number = 3", "import {helper}\n\n\ndef late():\n    import {late}\n    return {late}.number")
+HELPED = TOY.replace(
+    "number = 3", "import {helper}\n\n\ndef late():\n    import {late}\n    return {late}.number"
+)
 
 
 @pytest.fixture
@@ -166,12 +191,19 @@ def test_a_file_imports_what_lies_beside_it(beside: Path):
 def test_two_files_with_helpers_of_one_name_are_not_mixed_up(beside: Path):
     first = sys.modules[resolve_problem(write(beside / "one", 1)).__module__]
     second = write(beside / "two", 2)
-    with pytest.raises(DescentError, match=r"helped.py: in .*two lies the module first_helper, and another .*one: rename one"):
+    with pytest.raises(
+        DescentError,
+        match=r"helped.py: in .*two lies the module first_helper, and another .*one: rename one",
+    ):
         resolve_problem(second)
     (beside / "two" / "first_helper.py").rename(beside / "two" / "other_helper.py")
-    (beside / "two" / "helped.py").write_text(HELPED.format(helper="other_helper", late="late_helper"))
+    (beside / "two" / "helped.py").write_text(
+        HELPED.format(helper="other_helper", late="late_helper")
+    )
     resolve_problem(second)
-    with pytest.raises(ImportError, match=r"late_helper is in each of .*one, .*two: rename all but one"):
+    with pytest.raises(
+        ImportError, match=r"late_helper is in each of .*one, .*two: rename all but one"
+    ):
         first.late()
 
 
@@ -184,20 +216,28 @@ def test_what_is_installed_is_not_hidden_by_a_neighbour(beside: Path):
     assert sys.modules[resolve_problem(name).__module__].json is json
 
 
-def test_a_package_in_the_current_folder_imports_its_own_parts(beside: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_package_in_the_current_folder_imports_its_own_parts(
+    beside: Path, monkeypatch: pytest.MonkeyPatch
+):
     package = beside / "toy_package"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "helper.py").write_text("number = 3")
     (package / "task.py").write_text(TOY.replace("number = 3", "from .helper import number"))
     monkeypatch.chdir(beside)
-    with pytest.raises(DescentError, match=r"task.py:\d+: .*relative import.*: name it package.module:Class, from the folder"):
+    with pytest.raises(
+        DescentError,
+        match=r"task.py:\d+: .*relative import.*: name it package.module:Class, from the folder",
+    ):
         resolve_problem(f"{package / 'task.py'}:Toy")
     assert sys.modules[resolve_problem("toy_package.task:Toy").__module__].number == 3
 
 
 def test_a_module_that_is_not_there():
-    with pytest.raises(DescentError, match=r"No module named 'nothing'; install it, put it on PYTHONPATH, or name the file"):
+    with pytest.raises(
+        DescentError,
+        match=r"No module named 'nothing'; install it, put it on PYTHONPATH, or name the file",
+    ):
         resolve_problem("nothing.here:Toy")
 
 
@@ -212,7 +252,9 @@ def test_a_file_does_not_hide_a_module_of_the_same_name(tmp_path: Path):
 def test_unknown_names():
     for family in ("cnn", "cnn+lm", "lm+lm", "sdm+cnn", "sdm+"):
         with pytest.raises(
-            DescentError, match=r"expected one of sdm, joint, mdm, mdm\+lm, lm, gn, scipy, or a learned one and a"
+            DescentError,
+            match=r"expected one of sdm, joint, mdm, mdm\+lm, lm, gn, scipy, "
+            r"or a learned one and a",
         ):
             recipe_for(Analytic, family)
     with pytest.raises(DescentError, match="model 'os:system': expected one of cascade, mnemonic"):
@@ -220,26 +262,37 @@ def test_unknown_names():
     assert name_of(Cascade, PROBLEMS) == "custom:Cascade"
 
 
-def test_a_least_squares_problem_has_solvers_among_its_families(toy: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_least_squares_problem_has_solvers_among_its_families(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+):
     assert list(recipes_for(Line)) == ["sdm", "joint", "mdm", "mdm+lm", "lm"]
     assert recipe_for(Line, "gn") == Classical(GaussNewton)
-    assert recipe_for(Line, "joint+lm") == Polish(RECIPES["joint"], Classical(LevenbergMarquardt, {"num_steps": 10}))
+    assert recipe_for(Line, "joint+lm") == Polish(
+        RECIPES["joint"], Classical(LevenbergMarquardt, {"num_steps": 10})
+    )
     scipy = recipe_for(Line, "sdm+scipy")
     assert isinstance(scipy, Polish)
     assert scipy.solver.options == {}  # it counts no steps
     with pytest.raises(
-        DescentError, match=r"family 'sdm\+lm': a classical solver needs the residuals of a LeastSquares problem"
+        DescentError,
+        match=r"family 'sdm\+lm': a classical solver needs the residuals of a LeastSquares problem",
     ):
         recipe_for(resolve_problem(f"{toy}:Toy"), "sdm+lm")
 
 
 def test_a_problem_may_have_solvers_of_its_own(monkeypatch: pytest.MonkeyPatch):
-    own = {"sdm": RECIPES["sdm"], "lm": Classical(LevenbergMarquardt, {"num_steps": 7}), "short": Classical(GaussNewton)}
+    own = {
+        "sdm": RECIPES["sdm"],
+        "lm": Classical(LevenbergMarquardt, {"num_steps": 7}),
+        "short": Classical(GaussNewton),
+    }
     monkeypatch.setattr(registry, "builtin", lambda target: own)
     monkeypatch.setitem(registry._RECIPES, "analytic", "somewhere:RECIPES")
     assert list(recipes_for(Analytic)) == ["sdm", "lm", "short"]
     assert recipe_for(Analytic, "lm") is own["lm"]
-    assert recipe_for(Analytic, "sdm+short") == Polish(RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10}))
+    assert recipe_for(Analytic, "sdm+short") == Polish(
+        RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10})
+    )
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
@@ -265,15 +318,22 @@ def test_a_problem_brings_families_of_its_own():
         def families(cls):
             return {"own": 3}
 
-    with pytest.raises(DescentError, match=r"Broken.families\(\): expected recipes by name, such as .*, got {'own': 3}"):
+    with pytest.raises(
+        DescentError,
+        match=r"Broken.families\(\): expected recipes by name, such as .*, got {'own': 3}",
+    ):
         recipes_for(Broken)
 
 
 def test_a_family_of_a_file(tmp_path: Path):
     file = tmp_path / "kept_families.py"
-    file.write_text("from learned_descent.families import RECIPES\nMINE = RECIPES['mdm']\nnumber = 3\n")
+    file.write_text(
+        "from learned_descent.families import RECIPES\nMINE = RECIPES['mdm']\nnumber = 3\n"
+    )
     assert recipe_for(Analytic, f"{file}:MINE") == RECIPES["mdm"]
-    assert recipe_for(Analytic, f"{file}:MINE+lm") == Polish(RECIPES["mdm"], Classical(LevenbergMarquardt, {"num_steps": 10}))
+    assert recipe_for(Analytic, f"{file}:MINE+lm") == Polish(
+        RECIPES["mdm"], Classical(LevenbergMarquardt, {"num_steps": 10})
+    )
     assert list(registry.families_for(Analytic, ["sdm", f"{file}:MINE"])) == ["sdm", "MINE"]
     for ending, message in (
         ("", r"name the recipe too, as in .*:MINE; it holds the families MINE"),

@@ -1,4 +1,5 @@
-"""Every setting of every public class and function is checked: none is listed here, all are found by their annotations."""
+"""Every setting of every public class and function is checked: none is listed here, all are found
+by their annotations."""
 
 from __future__ import annotations
 
@@ -24,7 +25,18 @@ from learned_descent.problems.registration.problem import Registration
 from .faces.aligners import small_model
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
-RESULTS = {"History", "Evaluation", "Basin", "Probes", "Report", "PartReport", "Face", "BoxOffset", "Confidence", "Status"}
+RESULTS = {
+    "History",
+    "Evaluation",
+    "Basin",
+    "Probes",
+    "Report",
+    "PartReport",
+    "Face",
+    "BoxOffset",
+    "Confidence",
+    "Status",
+}
 """What the library makes and nobody sets; a constructor of :mod:`enum` has arguments of its own."""
 
 
@@ -38,21 +50,33 @@ def public() -> Iterator[Any]:
 def settings(subject: Callable[..., Any]) -> dict[str, Any]:
     """The arguments of a function or a constructor, with their types."""
     called = subject.__init__ if inspect.isclass(subject) else subject
-    hints = get_type_hints(called, {**vars(import_module(subject.__module__)), "Registration": Registration})
+    hints = get_type_hints(
+        called, {**vars(import_module(subject.__module__)), "Registration": Registration}
+    )
     return {name: hints[name] for name in inspect.signature(subject).parameters if name in hints}
 
 
 def kinds(annotation: Any) -> tuple[Any, ...]:
     """The alternatives of a type."""
-    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return (
+        get_args(annotation)
+        if get_origin(annotation) in (Union, types.UnionType)
+        else (annotation,)
+    )
 
 
 def cases(wanted: Callable[[Any], bool], *, functions: bool) -> list[Any]:
     """Every public class, and function, with each of its arguments of a type."""
     found = []
     for subject in public():
-        made = inspect.isclass(subject) and not inspect.isabstract(subject) and subject.__name__ not in RESULTS
-        if (made and not issubclass(subject, Exception)) or (functions and inspect.isfunction(subject)):
+        made = (
+            inspect.isclass(subject)
+            and not inspect.isabstract(subject)
+            and subject.__name__ not in RESULTS
+        )
+        if (made and not issubclass(subject, Exception)) or (
+            functions and inspect.isfunction(subject)
+        ):
             for name, annotation in settings(subject).items():
                 if any(map(wanted, kinds(annotation))):
                     found.append(pytest.param(subject, name, id=f"{subject.__name__}-{name}"))
@@ -62,13 +86,18 @@ def cases(wanted: Callable[[Any], bool], *, functions: bool) -> list[Any]:
 def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
     """Gives one wrong argument, and what else has no default."""
     known: dict[str, Any] = {
-        "problem": {"Sides": Registration, "BlockMatches": FixedTemplate}.get(subject.__name__, Analytic)(),
-        "observation": Analytic("sin").observation(), "num_features": 1, "num_updates": 1, "num_points": 68,
-        "points": torch.nn.Identity(), "h": torch.sin, "y": "y", "crop": 64, "box_side": 38.0, "schema": IBUG68,
-        "predicted": torch.rand(1, 68, 2), "target": torch.rand(1, 68, 2), "normaliser": "box", "box": torch.ones(1, 4),
+        "problem": {"Sides": Registration, "BlockMatches": FixedTemplate}.get(subject.__name__,
+        Analytic)(),
+        "observation": Analytic("sin").observation(), "num_features": 1, "num_updates": 1,
+        "num_points": 68,
+        "points": torch.nn.Identity(), "h": torch.sin, "y": "y", "crop": 64, "box_side": 38.0,
+        "schema": IBUG68,
+        "predicted": torch.rand(1, 68, 2), "target": torch.rand(1, 68, 2), "normaliser": "box",
+        "box": torch.ones(1, 4),
         "folder": Path(), "families": {}, "stem": "face", "kind": "png", "faces": [],
         "photo": np.zeros((8, 8, 3), np.uint8), "edges": (),
-        "mirror": IBUG68.mirror, "left_eye": IBUG68.left_eye, "right_eye": IBUG68.right_eye, "name": "odd",
+        "mirror": IBUG68.mirror, "left_eye": IBUG68.left_eye, "right_eye": IBUG68.right_eye,
+        "name": "odd",
         "outer_eye_corners": IBUG68.outer_eye_corners,
     }  # fmt: skip
     if "model" in settings(subject):
@@ -76,16 +105,22 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
     asked = [
         argument.name
         for argument in inspect.signature(subject).parameters.values()
-        if argument.default is argument.empty and argument.name != name and argument.kind is not argument.VAR_POSITIONAL
+        if argument.default is argument.empty
+        and argument.name != name
+        and argument.kind is not argument.VAR_POSITIONAL
     ]
-    assert set(asked) <= set(known), "say above what the arguments of a new class or function may be"
+    assert set(asked) <= set(known), (
+        "say above what the arguments of a new class or function may be"
+    )
     needed = {argument: known[argument] for argument in asked}
     named = rf"{name}\b.*" if inspect.isclass(subject) else ""
     with pytest.raises(DescentError, match=named + re.escape(str(value))):
         subject(**{**needed, name: value})
 
 
-@pytest.mark.parametrize(("subject", "name"), cases(lambda kind: get_origin(kind) is Literal, functions=True))
+@pytest.mark.parametrize(
+    ("subject", "name"), cases(lambda kind: get_origin(kind) is Literal, functions=True)
+)
 def test_a_word_that_is_none_of_the_choices_is_refused(subject, name):
     refused(subject, name, "misspelt")
 
@@ -108,5 +143,7 @@ def problems() -> list[type[Problem]]:
 
 @pytest.mark.parametrize("problem", problems())
 def test_a_split_that_there_is_not_is_refused(problem):
-    with pytest.raises(DescentError, match="split: expected one of train, val, test, got 'validation'"):
+    with pytest.raises(
+        DescentError, match="split: expected one of train, val, test, got 'validation'"
+    ):
         problem().data("validation")

@@ -12,7 +12,9 @@ import pytest
 from learned_descent.files import UNFINISHED, atomic_write
 from learned_descent.signals import Terminated, heard, sigterm_ends, unbroken
 
-BOTH = pytest.mark.parametrize(("number", "stop"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+BOTH = pytest.mark.parametrize(
+    ("number", "stop"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,9 @@ def test_a_signal_whose_exception_python_drops_is_heard(number: int, stop: type[
 
 
 @BOTH
-def test_a_file_that_is_being_written_is_finished_first(tmp_path, number: int, stop: type[KeyboardInterrupt]):
+def test_a_file_that_is_being_written_is_finished_first(
+    tmp_path, number: int, stop: type[KeyboardInterrupt]
+):
     def write(path) -> None:
         signal.raise_signal(number)
         path.write_text("whole")

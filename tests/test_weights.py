@@ -20,7 +20,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_weights_of_the_package_go_by_name(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_weights_of_the_package_go_by_name(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)
     assert weights_names() == ["mdm", "sdm"]
     (tmp_path / "mdm").touch()
@@ -32,7 +34,13 @@ def test_weights_of_the_package_go_by_name(package: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cnn", "weights 'cnn': there is no such file; expected a weights file, or the name of .* the package: mdm, sdm$"),
+        (
+            "cnn",
+            (
+                "weights 'cnn': there is no such file; expected a weights file, or the name of .* "
+                "the package: mdm, sdm$"
+            ),
+        ),
         (".", r"weights '\.': \. is a folder; expected a weights file, .*: mdm, sdm$"),
     ],
 )

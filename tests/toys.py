@@ -12,14 +12,17 @@ from learned_descent.observations import Residual
 
 
 class Line(LeastSquares):
-    """Two numbers seen through a fixed matrix: one linear stage solves it exactly. ``x``: (B, 2)."""
+    """Two numbers seen through a fixed matrix: one linear stage solves it exactly. ``x``: (B,
+    2)."""
 
     failure_above = 0.1
 
     def __init__(self, dtype: torch.dtype = torch.float32, count: int = 24) -> None:
         super().__init__()
         self.count = count
-        self.register_buffer("matrix", torch.tensor([[2.0, 1.0], [0.0, 1.0], [1.0, -1.0]], dtype=dtype))
+        self.register_buffer(
+            "matrix", torch.tensor([[2.0, 1.0], [0.0, 1.0], [1.0, -1.0]], dtype=dtype)
+        )
 
     matrix: Tensor
 
@@ -32,7 +35,9 @@ class Line(LeastSquares):
         start = torch.zeros_like(batch["x"])
         if generator is None:
             return start
-        return start + 0.1 * torch.randn(start.shape, generator=generator, dtype=start.dtype, device=start.device)
+        return start + 0.1 * torch.randn(
+            start.shape, generator=generator, dtype=start.dtype, device=start.device
+        )
 
     def target(self, batch: Batch) -> Tensor:
         return batch["x"]
@@ -45,7 +50,8 @@ class Line(LeastSquares):
 
 
 class Turn(LeastSquares):
-    """A direction in the plane, seen by a compass. ``x``: (B, 2) of length 1, updates: (B, 1) in rad."""
+    """A direction in the plane, seen by a compass. ``x``: (B, 2) of length 1, updates: (B, 1) in
+    rad."""
 
     failure_above = 0.05
 
@@ -76,7 +82,9 @@ class Turn(LeastSquares):
         return Compass()
 
     def residual(self, x: Tensor, batch: Batch) -> Tensor:
-        return x - batch["compass"] / torch.linalg.vector_norm(batch["compass"], dim=1, keepdim=True)
+        return x - batch["compass"] / torch.linalg.vector_norm(
+            batch["compass"], dim=1, keepdim=True
+        )
 
 
 class Compass(Observation):

@@ -1,7 +1,8 @@
-"""What a GPU would make of a piece of code, without a GPU: PyTorch's fake tensors on the device ``meta``.
+"""What a GPU would make of a piece of code, without a GPU: PyTorch's fake tensors on the device
+``meta``.
 
-They know shapes and devices, not values: an operation on tensors of two devices is refused, as on a GPU; and whoever wants to
-know a value has to ask for it, which is noted.
+They know shapes and devices, not values: an operation on tensors of two devices is refused, as on a
+GPU; and whoever wants to know a value has to ask for it, which is noted.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ DEVICE = torch.device("meta")
 
 ASKING = frozenset(
     (
-        "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal",  # the answer is on the host
-        "_linalg_check_errors", "linalg_matrix_exp", "_linalg_svd", "repeat_interleave", "bincount",  # inside of CUDA's kernel
+        # The answer is on the host
+        "_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal",
+        # Inside of CUDA's kernel
+        "_linalg_check_errors", "linalg_matrix_exp", "_linalg_svd", "repeat_interleave", "bincount",
     )
 )  # fmt: skip
 """Operations that wait for all that a GPU was told to do."""
@@ -59,14 +62,21 @@ class _Lists(TorchFunctionMode):
         super().__init__()
         self.seen = seen
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in ("new_tensor", "__getitem__", "__setitem__"):
             parts = args[1] if isinstance(args[1], tuple) else (args[1],)
-            if args[0].device == DEVICE and (name == "new_tensor" or any(isinstance(part, list) for part in parts)):
+            if args[0].device == DEVICE and (
+                name == "new_tensor" or any(isinstance(part, list) for part in parts)
+            ):
                 self.seen.copies[f"{name} at {_place()}"] += 1
-        elif name in ("tensor", "as_tensor") and torch.device(kwargs.get("device") or "cpu") == DEVICE:
+        elif (
+            name in ("tensor", "as_tensor")
+            and torch.device(kwargs.get("device") or "cpu") == DEVICE
+        ):
             self.seen.copies[f"{name} at {_place()}"] += 1
         return func(*args, **kwargs)
 
@@ -90,7 +100,10 @@ class _Operations(TorchDispatchMode):
             if name == "_local_scalar_dense":
                 return False if args[0].dtype == torch.bool else 0
         result = func(*args, **kwargs)
-        if name in ("_to_copy", "copy_") and len({result.device, *(value.device for value in tensors if value.dim())}) > 1:
+        if (
+            name in ("_to_copy", "copy_")
+            and len({result.device, *(value.device for value in tensors if value.dim())}) > 1
+        ):
             self.seen.copies[f"{name} at {_place()}"] += 1
         return result
 
@@ -99,11 +112,17 @@ class _Operations(TorchDispatchMode):
             if index.dtype == torch.bool and DEVICE in (values.device, index.device):
                 self.seen.questions[f"mask at {_place()}"] += 1
             elif index.device != values.device:
-                self.seen.copies[f"index on {index.device} of a tensor on {values.device} at {_place()}"] += 1
+                self.seen.copies[
+                    f"index on {index.device} of a tensor on {values.device} at {_place()}"
+                ] += 1
 
 
 def _place() -> str:
     """The line of the library, or of a test, that is being run."""
-    frames = [frame for frame in traceback.extract_stack() if "torch" not in frame.filename and frame.filename != __file__]
+    frames = [
+        frame
+        for frame in traceback.extract_stack()
+        if "torch" not in frame.filename and frame.filename != __file__
+    ]
     own = [frame for frame in frames if "learned_descent" in frame.filename] or frames
     return f"{own[-1].filename}:{own[-1].lineno}"

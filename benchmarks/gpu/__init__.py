@@ -1,1 +1,2 @@
-"""What a GPU makes of the library: one command of at most eight minutes, ``benchmarks/gpu.sh``, for a card that is lent."""
+"""What a GPU makes of the library: one command of at most eight minutes, ``benchmarks/gpu.sh``, for
+a card that is lent."""

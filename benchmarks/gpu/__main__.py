@@ -1,4 +1,5 @@
-"""The command line: ``run`` (the default), ``pack``, ``page``, and ``stage``, which ``run`` calls."""
+"""The command line: ``run`` (the default), ``pack``, ``page``, and ``stage``, which ``run``
+calls."""
 
 from __future__ import annotations
 
@@ -23,12 +24,28 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (measure, stage):
         command.add_argument("--device", default="cuda", help="cuda (default) or cpu")
         command.add_argument("--quick", action="store_true", help="tiny sizes: to see that it runs")
-        command.add_argument("--data", type=Path, default=HOME / "faces.safetensors", help="the packed faces, if there are any")
-        command.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", HOME)), help="the folder of the results")
+        command.add_argument(
+            "--data",
+            type=Path,
+            default=HOME / "faces.safetensors",
+            help="the packed faces, if there are any",
+        )
+        command.add_argument(
+            "--out",
+            type=Path,
+            default=Path(os.environ.get("OUT", HOME)),
+            help="the folder of the results",
+        )
     measure.add_argument("--seconds", type=float, default=480.0, help="all the time there is")
-    measure.add_argument("--stages", nargs="+", default=list(run.BUDGETS), choices=run.BUDGETS, help="which ones")
+    measure.add_argument(
+        "--stages", nargs="+", default=list(run.BUDGETS), choices=run.BUDGETS, help="which ones"
+    )
     pack = commands.add_parser("pack", help="faces to take along")
-    pack.add_argument("root", nargs="?", help="a folder in the layout of 300-W; without it synthetic faces are made")
+    pack.add_argument(
+        "root",
+        nargs="?",
+        help="a folder in the layout of 300-W; without it synthetic faces are made",
+    )
     pack.add_argument("--count", type=int, default=300, help="of the faces, 110 kB each")
     pack.add_argument("--to", type=Path, default=HOME / "faces.safetensors", help="the file")
     publish = commands.add_parser("page", help="the page and the JSON of the documentation")
@@ -44,7 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
     elif options.command == "stage":
         run.stage(options.name, Scale(options.device, options.quick), options.data, options.out)
     else:
-        return run.everything(options.stages, Scale(options.device, options.quick), options.data, options.out, options.seconds)
+        return run.everything(
+            options.stages,
+            Scale(options.device, options.quick),
+            options.data,
+            options.out,
+            options.seconds,
+        )
     return 0
 
 

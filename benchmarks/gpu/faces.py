@@ -23,7 +23,8 @@ MOST = 40_000_000
 
 
 def pack(root: str | None, count: int, path: Path) -> None:
-    """Writes ``count`` training faces of a folder in the layout of 300-W, or synthetic ones, and says how many fitted."""
+    """Writes ``count`` training faces of a folder in the layout of 300-W, or synthetic ones, and
+    says how many fitted."""
     problem: Landmarks
     if root is None:
         problem = SyntheticFaces(count, 1, crop=CROP, box_side=BOX, val_fraction=0.0, mirror=False)
@@ -32,21 +33,27 @@ def pack(root: str | None, count: int, path: Path) -> None:
     batch = cast(dict[str, Tensor], problem.data("train"))
     names = ("image", "points", "box", "to_photo")
     each = sum(batch[name][0].nbytes for name in names)
-    order = torch.randperm(len(batch["image"]), generator=torch.Generator().manual_seed(0))[: min(count, MOST // each)]
+    order = torch.randperm(len(batch["image"]), generator=torch.Generator().manual_seed(0))[
+        : min(count, MOST // each)
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(
-        {name: batch[name][order].contiguous() for name in names}, path, {"faces": "synthetic" if root is None else "300-W"}
+        {name: batch[name][order].contiguous() for name in names},
+        path,
+        {"faces": "synthetic" if root is None else "300-W"},
     )
     print(f"{path}: {len(order)} faces, {path.stat().st_size / 1e6:.1f} MB")
 
 
 @final
 class PackedFaces(Landmarks):
-    """The faces of a packed file, or synthetic ones where there is none: all for training, the first ones for testing."""
+    """The faces of a packed file, or synthetic ones where there is none: all for training, the
+    first ones for testing."""
 
     def __init__(self, path: Path, *, quick: bool) -> None:
         super().__init__(
-            schema="ibug68", normaliser="inter_ocular", crop=64 if quick else CROP, box_side=38.0 if quick else BOX,
+            schema="ibug68", normaliser="inter_ocular", crop=64 if quick else CROP,
+            box_side=38.0 if quick else BOX,
             val_fraction=0.0, mirror=False, start_noise=1.0, augmentation=Augmentation(turn=15.0),
         )  # fmt: skip
         self.path, self.quick = path, quick
@@ -64,7 +71,12 @@ class PackedFaces(Landmarks):
             batch: Batch = load_file(self.path)
         else:
             made = SyntheticFaces(
-                8 if self.quick else 256, 1, crop=self.crop, box_side=self.box_side, val_fraction=0.0, mirror=False
+                8 if self.quick else 256,
+                1,
+                crop=self.crop,
+                box_side=self.box_side,
+                val_fraction=0.0,
+                mirror=False,
             )
             batch = cast(Batch, made.data("train"))
             batch = {name: batch[name] for name in ("image", "points", "box", "to_photo")}

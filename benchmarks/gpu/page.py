@@ -11,22 +11,22 @@ from learned_descent.files import atomic_write, write_json
 
 _HEAD = """# On a GPU
 
-What one card makes of the library, measured by one command of at most eight minutes. It needs no network: a part of 300-W, or
-synthetic faces, travel along in one file of at most 40 MB.
+What one card makes of the library, measured by one command of at most eight minutes. It needs no
+network: a part of 300-W, or synthetic faces, travel along in one file of at most 40 MB.
 
 ```bash
 benchmarks/gpu.sh pack /path/to/300w  # here: the faces to take along, into runs/gpu
 benchmarks/gpu.sh wheels              # here: packages that the other machine may lack
-benchmarks/gpu.sh                     # there, with runs/gpu brought along: gpu.json and gpu.md in $OUT or runs/gpu
+benchmarks/gpu.sh                     # there, with runs/gpu: gpu.json, gpu.md in $OUT or runs/gpu
 benchmarks/gpu.sh page runs/gpu       # this page, and the JSON beside it
 ```
 
-Without a card the tests run every built-in problem and family on PyTorch's fake tensors, which know shapes and devices: they
-find every mix of devices, and show that no learned forward pass asks the device for a value, and a solver does once a step. A
-learned model can therefore be exported by `torch.export`, for batches of one size. A problem of your own keeps that up if its
-constants are buffers and its geometry never looks into a tensor: no `.item()`, `if`, mask as an index, or list of numbers that
-becomes a tensor in every call.
-"""
+Without a card the tests run every built-in problem and family on PyTorch's fake tensors, which know
+shapes and devices: they find every mix of devices, and show that no learned forward pass asks the
+device for a value, and a solver does once a step. A learned model can therefore be exported by
+`torch.export`, for batches of one size. A problem of your own keeps that up if its constants are
+buffers and its geometry never looks into a tensor: no `.item()`, `if`, mask as an index, or list of
+numbers that becomes a tensor in every call."""
 
 _TITLES = {
     "matrix": "The card's own matrix rate",
@@ -39,13 +39,17 @@ _TITLES = {
 }
 
 _COLUMNS = {
-    "updates_per_second": "updates/s", "samples_per_second": "samples/s", "rows_per_second": "rows/s", "tflops": "TFLOP/s",
-    "memory_gb": "memory (GB)", "batch_size": "B", "first_seconds": "first updates (s)", "seconds": "time (s)",
+    "updates_per_second": "updates/s", "samples_per_second": "samples/s",
+    "rows_per_second": "rows/s", "tflops": "TFLOP/s",
+    "memory_gb": "memory (GB)", "batch_size": "B", "first_seconds": "first updates (s)",
+    "seconds": "time (s)",
 }  # fmt: skip
 
 _NOTES = {
-    "training": "The share is that of the matrix rate of the same precision. FLOPs are those of products and convolutions, as "
-    "PyTorch counts them; convolutions in float32 may use tf32, as PyTorch lets them. Large batches show what small ones leave "
+    "training": "The share is that of the matrix rate of the same precision. FLOPs are those of "
+    "products and convolutions, as "
+    "PyTorch counts them; convolutions in float32 may use tf32, as PyTorch lets them. Large "
+    "batches show what small ones leave "
     "unused.",
     "compiled": "The first updates include the translation.",
     "inference": "Stalls are waits of the host for the card within one fit, as CUDA reports them.",
@@ -68,13 +72,26 @@ def written(result: Mapping[str, Any] | None) -> str:
     """
     if result is None:
         return f"{_HEAD}\n## Results\n\nNot measured: no GPU could be had yet.\n"
-    facts = ", ".join(f"{name} {_shown(value)}" for name, value in result["facts"].items() if name not in ("device", "quick"))
-    tried = " **Tiny sizes, to see that it runs: no figure means anything.**" if result["facts"].get("quick") else ""
+    facts = ", ".join(
+        f"{name} {_shown(value)}"
+        for name, value in result["facts"].items()
+        if name not in ("device", "quick")
+    )
+    tried = (
+        " **Tiny sizes, to see that it runs: no figure means anything.**"
+        if result["facts"].get("quick")
+        else ""
+    )
     parts = [
         _HEAD,
-        f"## Results\n\nOn {result['facts'].get('device', 'a device that did not answer')} ({facts}), {result['made']}.{tried}",
+        (
+            f"## Results\n\nOn {result['facts'].get('device', 'a device that did not answer')} "
+            f"({facts}), {result['made']}.{tried}"
+        ),
     ]
-    rates = {row["precision"]: row["tflops"] for row in _rows(result, "matrix") if row.get("tflops")}
+    rates = {
+        row["precision"]: row["tflops"] for row in _rows(result, "matrix") if row.get("tflops")
+    }
     for name in _TITLES:
         if name in result["stages"]:
             parts.append(_section(name, result["stages"][name], rates))
@@ -100,14 +117,25 @@ def _section(name: str, stage: Mapping[str, Any], rates: Mapping[str, float]) ->
 def _with_share(row: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
     """A row with its share of the matrix rate of its precision."""
     rate = rates.get(row.get("precision", ""))
-    return {**row, "share": f"{100 * row['tflops'] / rate:.1f} %"} if rate and row.get("tflops") else dict(row)
+    return (
+        {**row, "share": f"{100 * row['tflops'] / rate:.1f} %"}
+        if rate and row.get("tflops")
+        else dict(row)
+    )
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
+    columns = list(
+        dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
+    )
     head: Iterable[str] = (_COLUMNS.get(name, name.replace("_", " ")) for name in columns)
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(_shown(row.get(name)) for name in columns) + " |" for row in rows)])
+    return "\n".join(
+        [
+            *lines,
+            *("| " + " | ".join(_shown(row.get(name)) for name in columns) + " |" for row in rows),
+        ]
+    )
 
 
 def _shown(value: Any) -> str:

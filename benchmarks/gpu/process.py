@@ -11,7 +11,8 @@ from pathlib import Path
 
 
 def bounded(command: Sequence[str], seconds: float, log: Path | None = None) -> str:
-    """Runs a command in a process group of its own, which is ended with its time, and says how it ended.
+    """Runs a command in a process group of its own, which is ended with its time, and says how it
+    ended.
 
     Args:
         command: the program and its arguments.
@@ -21,7 +22,10 @@ def bounded(command: Sequence[str], seconds: float, log: Path | None = None) -> 
     with ExitStack() as stack:
         file = None if log is None else stack.enter_context(log.open("w"))
         process = subprocess.Popen(
-            command, stdout=file, stderr=None if file is None else subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=file,
+            stderr=None if file is None else subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             code = process.wait(timeout=seconds)

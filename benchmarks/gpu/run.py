@@ -1,4 +1,5 @@
-"""The stages one after the other, each in a process of its own with a time of its own; what one has measured is kept."""
+"""The stages one after the other, each in a process of its own with a time of its own; what one has
+measured is kept."""
 
 from __future__ import annotations
 
@@ -17,14 +18,26 @@ from . import page, stages
 from .process import bounded
 from .scale import Scale
 
-BUDGETS = {"matrix": 30, "training": 90, "ridge": 40, "inference": 70, "solvers": 60, "suite": 160, "compiled": 200}
-"""Seconds for each stage at most, the start of its process included; the most needed stages come first."""
+BUDGETS = {
+    "matrix": 30,
+    "training": 90,
+    "ridge": 40,
+    "inference": 70,
+    "solvers": 60,
+    "suite": 160,
+    "compiled": 200,
+}
+"""Seconds for each stage at most, the start of its process included; the most needed stages come
+first."""
 
 
 def everything(names: Sequence[str], scale: Scale, data: Path, out: Path, seconds: float) -> int:
     """Runs stages until the time is over; returns 1 if one did not end well."""
     out.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {"made": datetime.now(timezone.utc).isoformat(timespec="seconds"), "stages": {}}
+    result: dict[str, Any] = {
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "stages": {},
+    }
     ends = time.monotonic() + seconds
     for name in names:
         left = min(BUDGETS[name], ends - time.monotonic() - 3)
@@ -43,7 +56,9 @@ def everything(names: Sequence[str], scale: Scale, data: Path, out: Path, second
         print(f"{name}: {ended} after {time.monotonic() - begun:.0f} s")
         write_json(out / "gpu.json", result)
         text = page.written(result)
-        atomic_write(out / "gpu.md", lambda file, text=text: file.write_text(text, encoding="utf-8"))
+        atomic_write(
+            out / "gpu.md", lambda file, text=text: file.write_text(text, encoding="utf-8")
+        )
     return int(any(found["ended"] != "well" for found in result["stages"].values()))
 
 

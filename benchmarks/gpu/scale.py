@@ -62,10 +62,21 @@ class Scale:
 
     def facts(self) -> dict[str, Any]:
         """The device and the versions."""
-        found: dict[str, Any] = {"python": platform.python_version(), "torch": torch.__version__, "quick": self.quick}
+        found: dict[str, Any] = {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "quick": self.quick,
+        }
         if self.is_cuda:
             properties = torch.cuda.get_device_properties(self.device)
-            found |= {"device": properties.name, "memory_gb": properties.total_memory / 1e9, "cuda": torch.version.cuda}
+            found |= {
+                "device": properties.name,
+                "memory_gb": properties.total_memory / 1e9,
+                "cuda": torch.version.cuda,
+            }
         else:
-            found |= {"device": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+            found |= {
+                "device": platform.processor() or platform.machine(),
+                "threads": torch.get_num_threads(),
+            }
         return found

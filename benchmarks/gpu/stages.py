@@ -32,7 +32,13 @@ Row: TypeAlias = dict[str, Any]
 PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 """What a precision is called by the trainer."""
 
-_SOLVED = ("pose", "lm"), ("exponentials", "lm"), ("pose", "gn"), ("registration", "gn"), ("any-template", "lm")
+_SOLVED = (
+    ("pose", "lm"),
+    ("exponentials", "lm"),
+    ("pose", "gn"),
+    ("registration", "gn"),
+    ("any-template", "lm"),
+)
 
 SUITE_SECONDS = 135.0
 
@@ -46,7 +52,10 @@ def measured(row: Row, work: Callable[[], Mapping[str, Any]]) -> Row:
     try:
         return {**row, **work()}
     except Exception as error:
-        return {**row, "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        return {
+            **row,
+            "error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        }
 
 
 def matrix(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
@@ -69,12 +78,15 @@ def matrix(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
 def training(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
     """Updates of the recipes on faces, as they are written down."""
     problem = PackedFaces(data, quick=scale.quick)
-    for name, precision, factor in product(("mdm", "mdm-paper"), PRECISIONS, scale.of((1, 8), (1,))):
+    for name, precision, factor in product(
+        ("mdm", "mdm-paper"), PRECISIONS, scale.of((1, 8), (1,))
+    ):
         yield _trained(scale, problem, name, precision, factor, compiled=False)
 
 
 def compiled(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
-    """The same through ``torch.compile``; left out where all is only tried, as it takes a minute."""
+    """The same through ``torch.compile``; left out where all is only tried, as it takes a
+    minute."""
     problem = PackedFaces(data, quick=scale.quick)
     for name, precision in product(("mdm", "mdm-paper"), PRECISIONS):
         if not scale.quick:
@@ -83,28 +95,49 @@ def compiled(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
 
 def _recipe(name: str, scale: Scale) -> Recipe:
     recipe = RECIPES[name]
-    return replace(recipe, options={**recipe.options, "hidden": 8}) if scale.quick and name != "sdm" else recipe
+    return (
+        replace(recipe, options={**recipe.options, "hidden": 8})
+        if scale.quick and name != "sdm"
+        else recipe
+    )
 
 
-def _trained(scale: Scale, problem: PackedFaces, name: str, precision: str, factor: int, *, compiled: bool) -> Row:
+def _trained(
+    scale: Scale, problem: PackedFaces, name: str, precision: str, factor: int, *, compiled: bool
+) -> Row:
     recipe = _recipe(name, scale)
     bptt = recipe.trainers["bptt"]
     size = scale.of(factor * bptt.batch_size, 2)
-    row = {"model": name, "precision": precision, "compile": compiled, "batch_size": size, "faces": problem.origin}
+    row = {
+        "model": name,
+        "precision": precision,
+        "compile": compiled,
+        "batch_size": size,
+        "faces": problem.origin,
+    }
 
     def rate() -> Row:
-        model, batch = recipe.build(problem), repeated(problem.data("train"), max(size, scale.of(320, 4)), torch.device("cpu"))
+        model, batch = (
+            recipe.build(problem),
+            repeated(problem.data("train"), max(size, scale.of(320, 4)), torch.device("cpu")),
+        )
         every = scale.of(20, 1)
         trainer = replace(
-            bptt, iterations=4 * every, validate_every=every, batch_size=size, precision=PRECISIONS[precision],
+            bptt, iterations=4 * every, validate_every=every, batch_size=size,
+            precision=PRECISIONS[precision],
             compile=compiled, accelerator=scale.device.type,
         )  # fmt: skip
         scale.memory()
         records = trainer.fit(model, batch).records
-        seconds = (records[-1]["seconds"] - records[0]["seconds"]) / (records[-1]["iteration"] - records[0]["iteration"])
-        flops = _update_flops(model, index(batch, slice(0, 2)), scale, detach=bptt.detach) * size / 2
+        seconds = (records[-1]["seconds"] - records[0]["seconds"]) / (
+            records[-1]["iteration"] - records[0]["iteration"]
+        )
+        flops = (
+            _update_flops(model, index(batch, slice(0, 2)), scale, detach=bptt.detach) * size / 2
+        )
         return {
-            "updates_per_second": 1 / seconds, "samples_per_second": size / seconds, "tflops": flops / seconds / 1e12,
+            "updates_per_second": 1 / seconds, "samples_per_second": size / seconds,
+            "tflops": flops / seconds / 1e12,
             "first_seconds": records[0]["seconds"], "memory_gb": scale.memory(),
         }  # fmt: skip
 
@@ -112,7 +145,8 @@ def _trained(scale: Scale, problem: PackedFaces, name: str, precision: str, fact
 
 
 def _update_flops(model: DescentModel, batch: Batch, scale: Scale, *, detach: Any) -> int:
-    """The multiplications and additions of products and convolutions in one gradient, as PyTorch counts them."""
+    """The multiplications and additions of products and convolutions in one gradient, as PyTorch
+    counts them."""
     batch = {name: value.to(scale.device) for name, value in batch.items()}
     with FlopCounterMode(display=False) as counter:
         xs = model(batch, detach=detach, generator=torch.Generator(scale.device)).xs
@@ -124,7 +158,9 @@ def ridge(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
     """The closed form of ``sdm``."""
     problem = PackedFaces(data, quick=scale.quick)
     faces, repeats = problem.data("train"), scale.of(4, 1)
-    trainer = SequentialRidge(ridge=3.0, repeats=repeats, augment=False, batch_size=64, accelerator=scale.device.type)
+    trainer = SequentialRidge(
+        ridge=3.0, repeats=repeats, augment=False, batch_size=64, accelerator=scale.device.type
+    )
     for precision, mode in (("float32", "highest"), ("tf32", "high")):
 
         def rate(mode: str = mode) -> Row:
@@ -135,20 +171,28 @@ def ridge(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
             with FlopCounterMode(display=False) as counter:
                 model = _linear(problem, scale)
                 trainer.fit(model, faces)
-            flops = counter.get_total_flops() + model.num_steps * model.num_features**3 / 3  # of the factors
+            # The second term is that of the factors.
+            flops = counter.get_total_flops() + model.num_steps * model.num_features**3 / 3
+            rows = model.num_steps * repeats * len(faces["image"])
             return {
-                "stages": model.num_steps, "features": model.num_features, "seconds": history.seconds,
-                "rows_per_second": model.num_steps * repeats * len(faces["image"]) / history.seconds,
-                "tflops": flops / history.seconds / 1e12, "loss": history.records[-1]["loss"], "memory_gb": scale.memory(),
+                "stages": model.num_steps, "features": model.num_features,
+                "seconds": history.seconds,
+                "rows_per_second": rows / history.seconds, "tflops": flops / history.seconds / 1e12,
+                "loss": history.records[-1]["loss"],
+                "memory_gb": scale.memory(),
             }  # fmt: skip
 
-        yield measured({"model": "sdm", "precision": precision, "rows": repeats * len(faces["image"])}, rate)
+        yield measured(
+            {"model": "sdm", "precision": precision, "rows": repeats * len(faces["image"])}, rate
+        )
 
 
 def _linear(problem: PackedFaces, scale: Scale) -> Cascade:
     recipe = RECIPES["sdm"]
     if scale.quick:
-        recipe = replace(recipe, options={"num_steps": 1}, observation_options={"cell": 8, "cells": 1})
+        recipe = replace(
+            recipe, options={"num_steps": 1}, observation_options={"cell": 8, "cells": 1}
+        )
     model = recipe.build(problem)
     assert isinstance(model, Cascade)
     return model
@@ -163,7 +207,10 @@ def inference(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
         for size in scale.of((1, 64, 4096), (1, 2)):
             row = {"model": name, "precision": precision, "batch_size": size}
             yield measured(
-                row, lambda model=model, precision=precision, size=size: _fitted(scale, model, precision, some, size)
+                row,
+                lambda model=model, precision=precision, size=size: _fitted(
+                    scale, model, precision, some, size
+                ),
             )
 
 
@@ -172,7 +219,10 @@ def _fitted(scale: Scale, model: DescentModel, precision: str, some: Batch, size
     small = repeated(some, 1, scale.device)
 
     def work() -> None:
-        with torch.autocast(scale.device.type, torch.bfloat16, enabled=precision == "bf16"), torch.inference_mode():
+        with (
+            torch.autocast(scale.device.type, torch.bfloat16, enabled=precision == "bf16"),
+            torch.inference_mode(),
+        ):
             model(batch)
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -180,7 +230,8 @@ def _fitted(scale: Scale, model: DescentModel, precision: str, some: Batch, size
     scale.memory()
     seconds = scale.seconds(work)
     return {
-        "seconds": seconds, "samples_per_second": size / seconds, "tflops": counter.get_total_flops() * size / seconds / 1e12,
+        "seconds": seconds, "samples_per_second": size / seconds,
+        "tflops": counter.get_total_flops() * size / seconds / 1e12,
         "stalls": _stalls(scale, work), "memory_gb": scale.memory(),
     }  # fmt: skip
 
@@ -218,7 +269,11 @@ def solvers(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
                         steps["taken"] = _moving_steps(model(batch).xs)
 
                 seconds = scale.seconds(work)
-                found = {"seconds": seconds, "samples_per_second": size / seconds, "steps": steps["taken"]}
+                found = {
+                    "seconds": seconds,
+                    "samples_per_second": size / seconds,
+                    "steps": steps["taken"],
+                }
                 return {**found, "stalls": _stalls(scale, work), "memory_gb": scale.memory()}
 
             yield measured(row, rate)
@@ -232,9 +287,26 @@ def _moving_steps(xs: torch.Tensor) -> int:
 
 def suite(scale: Scale, data: Path, out: Path) -> Iterator[Row]:
     """The tests that touch a device, on it."""
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "default", "--timeout", "60"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "default",
+        "--timeout",
+        "60",
+    ]
     command += ["--continue-on-collection-errors"]
-    command += ["--device", scale.name, "-m", "on_device", scale.of("tests", "tests/models/test_mnemonic.py")]
+    command += [
+        "--device",
+        scale.name,
+        "-m",
+        "on_device",
+        scale.of("tests", "tests/models/test_mnemonic.py"),
+    ]
     command += [] if scale.quick or not _has_xdist() else ["-n", "8"]
     log = out / "suite.log"
     ended = bounded(command, SUITE_SECONDS, log)
@@ -250,7 +322,8 @@ def _has_xdist() -> bool:
 
 
 def outcomes(log: str) -> Row:
-    """How many tests passed, failed and were skipped, by the lines of ``pytest -v``, and which failed.
+    """How many tests passed, failed and were skipped, by the lines of ``pytest -v``, and which
+    failed.
 
     Lines count as they come, so that those before a time-out do too.
     """
@@ -262,10 +335,16 @@ def outcomes(log: str) -> Row:
             ends[match[1]] = match[2]
     counts = Counter(ends.values())
     bad = [name for name, end in ends.items() if end in ("FAILED", "ERROR")]
-    return {"passed": counts["PASSED"], "failed": len(bad), "skipped": counts["SKIPPED"] + counts["XFAIL"], "failures": bad}
+    return {
+        "passed": counts["PASSED"],
+        "failed": len(bad),
+        "skipped": counts["SKIPPED"] + counts["XFAIL"],
+        "failures": bad,
+    }
 
 
 STAGES: Mapping[str, Callable[[Scale, Path, Path], Iterator[Row]]] = {
-    "matrix": matrix, "training": training, "ridge": ridge, "inference": inference, "solvers": solvers, "suite": suite,
+    "matrix": matrix, "training": training, "ridge": ridge, "inference": inference,
+    "solvers": solvers, "suite": suite,
     "compiled": compiled,
 }  # fmt: skip

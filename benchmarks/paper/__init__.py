@@ -1,1 +1,2 @@
-"""The experiments of the paper and those that its readers ask for: ``python -m benchmarks.paper.NAME --data DIR``."""
+"""The experiments of the paper and those that its readers ask for: ``python -m
+benchmarks.paper.NAME --data DIR``."""

@@ -1,4 +1,5 @@
-"""What the experiments share: trainings that are kept and resumed, and one measurement, table and figure for all."""
+"""What the experiments share: trainings that are kept and resumed, and one measurement, table and
+figure for all."""
 
 from __future__ import annotations
 
@@ -48,21 +49,38 @@ def options(text: str | None, name: str, *, trains: bool = True) -> argparse.Arg
         name: of its folder in ``runs/paper``.
         trains: whether it trains anything; without that it has none of the options of trainings.
     """
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, help="a folder in the layout of 300-W")
-    parser.add_argument("--test", nargs="+", default=["helen/testset"], help="its parts for testing")
-    parser.add_argument("--out", type=Path, default=RUNS / name, help="the folder of weights, figures and JSON")
+    parser.add_argument(
+        "--test", nargs="+", default=["helen/testset"], help="its parts for testing"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=RUNS / name, help="the folder of weights, figures and JSON"
+    )
     parts = ["afw", "helen/trainset"]
     if not trains:
         parser.set_defaults(train=parts, schema="ibug68", iterations=None, seed=0)
         return parser
     parser.add_argument("--train", nargs="+", default=parts, help="its parts for training")
     parser.add_argument("--schema", default="ibug68", help="the markup: ibug68, ibug51 or ibug49")
-    parser.add_argument("--iterations", type=int, help="iterations of every training by gradients; by default the recipes'")
     parser.add_argument(
-        "--kept", type=Path, default=RUNS, help="where other experiments keep theirs: equal ones are taken over"
+        "--iterations",
+        type=int,
+        help="iterations of every training by gradients; by default the recipes'",
     )
-    parser.add_argument("--compile", action="store_true", help="torch.compile those trainings: faster, needs a C++ compiler")
+    parser.add_argument(
+        "--kept",
+        type=Path,
+        default=RUNS,
+        help="where other experiments keep theirs: equal ones are taken over",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile those trainings: faster, needs a C++ compiler",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
     return parser
 
@@ -70,15 +88,22 @@ def options(text: str | None, name: str, *, trains: bool = True) -> argparse.Arg
 def problem_of(arguments: argparse.Namespace, like: Landmarks | None = None) -> FaceAlignment:
     """The faces that the options name, cropped by default, or like those of another problem."""
     crop = {} if like is None else {"crop": like.crop, "box_side": like.box_side}
-    return FaceAlignment(arguments.data, train=arguments.train, test=arguments.test, schema=arguments.schema, **crop)
+    return FaceAlignment(
+        arguments.data, train=arguments.train, test=arguments.test, schema=arguments.schema, **crop
+    )
 
 
 def trained(
-    problem: FaceAlignment, recipes: Mapping[str, Recipe], arguments: argparse.Namespace, train: Batch | None = None
+    problem: FaceAlignment,
+    recipes: Mapping[str, Recipe],
+    arguments: argparse.Namespace,
+    train: Batch | None = None,
 ) -> dict[str, DescentModel]:
-    """The models of several recipes by name: from the folder if they are there, and else trained and written into it.
+    """The models of several recipes by name: from the folder if they are there, and else trained
+    and written into it.
 
-    A training that was cut off goes on from its checkpoint, and one that another experiment has done is taken over.
+    A training that was cut off goes on from its checkpoint, and one that another experiment has
+    done is taken over.
 
     Args:
         problem: the faces.
@@ -95,7 +120,12 @@ def trained(
                 recipe = _with_gradients(recipe, {"iterations": arguments.iterations})
             bptt = recipe.trainers.get("bptt")
             iterations = bptt.iterations if isinstance(bptt, BackpropThroughTime) else None
-            wanted = {"seed": arguments.seed, "iterations": iterations, "data": data, "digest": digest_of(problem, recipe)}
+            wanted = {
+                "seed": arguments.seed,
+                "iterations": iterations,
+                "data": data,
+                "digest": digest_of(problem, recipe),
+            }
             path = arguments.out / f"{name}.safetensors"
             if path.exists():
                 check_kept(path, training_of(path), wanted)
@@ -104,11 +134,17 @@ def trained(
                 atomic_write(path, partial(shutil.copyfile, twin))
             else:
                 print(f"training {name}", flush=True)
-                recipe = _with_gradients(recipe, {"compile": arguments.compile}).within(arguments.out / name, resume=True)
+                recipe = _with_gradients(recipe, {"compile": arguments.compile}).within(
+                    arguments.out / name, resume=True
+                )
                 model = recipe.build(problem, seed=arguments.seed)
                 histories = recipe.fit(model, samples, held_out_of(problem), seed=arguments.seed)
                 seconds = sum(history.seconds for history in histories.values())
-                save_model(model, path, training={**wanted, "seconds": seconds, "faces": len(samples["image"])})
+                save_model(
+                    model,
+                    path,
+                    training={**wanted, "seconds": seconds, "faces": len(samples["image"])},
+                )
             models[name] = load_model(path, problem=problem)
     return models
 
@@ -125,7 +161,8 @@ def _with_gradients(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def digest_of(problem: FaceAlignment, recipe: Recipe) -> str:
-    """A digest of the settings of a training: with equal seeds and faces, equal ones give equal weights."""
+    """A digest of the settings of a training: with equal seeds and faces, equal ones give equal
+    weights."""
     faces = {name: value for name, value in problem.settings().items() if name != "test"}
     return hashlib.sha256(repr((faces, recipe)).encode()).hexdigest()[:16]
 
@@ -153,16 +190,24 @@ def training_of(path: Path) -> dict[str, Any]:
 
 
 def check_kept(path: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuses to go on with what is left of another training: another seed, other faces, or a shortened one.
+    """Refuses to go on with what is left of another training: another seed, other faces, or a
+    shortened one.
 
     Args:
         path: what is kept.
         kept: what its training was; what it does not say is not held against it.
         wanted: what it should be.
     """
-    others = [f"{key} {kept[key]}, not {value}" for key, value in wanted.items() if kept.get(key, value) != value]
+    others = [
+        f"{key} {kept[key]}, not {value}"
+        for key, value in wanted.items()
+        if kept.get(key, value) != value
+    ]
     if others:
-        raise DescentError(f"{path}: is kept from another training ({'; '.join(others)}); give another --out, or remove it")
+        raise DescentError(
+            f"{path}: is kept from another training ({'; '.join(others)}); give another --out, or "
+            "remove it"
+        )
 
 
 def report(
@@ -175,7 +220,8 @@ def report(
     splits: Sequence[Split] = ("train", "test"),
     figures: bool = True,
 ) -> None:
-    """Prints the table, and writes ``TITLE.json`` and, as figures, ``TITLE-ced.png`` and ``TITLE-steps.png``.
+    """Prints the table, and writes ``TITLE.json`` and, as figures, ``TITLE-ced.png`` and
+    ``TITLE-steps.png``.
 
     Args:
         problem: the faces.
@@ -187,7 +233,9 @@ def report(
         figures: whether to draw them.
     """
     columns = columns or {}
-    print(f"\n{table(evaluations, columns, metrics=main_metrics(next(iter(evaluations.values()))))}\n")
+    print(
+        f"\n{table(evaluations, columns, metrics=main_metrics(next(iter(evaluations.values()))))}\n"
+    )
     settings = {name: value for name, value in vars(arguments).items() if name != "out"}
     results = {name: result.to_json() for name, result in evaluations.items()}
     write_json(
@@ -210,7 +258,8 @@ def measured(models: Mapping[str, DescentModel], problem: FaceAlignment) -> dict
 
 
 def fitted(points: Tensor, problem: FaceAlignment, seconds: float) -> Evaluation:
-    """The evaluation of landmarks that were found one test face at a time, in another way than by one descent.
+    """The evaluation of landmarks that were found one test face at a time, in another way than by
+    one descent.
 
     Args:
         points: in px of the crops of the test faces, ``(N, L, 2)``.
@@ -221,4 +270,6 @@ def fitted(points: Tensor, problem: FaceAlignment, seconds: float) -> Evaluation
     xs = torch.stack([problem.initial(test), points.flatten(1)])
     steps = [problem.metrics(x, test) for x in xs]
     errors = {name: torch.stack([step[name] for step in steps]).double() for name in steps[0]}
-    return Evaluation(errors, xs, problem.failure_above, seconds / len(points), batch_size=1, device="cpu")
+    return Evaluation(
+        errors, xs, problem.failure_above, seconds / len(points), batch_size=1, device="cpu"
+    )

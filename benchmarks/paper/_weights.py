@@ -18,7 +18,8 @@ from ._common import problem_of
 
 
 def weights_of(entries: Sequence[str]) -> dict[str, Path]:
-    """The weights files by the name of their family, from entries ``NAME``, ``FILE`` or ``FAMILY=FILE``."""
+    """The weights files by the name of their family, from entries ``NAME``, ``FILE`` or
+    ``FAMILY=FILE``."""
     parts = [entry.rpartition("=") for entry in entries]
     return {family or Path(path).stem: find_weights(path) for family, _, path in parts}
 
@@ -31,7 +32,8 @@ def loaded(paths: Mapping[str, Path]) -> dict[str, DescentModel]:
         other = cast(Landmarks, model.problem)
         if (other.schema, other.crop, other.box_side) != (first.schema, first.crop, first.box_side):
             raise DescentError(
-                f"{name}: has another markup, crop or side of the box than the first weights: compare like with like"
+                f"{name}: has another markup, crop or side of the box than the first weights: "
+                "compare like with like"
             )
     return models
 
@@ -41,8 +43,14 @@ def first_problem(models: Mapping[str, DescentModel]) -> Landmarks:
     return cast(Landmarks, next(iter(models.values())).problem)
 
 
-def problem_like(arguments: argparse.Namespace, models: Mapping[str, DescentModel]) -> FaceAlignment:
-    """The faces that the options name, in the markup, the crops and, for training, the parts of the first of several models."""
+def problem_like(
+    arguments: argparse.Namespace, models: Mapping[str, DescentModel]
+) -> FaceAlignment:
+    """The faces that the options name, in the markup, the crops and, for training, the parts of the
+    first of several models."""
     first = first_problem(models)
-    arguments.schema, arguments.train = described(first.schema), first.settings().get("train", arguments.train)
+    arguments.schema, arguments.train = (
+        described(first.schema),
+        first.settings().get("train", arguments.train),
+    )
     return problem_of(arguments, first)

@@ -1,8 +1,10 @@
-"""What memory and joint training are worth, on identical features, data and starts: ``python -m benchmarks.paper.ablation``.
+"""What memory and joint training are worth, on identical features, data and starts: ``python -m
+benchmarks.paper.ablation``.
 
-All families see SIFT at their landmarks. ``sdm`` is stage-wise, ``joint`` is trained through all its steps from random weights,
-``sdm, joint`` goes on jointly from the stage-wise cascade; ``mdm without memory`` shares one step without a state, ``mdm`` has
-both. Writes ``ablation.json`` and its figures.
+All families see SIFT at their landmarks. ``sdm`` is stage-wise, ``joint`` is trained through all
+its steps from random weights, ``sdm, joint`` goes on jointly from the stage-wise cascade; ``mdm
+without memory`` shares one step without a state, ``mdm`` has both. Writes ``ablation.json`` and its
+figures.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""What cutting back-propagation through time saves, in memory and in time: ``python -m benchmarks.paper.detach``.
+"""What cutting back-propagation through time saves, in memory and in time: ``python -m
+benchmarks.paper.detach``.
 
-The recurrent model is unrolled for 1, 2, 4 and 8 steps on synthetic faces, cut as each ``detach`` mode says. Its memory is what
-autograd keeps from the forward to the backward pass for one more face in the batch, each storage once: of the loop, and of what
-the eyes do once per face. An iteration is forward, loss and backward; its time is the median ratio to ``none`` over rounds that
-take the modes in turn, so that a busy machine slows all alike. Needs no data. Writes ``detach.json`` and ``detach.png``.
+The recurrent model is unrolled for 1, 2, 4 and 8 steps on synthetic faces, cut as each ``detach``
+mode says. Its memory is what autograd keeps from the forward to the backward pass for one more face
+in the batch, each storage once: of the loop, and of what the eyes do once per face. An iteration is
+forward, loss and backward; its time is the median ratio to ``none`` over rounds that take the modes
+in turn, so that a busy machine slows all alike. Needs no data. Writes ``detach.json`` and
+``detach.png``.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ class _Saved:
 
 
 def kept(run: Callable[[], Any]) -> int:
-    """The bytes that the graph of what ``run`` returns keeps for the backward pass, each storage once."""
+    """The bytes that the graph of what ``run`` returns keeps for the backward pass, each storage
+    once."""
     entries: WeakSet[_Saved] = WeakSet()
 
     def note(tensor: Tensor) -> _Saved:
@@ -58,7 +62,11 @@ def kept(run: Callable[[], Any]) -> int:
 
     with saved_tensors_hooks(note, lambda entry: entry.tensor):
         result = run()  # while it lives, so does its graph
-    storages = {storage.data_ptr(): storage.nbytes() for entry in entries for storage in [entry.tensor.untyped_storage()]}
+    storages = {
+        storage.data_ptr(): storage.nbytes()
+        for entry in entries
+        for storage in [entry.tensor.untyped_storage()]
+    }
     del result
     return sum(storages.values())
 
@@ -72,13 +80,17 @@ def kept_per_face(run: Callable[[Batch], Any], batch: Batch) -> float:
 def mixed(batch: Batch) -> torch.autocast:
     """The precision that the model is trained in."""
     trainer = RECIPES["mdm"].trainers["bptt"]
-    return torch.autocast(batch["image"].device.type, torch.bfloat16, enabled=trainer.precision == "bf16-mixed")
+    return torch.autocast(
+        batch["image"].device.type, torch.bfloat16, enabled=trainer.precision == "bf16-mixed"
+    )
 
 
 def loss_of(model: DescentModel, steps: int, detach: Detach, batch: Batch) -> Tensor:
     """The loss of a training, over all steps and faces."""
     with mixed(batch):
-        xs = model(batch, num_steps=steps, detach=detach, generator=Generator().manual_seed(0)).xs[1:]
+        xs = model(batch, num_steps=steps, detach=detach, generator=Generator().manual_seed(0)).xs[
+            1:
+        ]
         return torch.stack([model.problem.loss(x, batch).mean() for x in xs]).sum()
 
 
@@ -91,9 +103,13 @@ def milliseconds(model: DescentModel, steps: int, detach: Detach, batch: Batch) 
     return taken
 
 
-def measured(model: DescentModel, steps: int, batch: Batch, rounds: int) -> dict[Detach, dict[str, float]]:
+def measured(
+    model: DescentModel, steps: int, batch: Batch, rounds: int
+) -> dict[Detach, dict[str, float]]:
     """Memory of the whole and time of each mode."""
-    times = [{mode: milliseconds(model, steps, mode, batch) for mode in MODES} for _ in range(1 + rounds)][1:]  # one to warm up
+    times = [
+        {mode: milliseconds(model, steps, mode, batch) for mode in MODES} for _ in range(1 + rounds)
+    ][1:]  # one to warm up
     return {
         mode: {
             "MiB": kept_per_face(partial(loss_of, model, steps, mode), batch),
@@ -106,10 +122,21 @@ def measured(model: DescentModel, steps: int, batch: Batch, rounds: int) -> dict
 
 def main() -> None:
     """Measures, prints, draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=32, help="faces of an iteration, 4 or more")
-    parser.add_argument("--rounds", type=int, default=7, help="iterations of each mode that are timed")
-    parser.add_argument("--out", type=Path, default=Path("runs/paper/detach"), help="the folder of detach.png and detach.json")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="faces of an iteration, 4 or more"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="iterations of each mode that are timed"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/paper/detach"),
+        help="the folder of detach.png and detach.json",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the seed of faces and weights")
     arguments = parser.parse_args()
     real = FaceAlignment()
@@ -126,7 +153,10 @@ def main() -> None:
     groups = [[["steps", *map(str, STEPS)]]]
     for mode in MODES:
         rows = [results[steps][mode] for steps in STEPS]
-        memory, ratio = [f"{row['MiB'] - once:.2f}" for row in rows], [f"{row['time']:.2f}" for row in rows]
+        memory, ratio = (
+            [f"{row['MiB'] - once:.2f}" for row in rows],
+            [f"{row['time']:.2f}" for row in rows],
+        )
         groups.append([["MiB/face", *memory], ["time", *ratio]])
     print(f"{lay_out(groups, ['', *MODES])}\n")
     print(f"MiB/face: kept by the loop, beside the {once:.2f} of the eyes, which look once")
@@ -141,14 +171,31 @@ def main() -> None:
 def drawn(results: Mapping[int, Mapping[Detach, Mapping[str, float]]]) -> Figure:
     """Memory to the left, time to the right, against the number of steps."""
     figure = canvas(6.4, 3.2)
-    for axes, key, label in zip(figure.subplots(1, 2), ("MiB", "ms"), ("memory (MiB per face)", "time of an iteration (ms)")):
-        for mode, color, dashes in zip(MODES, PALETTE, ("-", "-", "--")):  # the last two may lie on each other
+    for axes, key, label in zip(
+        figure.subplots(1, 2), ("MiB", "ms"), ("memory (MiB per face)", "time of an iteration (ms)")
+    ):
+        # The last two may lie on each other
+        for mode, color, dashes in zip(MODES, PALETTE, ("-", "-", "--")):
             values = [found[mode][key] for found in results.values()]
-            axes.plot(list(results), values, dashes, marker="o", markersize=3, color=color, label=f"detach {mode!r}")
+            axes.plot(
+                list(results),
+                values,
+                dashes,
+                marker="o",
+                markersize=3,
+                color=color,
+                label=f"detach {mode!r}",
+            )
         axes.set(xlabel="steps T", ylabel=label, ylim=(0, None), xticks=list(results))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 

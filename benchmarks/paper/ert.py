@@ -1,10 +1,13 @@
-"""The peer of the paper's Figure 4 that anyone can install: dlib's ensemble of regression trees (ERT).
+"""The peer of the paper's Figure 4 that anyone can install: dlib's ensemble of regression trees
+(ERT).
 
-It is trained on the same faces, mirror images included, in the same boxes as the families, and sees the same crops in grey.
-dlib keeps landmarks and boxes as whole pixels: it is given crops of twice their size, so that half as much is rounded away.
+It is trained on the same faces, mirror images included, in the same boxes as the families, and sees
+the same crops in grey. dlib keeps landmarks and boxes as whole pixels: it is given crops of twice
+their size, so that half as much is rounded away.
 
 References:
-    V. Kazemi and J. Sullivan. One millisecond face alignment with an ensemble of regression trees. CVPR 2014.
+    V. Kazemi and J. Sullivan. One millisecond face alignment with an ensemble of regression trees.
+    CVPR 2014.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ SETTINGS = {"cascade_depth": 10, "tree_depth": 4, "oversampling_amount": 20}
 
 
 def trained_ert(problem: FaceAlignment, arguments: argparse.Namespace) -> tuple[Any, float]:
-    """The trees, from the folder if they are there, and else trained and written into it; and the seconds of the training.
+    """The trees, from the folder if they are there, and else trained and written into it; and the
+    seconds of the training.
 
     Args:
         problem: the faces.
@@ -54,11 +58,18 @@ def trained_ert(problem: FaceAlignment, arguments: argparse.Namespace) -> tuple[
         return dlib.shape_predictor(str(path)), kept["seconds"]
     print("training ERT", flush=True)
     settings = dlib.shape_predictor_training_options()
-    for name, value in {**SETTINGS, "num_trees_per_cascade_level": arguments.trees, "random_seed": str(arguments.seed)}.items():
+    for name, value in {
+        **SETTINGS,
+        "num_trees_per_cascade_level": arguments.trees,
+        "random_seed": str(arguments.seed),
+    }.items():
         setattr(settings, name, value)
     settings.num_threads = torch.get_num_threads()
     boxes = _boxes(train)
-    parts = [[dlib.point(column, row) for column, row in face] for face in _enlarged(train["points"]).round().int().tolist()]
+    parts = [
+        [dlib.point(column, row) for column, row in face]
+        for face in _enlarged(train["points"]).round().int().tolist()
+    ]
     truth = [[dlib.full_object_detection(box, face)] for box, face in zip(boxes, parts)]
     began = time.perf_counter()
     trees = dlib.train_shape_predictor(_grey(train), truth, settings)
@@ -69,19 +80,23 @@ def trained_ert(problem: FaceAlignment, arguments: argparse.Namespace) -> tuple[
 
 
 def measured_ert(trees: Any, problem: FaceAlignment) -> Evaluation:
-    """The evaluation of the trees on the test faces, one at a time; they start from the same mean shape as the families."""
+    """The evaluation of the trees on the test faces, one at a time; they start from the same mean
+    shape as the families."""
     test = problem.data("test")
     faces = list(zip(_grey(test), _boxes(test)))
     trees(*faces[0])
     began = time.perf_counter()
     fits = [trees(image, box) for image, box in faces]
     seconds = time.perf_counter() - began
-    points = torch.tensor([[(part.x, part.y) for part in fit.parts()] for fit in fits], dtype=torch.float32)
+    points = torch.tensor(
+        [[(part.x, part.y) for part in fit.parts()] for fit in fits], dtype=torch.float32
+    )
     return fitted((points + 0.5) / SCALE - 0.5, problem, seconds)
 
 
 def _enlarged(points: Tensor) -> Tensor:
-    """Points in px of a crop in px of the enlarged one, ``(column, row)``; the centre of the first pixel is ``(0, 0)``."""
+    """Points in px of a crop in px of the enlarged one, ``(column, row)``; the centre of the first
+    pixel is ``(0, 0)``."""
     return (points + 0.5) * SCALE - 0.5
 
 
@@ -91,5 +106,7 @@ def _boxes(batch: Batch) -> list[Any]:
 
 def _grey(batch: Batch) -> list[np.ndarray]:
     side = SCALE * batch["image"].shape[-1]
-    photos = (Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L") for image in batch["image"])
+    photos = (
+        Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L") for image in batch["image"]
+    )
     return [np.asarray(photo.resize((side, side), Image.Resampling.BILINEAR)) for photo in photos]

@@ -1,7 +1,9 @@
-"""What more faces would do: the test error against the number of training faces: ``python -m benchmarks.paper.faces``.
+"""What more faces would do: the test error against the number of training faces: ``python -m
+benchmarks.paper.faces``.
 
-The recurrent model is trained on the first 250, 500, 1,000 and all faces of a random order, each with its mirror image, for the
-same number of iterations; the held-out faces are the same for all. Writes ``faces.json`` and ``faces.png``.
+The recurrent model is trained on the first 250, 500, 1,000 and all faces of a random order, each
+with its mirror image, for the same number of iterations; the held-out faces are the same for all.
+Writes ``faces.json`` and ``faces.png``.
 """
 
 from __future__ import annotations
@@ -38,19 +40,33 @@ def main() -> None:
         models = trained(problem, {f"{count}": RECIPES["mdm"]}, arguments, chosen)
         results[count] = evaluate(models[f"{count}"], test)
     rows = [
-        (f"{count}", f"{r.mean():.4f}", f"{100 * r.auc():.2f}", f"{100 * r.failure_rate():.2f}") for count, r in results.items()
+        (f"{count}", f"{r.mean():.4f}", f"{100 * r.auc():.2f}", f"{100 * r.failure_rate():.2f}")
+        for count, r in results.items()
     ]
-    print(lay_out([[list(column)] for column in zip(("faces", "mean", "AUC %", "fail. %"), *rows)], [""] * 4))
+    print(
+        lay_out(
+            [[list(column)] for column in zip(("faces", "mean", "AUC %", "fail. %"), *rows)],
+            [""] * 4,
+        )
+    )
     write_json(
         arguments.out / "faces.json",
         {
-            **provenance(arguments.seed, {"iterations": arguments.iterations, "train": arguments.train}),
+            **provenance(
+                arguments.seed, {"iterations": arguments.iterations, "train": arguments.train}
+            ),
             "data": {"train": fingerprint(train), "test": fingerprint(test)},
             "results": {f"{count}": result.to_json() for count, result in results.items()},
         },
     )
     figure, axes = frame(5.2, 3.6)
-    axes.plot(counts, [100 * result.auc() for result in results.values()], marker="o", markersize=4, color=PALETTE[0])
+    axes.plot(
+        counts,
+        [100 * result.auc() for result in results.values()],
+        marker="o",
+        markersize=4,
+        color=PALETTE[0],
+    )
     axes.set(xscale="log", xlabel="training faces", ylabel=f"AUC at {problem.failure_above:g} (%)")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()

@@ -1,7 +1,9 @@
-"""Figure 5 (top): hand-made and learnt features under the same recurrent model: ``python -m benchmarks.paper.features``.
+"""Figure 5 (top): hand-made and learnt features under the same recurrent model: ``python -m
+benchmarks.paper.features``.
 
-The paper has SIFT, HOG, and the features of its convolutions. All see the same faces, starts and augmentations; the descriptors
-have nothing to train, so that the memory learns alone. Writes ``features.json`` and its figures.
+The paper has SIFT, HOG, and the features of its convolutions. All see the same faces, starts and
+augmentations; the descriptors have nothing to train, so that the memory learns alone. Writes
+``features.json`` and its figures.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""How much each family suffers from what a detector, a camera and a scene do: ``python -m benchmarks.paper.robustness``.
+"""How much each family suffers from what a detector, a camera and a scene do: ``python -m
+benchmarks.paper.robustness``.
 
-The test faces of 300-W under boxes that are shifted and scaled, blur, noise, other brightness and occlusion, and synthetic
-faces by the yaw of the head, for weights of any number of families::
+The test faces of 300-W under boxes that are shifted and scaled, blur, noise, other brightness and
+occlusion, and synthetic faces by the yaw of the head, for weights of any number of families::
 
-    python -m benchmarks.paper.robustness --data ../shared/300w --weights mdm sdm joint=runs/joint/model.safetensors
+    python -m benchmarks.paper.robustness --data ../shared/300w --weights mdm sdm
+    joint=runs/joint/model.safetensors
 
-It writes ``robustness.png`` and ``robustness.json``. Every family sees the same pictures; nothing is chosen by these figures.
+It writes ``robustness.png`` and ``robustness.json``. Every family sees the same pictures; nothing
+is chosen by these figures.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ from ._common import options
 from ._weights import first_problem, loaded, weights_of
 
 MARGIN = 1.7
-"""How much larger the faces are cropped first, so that a moved box still finds pixels of the photo."""
+"""How much larger the faces are cropped first, so that a moved box still finds pixels of the
+photo."""
 
 TICKS = (0.03, 0.05, 0.1, 0.2, 0.4)
 """The errors that the axis names."""
@@ -50,7 +54,8 @@ SYNTHETIC = 4096
 
 
 def recropped(batch: Batch, side: int, shift: Tensor, factor: Tensor) -> Batch:
-    """The faces as they look when the detector's box is elsewhere: crops of ``side`` px around boxes that were moved.
+    """The faces as they look when the detector's box is elsewhere: crops of ``side`` px around
+    boxes that were moved.
 
     Args:
         batch: faces in larger crops, with the box in the middle.
@@ -66,7 +71,12 @@ def recropped(batch: Batch, side: int, shift: Tensor, factor: Tensor) -> Batch:
     image = F.grid_sample(batch["image"].float(), grid, align_corners=True)
     # The box is where the model believes it: in the middle, of the size that it always has.
     box = batch["box"] - (wide - side) / 2
-    return {**batch, "image": image, "points": apply_affine(invert_affine(back), batch["points"]), "box": box}
+    return {
+        **batch,
+        "image": image,
+        "points": apply_affine(invert_affine(back), batch["points"]),
+        "box": box,
+    }
 
 
 def _directions(count: int, generator: Generator) -> Tensor:
@@ -79,10 +89,13 @@ def _signs(count: int, generator: Generator) -> Tensor:
 
 
 def covered(image: Tensor, share: float, box_side: float, generator: Generator) -> Tensor:
-    """Pictures in which a grey square with ``share`` of the box's side hides a random part of the box."""
+    """Pictures in which a grey square with ``share`` of the box's side hides a random part of the
+    box."""
     count, side = len(image), image.shape[-1]
     half = share * box_side / 2
-    centre = (side - 1) / 2 + (box_side / 2 - half) * (2 * torch.rand(count, 2, 1, generator=generator) - 1)
+    centre = (side - 1) / 2 + (box_side / 2 - half) * (
+        2 * torch.rand(count, 2, 1, generator=generator) - 1
+    )
     pixels = torch.arange(float(side))
     column, row = ((pixels - centre[:, axis]).abs() < half for axis in (0, 1))
     return torch.where((row.unsqueeze(2) & column.unsqueeze(1)).unsqueeze(1), 128.0, image)
@@ -92,11 +105,14 @@ Change = Callable[[Batch, float, Generator], Batch]
 
 
 def changes(problem: Landmarks) -> dict[str, tuple[Sequence[float], Change]]:
-    """What is done to the faces, by the label of its axis: the amounts, and what makes the pictures."""
+    """What is done to the faces, by the label of its axis: the amounts, and what makes the
+    pictures."""
     side, box_side = problem.crop, problem.box_side
 
     def plain(batch: Batch) -> Batch:
-        return recropped(batch, side, torch.zeros(len(batch["image"]), 2), torch.ones(len(batch["image"])))
+        return recropped(
+            batch, side, torch.zeros(len(batch["image"]), 2), torch.ones(len(batch["image"]))
+        )
 
     def pixels(change: Callable[[Tensor, float, Generator], Tensor]) -> Change:
         def changed(batch: Batch, amount: float, generator: Generator) -> Batch:
@@ -107,17 +123,25 @@ def changes(problem: Landmarks) -> dict[str, tuple[Sequence[float], Change]]:
 
     def shifted(batch: Batch, amount: float, generator: Generator) -> Batch:
         count = len(batch["image"])
-        return recropped(batch, side, amount / 100 * box_side * _directions(count, generator), torch.ones(count))
+        return recropped(
+            batch, side, amount / 100 * box_side * _directions(count, generator), torch.ones(count)
+        )
 
     def scaled(batch: Batch, amount: float, generator: Generator) -> Batch:
         count = len(batch["image"])
-        return recropped(batch, side, torch.zeros(count, 2), (1 + amount / 100) ** _signs(count, generator))
+        return recropped(
+            batch, side, torch.zeros(count, 2), (1 + amount / 100) ** _signs(count, generator)
+        )
 
     def noisy(image: Tensor, amount: float, generator: Generator) -> Tensor:
         return image + amount * torch.randn(image.shape, generator=generator)
 
     def softer(image: Tensor, amount: float, _: Generator) -> Tensor:
-        return blurred(image, torch.full((len(image),), amount), reach=math.ceil(3 * amount)) if amount else image
+        return (
+            blurred(image, torch.full((len(image),), amount), reach=math.ceil(3 * amount))
+            if amount
+            else image
+        )
 
     def brighter(image: Tensor, amount: float, generator: Generator) -> Tensor:
         return image + amount * _signs(len(image), generator)[:, None, None, None]
@@ -130,7 +154,9 @@ def changes(problem: Landmarks) -> dict[str, tuple[Sequence[float], Change]]:
         "brightness, up or down (of 255)": ((0, 30, 60, 90, 120), pixels(brighter)),
         "occluding square (% of the box's side)": (
             (0, 15, 30, 45, 60),
-            pixels(lambda image, amount, generator: covered(image, amount / 100, box_side, generator)),
+            pixels(
+                lambda image, amount, generator: covered(image, amount / 100, box_side, generator)
+            ),
         ),
     }
 
@@ -144,14 +170,19 @@ def measured(model: DescentModel, batch: Batch) -> dict[str, float]:
 def main() -> None:
     """Measures, prints, draws."""
     parser = options(__doc__, "robustness", trains=False)
-    parser.add_argument("--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE")
-    parser.add_argument("--seed", type=int, default=0, help="the seed of the changes and of the synthetic faces")
+    parser.add_argument(
+        "--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the seed of the changes and of the synthetic faces"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = loaded(weights_of(arguments.weights))
     first = first_problem(models)
     like = {"schema": described(first.schema), "box_side": first.box_side}
-    wide = 2 * round(MARGIN * first.crop / 2)  # even, as the crop: the middles then differ by whole pixels
+    # even, as the crop: the middles then differ by whole pixels
+    wide = 2 * round(MARGIN * first.crop / 2)
     faces = FaceAlignment(arguments.data, test=arguments.test, crop=wide, **like).data("test")
     studies = {}
     for label, (amounts, change) in changes(first).items():
@@ -160,13 +191,18 @@ def main() -> None:
             batch = change(faces, float(amount), Generator().manual_seed(arguments.seed))
             rows.append({name: measured(model, batch) for name, model in models.items()})
         studies[label] = (list(map(float, amounts)), rows)
-    rendered = SyntheticFaces(1, SYNTHETIC, seed=arguments.seed, crop=first.crop, **like).data("test")
+    rendered = SyntheticFaces(1, SYNTHETIC, seed=arguments.seed, crop=first.crop, **like).data(
+        "test"
+    )
     yaw = rendered["pose"][:, 0].abs().rad2deg()
     rows = []
     for low, high in pairwise(YAWS):
         batch = index(rendered, ((yaw >= low) & (yaw < high)).nonzero().flatten())
         rows.append({name: measured(model, batch) for name, model in models.items()})
-    studies["yaw of synthetic heads (degrees)"] = ([(low + high) / 2 for low, high in pairwise(YAWS)], rows)
+    studies["yaw of synthetic heads (degrees)"] = (
+        [(low + high) / 2 for low, high in pairwise(YAWS)],
+        rows,
+    )
 
     for label, (amounts, rows) in studies.items():
         groups = [[[label, *(f"{amount:g}" for amount in amounts)]]]
@@ -180,14 +216,23 @@ def main() -> None:
             **provenance(arguments.seed, {"weights": arguments.weights}),
             "data": {"test": fingerprint(faces), "synthetic": fingerprint(rendered)},
             "failure_above": first.failure_above,
-            "studies": {label: {"amounts": amounts, "families": rows} for label, (amounts, rows) in studies.items()},
+            "studies": {
+                label: {"amounts": amounts, "families": rows}
+                for label, (amounts, rows) in studies.items()
+            },
         },
     )
     save_figure(arguments.out / "robustness.png", drawn(studies, list(models)))
-    print(f"error: {first.normaliser}, mean; failures above {first.failure_above:g}; {arguments.out / 'robustness.png'}")
+    print(
+        f"error: {first.normaliser}, mean; failures above {first.failure_above:g}; "
+        f"{arguments.out / 'robustness.png'}"
+    )
 
 
-def drawn(studies: Mapping[str, tuple[list[float], list[dict[str, dict[str, float]]]]], families: list[str]) -> Figure:
+def drawn(
+    studies: Mapping[str, tuple[list[float], list[dict[str, dict[str, float]]]]],
+    families: list[str],
+) -> Figure:
     """One column per study: the mean error above, the failures below."""
     figure = canvas(2.2 * len(studies), 4.2)
     grid = figure.subplots(2, len(studies), sharey="row", sharex="col", squeeze=False)
@@ -196,7 +241,15 @@ def drawn(studies: Mapping[str, tuple[list[float], list[dict[str, dict[str, floa
         for axes, key in zip(column, ("mean", "failures")):
             for name, (color, dashes) in looks.items():
                 values = [row[name][key] for row in rows]
-                axes.plot(amounts, values, color=color, linestyle=dashes, label=name, marker="o", markersize=3)
+                axes.plot(
+                    amounts,
+                    values,
+                    color=color,
+                    linestyle=dashes,
+                    label=name,
+                    marker="o",
+                    markersize=3,
+                )
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(color="#dddddd", linewidth=0.6)
             axes.tick_params(labelsize=8)
@@ -208,7 +261,9 @@ def drawn(studies: Mapping[str, tuple[list[float], list[dict[str, dict[str, floa
     grid[0, 0].set_ylabel("mean error", fontsize=8)
     grid[1, 0].set_ylabel("failures (%)", fontsize=8)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(families), frameon=False, fontsize=8)
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=len(families), frameon=False, fontsize=8
+    )
     return figure
 
 

@@ -1,7 +1,7 @@
 """Figure 5 (bottom): the error against the number of steps: ``python -m benchmarks.paper.steps``.
 
-The recurrent model is trained for each ``T`` of 1 to ``--most``; and the one that was trained for four steps is run for other
-numbers than that. Writes ``steps.json`` and ``steps.png``.
+The recurrent model is trained for each ``T`` of 1 to ``--most``; and the one that was trained for
+four steps is run for other numbers than that. Writes ``steps.json`` and ``steps.png``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def main() -> None:
         raise DescentError(f"--most: expected {USUAL} or more, got {arguments.most}")
     problem, mdm = problem_of(arguments), RECIPES["mdm"]
     counts = range(1, arguments.most + 1)
-    recipes = {f"T{count}": replace(mdm, options={**mdm.options, "num_steps": count}) for count in counts}
+    recipes = {
+        f"T{count}": replace(mdm, options={**mdm.options, "num_steps": count}) for count in counts
+    }
     models = trained(problem, recipes, arguments)
     test = problem.data("test")
     own = {count: evaluate(models[f"T{count}"], test) for count in counts}
@@ -44,7 +46,10 @@ def main() -> None:
     }
     print(
         lay_out(
-            [[["T", *map(str, counts)]], *([[name, *(f"{value:.4f}" for value in line)]] for name, line in lines.items())],
+            [
+                [["T", *map(str, counts)]],
+                *([[name, *(f"{value:.4f}" for value in line)]] for name, line in lines.items()),
+            ],
             [""] * 3,
         )
     )

@@ -1,11 +1,14 @@
-"""Table 1 and Figure 4: every family beside dlib's ERT on the same faces: ``python -m benchmarks.paper.table``.
+"""Table 1 and Figure 4: every family beside dlib's ERT on the same faces: ``python -m
+benchmarks.paper.table``.
 
-Trains what is missing, ERT included where dlib is there (``pip install dlib-bin``), and prints errors, AUC and failures for all
-points and for each part of the markup. ``--schema ibug49`` is Figure 6. Trained weights take the place of the families by::
+Trains what is missing, ERT included where dlib is there (``pip install dlib-bin``), and prints
+errors, AUC and failures for all points and for each part of the markup. ``--schema ibug49`` is
+Figure 6. Trained weights take the place of the families by::
 
     python -m benchmarks.paper.table --data ../shared/300w --weights mdm sdm
 
-Writes ``table.json`` and its figures: the error distribution of all points, and of each part, ``table-ced-51.png``.
+Writes ``table.json`` and its figures: the error distribution of all points, and of each part,
+``table-ced-51.png``.
 """
 
 from __future__ import annotations
@@ -33,18 +36,29 @@ from ._weights import loaded, problem_like, weights_of
 def arguments_of() -> argparse.Namespace:
     """The options of this experiment."""
     parser = options(__doc__, "table")
-    parser.add_argument("--families", nargs="+", default=["sdm", "joint", "mdm"], choices=list(RECIPES), help="what to train")
+    parser.add_argument(
+        "--families",
+        nargs="+",
+        default=["sdm", "joint", "mdm"],
+        choices=list(RECIPES),
+        help="what to train",
+    )
     parser.add_argument(
         "--weights",
         nargs="+",
-        help="names, files, or FAMILY=FILE of trained weights instead; ERT is then trained on the parts that the first was",
+        help="names, files, or FAMILY=FILE of trained weights instead; ERT is then trained on the "
+        "parts that the first was",
     )
-    parser.add_argument("--trees", type=int, default=500, help="the trees of each of the 10 levels of ERT")
+    parser.add_argument(
+        "--trees", type=int, default=500, help="the trees of each of the 10 levels of ERT"
+    )
     parser.add_argument("--without-ert", action="store_true", help="leave ERT out")
     return parser.parse_args()
 
 
-def models_of(arguments: argparse.Namespace) -> tuple[FaceAlignment, dict[str, DescentModel], Mapping[str, Path]]:
+def models_of(
+    arguments: argparse.Namespace,
+) -> tuple[FaceAlignment, dict[str, DescentModel], Mapping[str, Path]]:
     """The faces, and the models and weights files that the options name."""
     if not arguments.weights:
         problem = problem_of(arguments)
@@ -59,8 +73,14 @@ def main() -> None:
     """Trains what is missing, measures, prints and draws."""
     arguments = arguments_of()
     problem, models, paths = models_of(arguments)
-    evaluations = {name: evaluate(model, problem.data("test"), batch_size=1) for name, model in models.items()}
-    seconds = {name: known["seconds"] for name, path in paths.items() if "seconds" in (known := training_of(path))}
+    evaluations = {
+        name: evaluate(model, problem.data("test"), batch_size=1) for name, model in models.items()
+    }
+    seconds = {
+        name: known["seconds"]
+        for name, path in paths.items()
+        if "seconds" in (known := training_of(path))
+    }
     with_ert = ert.dlib is not None and not arguments.without_ert
     if with_ert:
         trees, seconds["ERT"] = ert.trained_ert(problem, arguments)
@@ -74,7 +94,9 @@ def main() -> None:
     splits = ("train", "test") if with_ert or not arguments.weights else ("test",)
     report(problem, evaluations, arguments, "table", columns=columns, splits=splits)
     for metric in main_metrics(next(iter(evaluations.values())))[1:]:
-        save_figure(arguments.out / f"table-ced-{metric.split()[0]}.png", plot_ced(evaluations, metric))
+        save_figure(
+            arguments.out / f"table-ced-{metric.split()[0]}.png", plot_ced(evaluations, metric)
+        )
     print(f"ms/face: one face at a time; threads: {torch.get_num_threads()}, and 1 for ERT")
 
 

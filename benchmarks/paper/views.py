@@ -1,11 +1,14 @@
-"""What several fits of a face are worth at test time, and what they cost: ``python -m benchmarks.paper.views``.
+"""What several fits of a face are worth at test time, and what they cost: ``python -m
+benchmarks.paper.views``.
 
-``FaceAligner`` looks at a face more than once: it fits the crop and its mirror image, cuts one to four copies around what that
-found, fits each of them and its mirror image, and takes the median. Here trained weights do so with the test faces of 300-W::
+``FaceAligner`` looks at a face more than once: it fits the crop and its mirror image, cuts one to
+four copies around what that found, fits each of them and its mirror image, and takes the median.
+Here trained weights do so with the test faces of 300-W::
 
     python -m benchmarks.paper.views --data ../shared/300w --weights mdm sdm
 
-Writes ``views.json`` and ``views.png``. The one fit of all other experiments is the first row of each.
+Writes ``views.json`` and ``views.png``. The one fit of all other experiments is the first row of
+each.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ def fitted_often(model: DescentModel, problem: FaceAlignment, views: int) -> Eva
 def main() -> None:
     """Measures, prints and draws."""
     parser = options(__doc__, "views", trains=False)
-    parser.add_argument("--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE")
+    parser.add_argument(
+        "--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE"
+    )
     arguments = parser.parse_args()
     models = loaded(weights_of(arguments.weights))
     problem = problem_like(arguments, models)
@@ -49,12 +54,22 @@ def main() -> None:
         rows = [name]
         for views in range(1, len(VIEWS) + 1):
             rows.append(f"{name}, {views} {'copy' if views == 1 else 'copies'}")
-            results[rows[-1]], fits[rows[-1]] = fitted_often(models[name], problem, views), 2.0 + 2 * views
+            results[rows[-1]], fits[rows[-1]] = (
+                fitted_often(models[name], problem, views),
+                2.0 + 2 * views,
+            )
         counts, errors = [fits[row] for row in rows], [results[row].mean() for row in rows]
-        axes.plot(counts, errors, marker="o", markersize=4, color=color, linestyle=dashes, label=name)
-    columns = {"fits": fits, "ms/face": {name: 1000 * result.seconds_per_sample for name, result in results.items()}}
+        axes.plot(
+            counts, errors, marker="o", markersize=4, color=color, linestyle=dashes, label=name
+        )
+    columns = {
+        "fits": fits,
+        "ms/face": {name: 1000 * result.seconds_per_sample for name, result in results.items()},
+    }
     report(problem, results, arguments, "views", columns=columns, splits=("test",), figures=False)
-    axes.set(xlabel="fits of a face", ylabel=f"mean error ({next(iter(results.values())).metrics[0]})")
+    axes.set(
+        xlabel="fits of a face", ylabel=f"mean error ({next(iter(results.values())).metrics[0]})"
+    )
     legend_above(figure, len(models))
     save_figure(arguments.out / "views.png", figure)
     print(f"one face at a time; threads: {torch.get_num_threads()}")

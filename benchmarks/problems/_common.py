@@ -1,4 +1,5 @@
-"""What the benchmarks of problems share: every method on the same samples, from the same starts, in one thread.
+"""What the benchmarks of problems share: every method on the same samples, from the same starts, in
+one thread.
 
 A benchmark is a few lines::
 
@@ -6,7 +7,8 @@ A benchmark is a few lines::
     problem = Pose()
     methods = trained(problem, ["sdm", "mdm", "mdm+lm", "lm"], seed=arguments.seed)
     methods["OpenCV RANSAC"] = External(problem, ransac)
-    run(problem, methods, title="pose", out=arguments.out, levels=problem.data("test")["level"], level="start (deg)")
+    run(problem, methods, title="pose", out=arguments.out, levels=problem.data("test")["level"],
+    level="start (deg)")
 """
 
 from __future__ import annotations
@@ -36,18 +38,30 @@ _ENOUGH, _SLOW = 2.0, 20.0
 
 
 def options(text: str | None, *, data: bool = False) -> argparse.Namespace:
-    """The options of a benchmark: ``out``, ``seed``, ``rounds`` and, where there are real data, ``data``.
+    """The options of a benchmark: ``out``, ``seed``, ``rounds`` and, where there are real data,
+    ``data``.
 
     Args:
         text: what the benchmark does.
         data: whether it reads real data where they are.
     """
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="the folder of the JSON and PNG files")
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/benchmarks"),
+        help="the folder of the JSON and PNG files",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the seed of the trainings")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is timed; the median counts")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often everything is timed; the median counts"
+    )
     if data:
-        parser.add_argument("--data", type=Path, default=Path("../shared/nlls"), help="the folder of real data")
+        parser.add_argument(
+            "--data", type=Path, default=Path("../shared/nlls"), help="the folder of real data"
+        )
     return parser.parse_args()
 
 
@@ -84,7 +98,8 @@ def run(
     seed: int = 0,
     left_out: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Evaluation], dict[str, dict[int, float]]]:
-    """Measures all methods alike, prints a table, and writes ``TITLE.json``, ``TITLE.png`` and ``TITLE-time.png`` into ``out``.
+    """Measures all methods alike, prints a table, and writes ``TITLE.json``, ``TITLE.png`` and
+    ``TITLE-time.png`` into ``out``.
 
     Args:
         problem: the problem.
@@ -92,7 +107,8 @@ def run(
         title: names the files and the table.
         out: the folder.
         samples: what to measure on; by default the test samples of the problem.
-        levels: the size of the start of each sample ``(N,)``, for the columns of the table; by default bins of the start error.
+        levels: the size of the start of each sample ``(N,)``, for the columns of the table; by
+            default bins of the start error.
         level: what ``levels`` are, with their unit.
         within: the largest error that counts as solved; by default ``problem.failure_above``.
         loose: a larger error, whose share is shown as well; ``None`` for none.
@@ -103,7 +119,8 @@ def run(
         left_out: methods that could not run, and why.
 
     Returns:
-        The evaluations, and the microseconds per problem at each batch size, by the name of the method.
+        The evaluations, and the microseconds per problem at each batch size, by the name of the
+        method.
     """
     torch.set_num_threads(1)
     chosen = problem.data("test") if samples is None else samples
@@ -121,9 +138,13 @@ def run(
     figures = {
         name: {
             "solved": float(solved[name].double().mean()),
-            "loosely_solved": None if loose is None else float((result.error() <= loose).double().mean()),
+            "loosely_solved": None
+            if loose is None
+            else float((result.error() <= loose).double().mean()),
             "median_error": result.median(),
-            "median_error_of_solved": float(result.error()[solved[name]].median()) if solved[name].any() else None,
+            "median_error_of_solved": float(result.error()[solved[name]].median())
+            if solved[name].any()
+            else None,
             "microseconds": {str(size): microseconds[name].get(size) for size in sizes},
             "ended": result.ended,
         }
@@ -135,16 +156,30 @@ def run(
         ["of solved", *(_text(row["median_error_of_solved"], ".2e") for row in figures.values())],
     ]
     if loose is not None:
-        rows.insert(1, [f"within {loose:g}", *(f"{100 * row['loosely_solved']:.1f}" for row in figures.values())])
-    times = [[f"B={size}", *(_text(row["microseconds"][str(size)]) for row in figures.values())] for size in sizes]
-    print(f"\n{lay_out([[[title, *methods]], rows, times], ['', '', 'microseconds per problem'])}\n")
+        rows.insert(
+            1,
+            [
+                f"within {loose:g}",
+                *(f"{100 * row['loosely_solved']:.1f}" for row in figures.values()),
+            ],
+        )
+    times = [
+        [f"B={size}", *(_text(row["microseconds"][str(size)]) for row in figures.values())]
+        for size in sizes
+    ]
+    print(
+        f"\n{lay_out([[[title, *methods]], rows, times], ['', '', 'microseconds per problem'])}\n"
+    )
     for found in basins:
         if found is not None:
             print(f"{found.table(level)}\n")
     for name, reason in (left_out or {}).items():
         print(f"left out: {name}: {reason}")
     metric = next(iter(evaluations.values())).metrics[0]
-    print(f"{num_samples(chosen)} problems; error: {metric}; solved: at most {within:g}; one thread of {_processor()}")
+    print(
+        f"{num_samples(chosen)} problems; error: {metric}; solved: at most {within:g}; one thread "
+        f"of {_processor()}"
+    )
     out.mkdir(parents=True, exist_ok=True)
     stem = title.replace(" ", "-")
     write_json(
@@ -172,7 +207,8 @@ def run(
 def timed(
     methods: Mapping[str, DescentModel], samples: Batch, sizes: Sequence[int], rounds: int
 ) -> dict[str, dict[int, float]]:
-    """The median microseconds per problem of each method at each batch size, in rounds over all methods.
+    """The median microseconds per problem of each method at each batch size, in rounds over all
+    methods.
 
     Args:
         methods: the methods by name.
@@ -199,7 +235,8 @@ def timed(
 
 
 def _too_slow(known: Mapping[int, float], size: int) -> bool:
-    """Whether a batch will take too long, as far as the smaller ones tell: a method that still gains is given more time."""
+    """Whether a batch will take too long, as far as the smaller ones tell: a method that still
+    gains is given more time."""
     *smaller, last = [0.0, *known.values()]
     gains = len(smaller) > 1 and last < smaller[-1] / 4
     return len(smaller) > 1 and last * 1e-6 * size > (3 * _SLOW if gains else _SLOW)

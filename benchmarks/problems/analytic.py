@@ -1,8 +1,9 @@
-"""Supervised descent against Newton's method and Levenberg-Marquardt on known functions, from far starts.
+"""Supervised descent against Newton's method and Levenberg-Marquardt on known functions, from far
+starts.
 
-``python -m benchmarks.problems.analytic``: inverts sin, x^3, erf and exp for 801 values each. The cascade is trained on the
-paper's grid of 10 to 19 values. A problem is solved when ``x`` is within 0.01. The figure shows the share that is solved from
-other starts, each with a cascade of its own.
+``python -m benchmarks.problems.analytic``: inverts sin, x^3, erf and exp for 801 values each. The
+cascade is trained on the paper's grid of 10 to 19 values. A problem is solved when ``x`` is within
+0.01. The figure shows the share that is solved from other starts, each with a cascade of its own.
 """
 
 from __future__ import annotations
@@ -57,9 +58,19 @@ def sweep(out: Path, seed: int) -> None:
             problem = _problem(function, start)
             for name, method in methods(problem).items():
                 result = evaluate(method, problem.data("test"), batch_size=1024)
-                shares.setdefault(name, []).append(float((result.error() <= SOLVED).double().mean()))
+                shares.setdefault(name, []).append(
+                    float((result.error() <= SOLVED).double().mean())
+                )
         for (name, values), color in zip(shares.items(), PALETTE):
-            axes.plot(starts, [100 * value for value in values], "o-", color=color, markersize=3, linewidth=1.4, label=name)
+            axes.plot(
+                starts,
+                [100 * value for value in values],
+                "o-",
+                color=color,
+                markersize=3,
+                linewidth=1.4,
+                label=name,
+            )
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.tick_params(labelsize=8)

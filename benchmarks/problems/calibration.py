@@ -1,9 +1,11 @@
-"""Pose and focal length from 50 real views of a checkerboard, against OpenCV's calibration of the same corners.
+"""Pose and focal length from 50 real views of a checkerboard, against OpenCV's calibration of the
+same corners.
 
-``python -m benchmarks.problems.calibration [--data ../shared/nlls]``: 25 views of a board of 9 x 6 corners by each of two
-cameras. Lens distortion and principal point are OpenCV's. First the pose alone, where 30 % of the corners are anywhere; then
-the pose and the focal length of every view on its own, from the width of the image as a guess; then all views of a camera at
-once. What is learnt is learnt on simulated views of the board.
+``python -m benchmarks.problems.calibration [--data ../shared/nlls]``: 25 views of a board of 9 x 6
+corners by each of two cameras. Lens distortion and principal point are OpenCV's. First the pose
+alone, where 30 % of the corners are anywhere; then the pose and the focal length of every view on
+its own, from the width of the image as a guess; then all views of a camera at once. What is learnt
+is learnt on simulated views of the board.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ JOINT = 20
 """Steps of Levenberg-Marquardt on all views at once."""
 
 BOARD: Mapping[str, Any] = {"distance": 7.5, "noise": 0.0005, "robust": 0.005}
-"""How far away the board is at the start, in its sizes; the noise of the corners, and where the kernel sets in."""
+"""How far away the board is at the start, in its sizes; the noise of the corners, and where the
+kernel sets in."""
 
 
 class Camera(NamedTuple):
@@ -50,7 +53,8 @@ class Camera(NamedTuple):
     """In px, the mean of both axes."""
     width: int
     rms: float
-    """The root mean square distance of a corner from its projection after OpenCV's calibration, in px."""
+    """The root mean square distance of a corner from its projection after OpenCV's calibration, in
+    px."""
 
 
 def read(files: Any, name: str, board: Tensor, cv2: Any) -> Camera:
@@ -64,13 +68,16 @@ def read(files: Any, name: str, board: Tensor, cv2: Any) -> Camera:
         poses.append(np.concatenate([cv2.Rodrigues(turn)[0].ravel(), shift.ravel()]))
         pixels.append(straight * matrix.diagonal()[:2])
     views, found = (torch.from_numpy(np.stack(value)).float() for value in (pixels, poses))
-    return Camera(views, found, focal, int(files["image_size"][0]), float(files[f"{name}_opencv_rms"]))
+    return Camera(
+        views, found, focal, int(files["image_size"][0]), float(files[f"{name}_opencv_rms"])
+    )
 
 
 class Joint(LeastSquares):
     """All views of a camera as one sample: a pose per view, and one focal length.
 
-    ``x (1, 13 V)`` holds the ``x`` of every view, which share their focal length; an update is ``(1, 6 V + 1)``.
+    ``x (1, 13 V)`` holds the ``x`` of every view, which share their focal length; an update is
+    ``(1, 6 V + 1)``.
     """
 
     failure_above = 0.01
@@ -97,18 +104,26 @@ class Joint(LeastSquares):
     def retract(self, x: Tensor, delta: Tensor) -> Tensor:
         views = self._views(x)
         steps = delta[:, :-1].view(len(views), 6)
-        return self.view.retract(views, torch.cat([steps, delta[:, -1:].expand(len(views), 1)], 1)).view_as(x)
+        return self.view.retract(
+            views, torch.cat([steps, delta[:, -1:].expand(len(views), 1)], 1)
+        ).view_as(x)
 
     def local(self, x: Tensor, y: Tensor) -> Tensor:
         steps, zoom = self.view.local(self._views(x), self._views(y)).split([6, 1], 1)
         return torch.cat([steps.flatten(), zoom.mean(0)]).unsqueeze(0)
 
     def residual(self, x: Tensor, batch: Batch) -> Tensor:
-        return self.view.residual(self._views(x), {"projections": batch["projections"][0]}).flatten().unsqueeze(0)
+        return (
+            self.view.residual(self._views(x), {"projections": batch["projections"][0]})
+            .flatten()
+            .unsqueeze(0)
+        )
 
     def jacobian(self, x: Tensor, batch: Batch) -> Tensor:
         views = self._views(x)
-        own, shared = self.view.jacobian(views, {"projections": batch["projections"][0]}).split([6, 1], 2)
+        own, shared = self.view.jacobian(views, {"projections": batch["projections"][0]}).split(
+            [6, 1], 2
+        )
         blocks = torch.einsum("vrd,vw->vrwd", own, torch.eye(len(views), dtype=x.dtype)).flatten(2)
         return torch.cat([blocks, shared], 2).flatten(0, 1).unsqueeze(0)
 
@@ -122,7 +137,9 @@ class Joint(LeastSquares):
 def known_camera(board: Tensor, cameras: dict[str, Camera], arguments: Namespace) -> None:
     """Prints the table of the views with wrong corners."""
     problem = Pose(points=board.tolist(), outliers=WRONG, **BOARD)
-    projections = torch.cat([camera.pixels / camera.focal for camera in cameras.values()]).repeat(REPEATS, 1, 1)
+    projections = torch.cat([camera.pixels / camera.focal for camera in cameras.values()]).repeat(
+        REPEATS, 1, 1
+    )
     generator = Generator().manual_seed(0)
     draw = torch.rand(*projections.shape[:2], 3, generator=generator)
     wrong = draw[..., 2].argsort(1) < round(WRONG * len(board))
@@ -162,18 +179,31 @@ def unknown_focal(board: Tensor, cameras: dict[str, Camera], arguments: Namespac
         batch = {"projections": projections, "pose": pose}
         methods = {f"sdm+lm{STEPS}": Polished(sdm, solver), f"lm{STEPS}": solver}
         views = {method: model(batch).final.detach() for method, model in methods.items()}
-        rows = {f"{method}, each view": _described(problem, x, batch, camera) for method, x in views.items()}
+        rows = {
+            f"{method}, each view": _described(problem, x, batch, camera)
+            for method, x in views.items()
+        }
         for method, x in views.items():
             joint = Joint(problem, projections.double(), x.double(), unit)
-            answer = LevenbergMarquardt(joint, num_steps=JOINT)(joint.data("test")).final.view(-1, 13)
+            answer = LevenbergMarquardt(joint, num_steps=JOINT)(joint.data("test")).final.view(
+                -1, 13
+            )
             rows[f"{method}, then jointly"] = _described(problem, answer.float(), batch, camera)
         found[name] = rows
-        columns = [[f"{value:.4g}" for value in column] for column in zip(*(row.values() for row in rows.values()))]
+        columns = [
+            [f"{value:.4g}" for value in column]
+            for column in zip(*(row.values() for row in rows.values()))
+        ]
         heads = next(iter(rows.values()))
-        blocks = [[[f"{name} camera", *rows]], [[head, *column] for head, column in zip(heads, columns)]]
+        blocks = [
+            [[f"{name} camera", *rows]],
+            [[head, *column] for head, column in zip(heads, columns)],
+        ]
         print(f"\n{lay_out(blocks, ['', ''])}\nOpenCV: {camera.focal:.1f} px, {camera.rms:.3f} px")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.out / "calibration.json", {**provenance(arguments.seed, None), "cameras": found})
+    write_json(
+        arguments.out / "calibration.json", {**provenance(arguments.seed, None), "cameras": found}
+    )
 
 
 def _described(problem: Pose, x: Tensor, batch: Batch, camera: Camera) -> dict[str, float]:

@@ -1,21 +1,29 @@
 """Whether CONVERGED is true: eleven families of curves, 200 random starts each, in every precision.
 
-``python -m benchmarks.problems.convergence [--count 200]`` solves each family from the same starts by Levenberg-Marquardt
-in float32, in float64 and with ``double=True`` on data in float32, and by scipy's ``lm`` with a scaled Jacobian in float64.
-A sample counts as
+``python -m benchmarks.problems.convergence [--count 200]`` solves each family from the same starts
+by Levenberg-Marquardt in float32, in float64 and with ``double=True`` on data in float32, and by
+scipy's ``lm`` with a scaled Jacobian in float64. A sample counts as
 
-* *right*, when its cost is within a thousandth of the lowest one that any of them, or scipy from the truth, found;
-* *false*, when it says CONVERGED while a lower cost is known, and the cosine between its residuals and what a step can
-  change, by a QR decomposition in float64, is above .1.
+* *right*, when its cost is within a thousandth of the lowest one that any of them, or scipy from
+  the truth, found;
+* *false*, when it says CONVERGED while a lower cost is known, and the cosine between its residuals
+  and what a step can change, by a QR decomposition in float64, is above .1.
 
 References:
-    Y. Bard. Comparison of gradient methods for the solution of nonlinear parameter estimation problems. SIAM J. Numer.
-    Anal. 7, 1970.
-    R. Meyer. Theoretical and computational aspects of nonlinear regression. Nonlinear Programming, 1970.
-    M. Osborne. Some aspects of nonlinear least squares calculations. Numerical Methods for Nonlinear Optimization, 1972.
-    J. Moré, B. Garbow and K. Hillstrom. Testing unconstrained optimization software. ACM TOMS 7, 1981 (their data).
-    D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear least squares.
-    Technometrics 23, 1981 (the cosine).
+    Y. Bard. Comparison of gradient methods for the solution of nonlinear parameter estimation
+    problems. SIAM J. Numer. Anal. 7, 1970.
+
+    R. Meyer. Theoretical and computational aspects of nonlinear regression. Nonlinear Programming,
+    1970.
+
+    M. Osborne. Some aspects of nonlinear least squares calculations. Numerical Methods for
+    Nonlinear Optimization, 1972.
+
+    J. Moré, B. Garbow and K. Hillstrom. Testing unconstrained optimization software. ACM TOMS 7,
+    1981 (their data).
+
+    D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear least
+    squares. Technometrics 23, 1981 (the cosine).
 """
 
 from __future__ import annotations
@@ -63,8 +71,8 @@ class Family:
         t: where it is observed, ``(N,)`` or what the curve makes of it.
         truth: the parameters of the curve, or the best ones that are published.
         low: the lower ends of the starts.
-        high: the upper ends of the starts; between ends above zero whose ratio is 100 or more starts are drawn evenly
-            in the logarithm.
+        high: the upper ends of the starts; between ends above zero whose ratio is 100 or more
+            starts are drawn evenly in the logarithm.
         noise: its standard deviation, relative to the response; ``None`` where ``y`` is given.
         y: the observations that were published.
     """
@@ -90,7 +98,11 @@ class Family:
         if self.y is not None:
             y = torch.tensor(self.y, dtype=torch.float64).expand(count, -1)
         else:
-            y = clean * (1 + (self.noise or 0.0) * torch.randn(clean.shape, generator=draw, dtype=torch.float64))
+            y = clean * (
+                1
+                + (self.noise or 0.0)
+                * torch.randn(clean.shape, generator=draw, dtype=torch.float64)
+            )
         return {"start": torch.where(wide, spread, even), "truth": truth.clone(), "y": y.clone()}
 
 
@@ -168,7 +180,8 @@ FAMILIES: Mapping[str, Family] = {
 
 
 class Fit(LeastSquares):
-    """The fit of one family of curves, ``x (B, p)``; the error is the excess of the cost over that of the truth."""
+    """The fit of one family of curves, ``x (B, p)``; the error is the excess of the cost over that
+    of the truth."""
 
     failure_above = RIGHT
 
@@ -187,7 +200,9 @@ class Fit(LeastSquares):
         return batch["truth"]
 
     def observation(self) -> Observation:
-        raise DescentError("a fit from random starts is for classical solvers: there is nothing to learn")
+        raise DescentError(
+            "a fit from random starts is for classical solvers: there is nothing to learn"
+        )
 
     def residual(self, x: Tensor, batch: Batch) -> Tensor:
         return self.family.curve(x.split(1, 1), self.t) - batch["y"]
@@ -201,7 +216,9 @@ SETUPS: Mapping[str, tuple[torch.dtype, bool]] = {
 """The precision of the data, and whether the solver computes in float64."""
 
 
-def ours(family: Family, samples: Batch, dtype: torch.dtype, double: bool, damping: float) -> tuple[Tensor, Tensor]:
+def ours(
+    family: Family, samples: Batch, dtype: torch.dtype, double: bool, damping: float
+) -> tuple[Tensor, Tensor]:
     """The answers ``(B, p)`` in float64 and the status of each ``(B,)``."""
     problem = Fit(family).to(dtype)
     batch = {name: value.to(dtype) for name, value in samples.items()}
@@ -226,7 +243,9 @@ def scipys(family: Family, samples: Batch, starts: Tensor) -> tuple[Tensor, Tens
 
         try:
             with warnings.catch_warnings(action="ignore"):
-                result = least_squares(residual, start.numpy(), jacobian, method="lm", x_scale="jac", max_nfev=STEPS)
+                result = least_squares(
+                    residual, start.numpy(), jacobian, method="lm", x_scale="jac", max_nfev=STEPS
+                )
         except ValueError:  # what is not finite at the start
             found.append(start)
             status.append(Status.INVALID)
@@ -242,7 +261,8 @@ def costs(family: Family, samples: Batch, x: Tensor) -> Tensor:
 
 
 def cosines(family: Family, samples: Batch, x: Tensor) -> Tensor:
-    """The cosine between the residuals and the tangent space, by QR of the scaled Jacobian in float64."""
+    """The cosine between the residuals and the tangent space, by QR of the scaled Jacobian in
+    float64."""
     problem = Fit(family)
     residual, jacobian = problem.residual(x, samples), problem.jacobian(x, samples).nan_to_num()
     norms = torch.linalg.vector_norm(jacobian, dim=1, keepdim=True)
@@ -253,9 +273,14 @@ def cosines(family: Family, samples: Batch, x: Tensor) -> Tensor:
 
 
 def measured(
-    family: Family, count: int, seed: int, setups: Iterable[str] = tuple(SETUPS), damping: float = 1e-2
+    family: Family,
+    count: int,
+    seed: int,
+    setups: Iterable[str] = tuple(SETUPS),
+    damping: float = 1e-2,
 ) -> dict[str, dict[str, int]]:
-    """How many of ``count`` samples are right, false and of each status, by the name of the set-up."""
+    """How many of ``count`` samples are right, false and of each status, by the name of the
+    set-up."""
     samples = family.samples(count, seed)
     runs = {name: ours(family, samples, *SETUPS[name], damping) for name in setups}
     runs["scipy lm"] = scipys(family, samples, samples["start"])
@@ -272,7 +297,9 @@ def measured(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--seed", type=int, default=0, help="draws starts and noise")
     parser.add_argument("--count", type=int, default=200, help="starts of each family")
@@ -283,15 +310,21 @@ def main() -> None:
     found = {}
     for name in arguments.families:
         print(f"solving {name}", flush=True)
-        found[name] = measured(FAMILIES[name], arguments.count, arguments.seed, damping=arguments.damping)
+        found[name] = measured(
+            FAMILIES[name], arguments.count, arguments.seed, damping=arguments.damping
+        )
     print(f"\n{_table(found)}\n")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    content = {**provenance(arguments.seed, {"count": arguments.count, "damping": arguments.damping}), "families": found}
+    content = {
+        **provenance(arguments.seed, {"count": arguments.count, "damping": arguments.damping}),
+        "families": found,
+    }
     write_json(arguments.out / "convergence.json", content)
 
 
 def _table(found: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
-    """How many samples are right, false and CONVERGED: a row a family, a group of columns a set-up."""
+    """How many samples are right, false and CONVERGED: a row a family, a group of columns a
+    set-up."""
     groups = [[["", *found, "all"]]]
     for setup in [*SETUPS, "scipy lm"]:
         columns = []

@@ -1,10 +1,12 @@
 """Certified digits of Levenberg-Marquardt on the 27 non-linear regression problems of NIST's StRD.
 
-``python -m benchmarks.problems.nist [--data ../shared/nlls]`` solves each problem in float64 from both of its starts, by our
-solver and by scipy's with the same Jacobian, and prints how many digits of the worst parameter agree with the certified ones.
+``python -m benchmarks.problems.nist [--data ../shared/nlls]`` solves each problem in float64 from
+both of its starts, by our solver and by scipy's with the same Jacobian, and prints how many digits
+of the worst parameter agree with the certified ones.
 
-Reference: J. Rogers, J. Filliben, L. Gill, W. Guthrie, E. Lagergren and M. Vangel. StRD: Statistical reference datasets for
-testing the numerical accuracy of statistical software. NIST, 1998.
+Reference: J. Rogers, J. Filliben, L. Gill, W. Guthrie, E. Lagergren and M. Vangel. StRD:
+Statistical reference datasets for testing the numerical accuracy of statistical software. NIST,
+1998.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ STEPS = 1000
 """The largest number of steps of a run, and the number of evaluations that scipy may use."""
 
 MISPRINTS = {"1.20196866396E-0": "2.0196866396E-01"}
-"""What a file says, and what it means: Roszman1's residual sum of squares is reached at the second value of ``b1`` only."""
+"""What a file says, and what it means: Roszman1's residual sum of squares is reached at the second
+value of ``b1`` only."""
 
 
 def _hill(x: Tensor, centre: Tensor, width: Tensor) -> Tensor:
@@ -56,7 +59,9 @@ def _lanczos(b: tuple[Tensor, ...], x: Tensor) -> Tensor:
 
 
 def _cubics(b: tuple[Tensor, ...], x: Tensor) -> Tensor:
-    return (b[0] + b[1] * x + b[2] * x**2 + b[3] * x**3) / (1 + b[4] * x + b[5] * x**2 + b[6] * x**3)
+    return (b[0] + b[1] * x + b[2] * x**2 + b[3] * x**3) / (
+        1 + b[4] * x + b[5] * x**2 + b[6] * x**3
+    )
 
 
 def _chwirut(b: tuple[Tensor, ...], x: Tensor) -> Tensor:
@@ -64,7 +69,9 @@ def _chwirut(b: tuple[Tensor, ...], x: Tensor) -> Tensor:
 
 
 def _enso(b: tuple[Tensor, ...], x: Tensor) -> Tensor:
-    return b[0] + _wave(x, b[1], b[2], 12.0) + _wave(x, b[4], b[5], b[3]) + _wave(x, b[7], b[8], b[6])
+    return (
+        b[0] + _wave(x, b[1], b[2], 12.0) + _wave(x, b[4], b[5], b[3]) + _wave(x, b[7], b[8], b[6])
+    )
 
 
 MODELS: dict[str, Callable[[tuple[Tensor, ...], Tensor], Tensor]] = {
@@ -96,7 +103,8 @@ MODELS: dict[str, Callable[[tuple[Tensor, ...], Tensor], Tensor]] = {
     "Roszman1": lambda b, x: b[0] - b[1] * x - torch.atan(b[2] / (x - b[3])) / math.pi,
     "Thurber": _cubics,
 }
-"""The response at ``x (B, N)`` (or ``(B, N, 2)``) by the name of the problem, given each parameter as a column ``(B, 1)``."""
+"""The response at ``x (B, N)`` (or ``(B, N, 2)``) by the name of the problem, given each parameter
+as a column ``(B, 1)``."""
 
 
 class Regression(LeastSquares):
@@ -116,7 +124,9 @@ class Regression(LeastSquares):
         observed = [row.split() for row in text.split("Data:")[-1].splitlines()[1:] if row.strip()]
         numbers = [[float(MISPRINTS.get(value, value)) for value in row] for row in parameters]
         starts = torch.tensor(numbers, dtype=torch.float64).T
-        table = torch.tensor([[float(value) for value in row] for row in observed], dtype=torch.float64)
+        table = torch.tensor(
+            [[float(value) for value in row] for row in observed], dtype=torch.float64
+        )
         y = table[:, 0].log() if name == "Nelson" else table[:, 0]
         x = table[:, 1] if table.shape[1] == 2 else table[:, 1:]
         self.sum_of_squares = float(re.findall(r"Residual Sum of Squares: +(\S+)", text)[0])
@@ -148,7 +158,8 @@ class Regression(LeastSquares):
 
 
 def digits(problem: Regression, x: Tensor) -> list[float]:
-    """How many digits of the worst parameter are right, from each start; the certified values have 11."""
+    """How many digits of the worst parameter are right, from each start; the certified values have
+    11."""
     return [
         max(0.0, min(11.0, -math.log10(max(error, 1e-11)))) if error < math.inf else 0.0
         for error in problem.error(x, problem.samples).tolist()
@@ -165,7 +176,9 @@ def main() -> None:
     found: dict[str, dict[str, list[Any]]] = {}
     for name in MODELS:
         problem = Regression(name, (folder / f"{name}.dat").read_text())
-        trajectory = LevenbergMarquardt(problem, num_steps=STEPS)(problem.data("test"), keep_states=True)
+        trajectory = LevenbergMarquardt(problem, num_steps=STEPS)(
+            problem.data("test"), keep_states=True
+        )
         found[name] = {
             "ours": digits(problem, trajectory.final),
             "steps": (trajectory.states[:, :, -1] == Status.RUNNING).sum(0).tolist(),
@@ -177,12 +190,20 @@ def main() -> None:
     for key in ("ours", "scipy lm", "scipy trf"):
         right = sum(value >= ENOUGH for row in found.values() for value in row[key])
         pairs = [[f"{row[key][start]:.1f}" for row in found.values()] for start in (0, 1)]
-        groups.append([["start 1", *pairs[0], f"{right} of"], ["start 2", *pairs[1], str(2 * len(found))]])
-    words = [[f"{row['steps'][start]} {row['status'][start]}" for row in found.values()] for start in (0, 1)]
+        groups.append(
+            [["start 1", *pairs[0], f"{right} of"], ["start 2", *pairs[1], str(2 * len(found))]]
+        )
+    words = [
+        [f"{row['steps'][start]} {row['status'][start]}" for row in found.values()]
+        for start in (0, 1)
+    ]
     groups.append([["start 1", *words[0], ""], ["start 2", *words[1], ""]])
     print(f"\n{lay_out(groups, ['', 'ours', 'scipy lm', 'scipy trf', 'our steps'])}\n")
     for printed, meant in MISPRINTS.items():
-        print(f"{printed} was read as {meant}, at which the residual sum of squares is the one that its file certifies")
+        print(
+            f"{printed} was read as {meant}, at which the residual sum of squares is the one that "
+            "its file certifies"
+        )
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_json(arguments.out / "nist.json", {**provenance(arguments.seed, None), "problems": found})
 

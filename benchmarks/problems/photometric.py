@@ -1,8 +1,9 @@
 """Photometric alignment: learned descent against Lucas-Kanade, pyramids and OpenCV's ECC.
 
-``python -m benchmarks.problems.photometric --data ../shared/nlls``: the benchmark of Baker and Matthews (IJCV 2004) on its four
-images, affine and homography, with its offsets of the control points times 1 to 10 px; solved within 1 px. Without the data,
-and after it, skimage photos: a fixed template, the same under an occluder, and templates that were never seen.
+``python -m benchmarks.problems.photometric --data ../shared/nlls``: the benchmark of Baker and
+Matthews (IJCV 2004) on its four images, affine and homography, with its offsets of the control
+points times 1 to 10 px; solved within 1 px. Without the data, and after it, skimage photos: a fixed
+template, the same under an occluder, and templates that were never seen.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ STEPS, SIZES = 50, (1, 64, 4096)
 """On photos: steps of the classical methods, and the batch sizes that are timed."""
 
 OURS, CLASSICAL = "sdm4+gn3", ("lk15", "lk15 on all")
-"""The learned method, and the inverse compositional ones that it is held against: on its grid, and on every pixel."""
+"""The learned method, and the inverse compositional ones that it is held against: on its grid, and
+on every pixel."""
 
 
 def baker_matthews(folder: Path, arguments: Namespace) -> None:
@@ -50,13 +52,32 @@ def baker_matthews(folder: Path, arguments: Namespace) -> None:
     bars = {name: torch.zeros(3, dtype=torch.long) for name in CLASSICAL}
     level = torch.arange(1.0, 11.0).repeat_interleave(PER_SIGMA)
     for warp, file in OFFSETS.items():
-        offsets = torch.from_numpy(scipy.io.loadmat(folder / file)["pt_offset"]).float().unflatten(1, (-1, 2))
+        offsets = (
+            torch.from_numpy(scipy.io.loadmat(folder / file)["pt_offset"])
+            .float()
+            .unflatten(1, (-1, 2))
+        )
         for image, photo in IMAGES.items():
-            corners = scipy.io.loadmat(folder / f"{image}.mat")["tdata"][0, 0]["tmplt"].ravel().astype(int) - 1
-            settings = {"warp": warp, "spread": 0.25, "margin": 0.35, "lighting": 0.0, "noise": 1.0, "inverse": True}
+            corners = (
+                scipy.io.loadmat(folder / f"{image}.mat")["tdata"][0, 0]["tmplt"]
+                .ravel()
+                .astype(int)
+                - 1
+            )
+            settings = {
+                "warp": warp,
+                "spread": 0.25,
+                "margin": 0.35,
+                "lighting": 0.0,
+                "noise": 1.0,
+                "inverse": True,
+            }
             photo, box = str(folder / photo), corners.tolist()
             problem = FixedTemplate(photo, box, grid=25, num_train=1024, **settings)
-            shown, moved = (FixedTemplate(photo, box, grid=25, elsewhere=share, **settings) for share in (0.0, 1.0))
+            shown, moved = (
+                FixedTemplate(photo, box, grid=25, elsewhere=share, **settings)
+                for share in (0.0, 1.0)
+            )
             every = FixedTemplate(photo, box, grid=100, **settings)
             sdm = Cascade.for_problem(problem, num_steps=4)
             SequentialRidge(ridge=(1e-3, 1e-2, 1e-1), repeats=8, batch_size=256).fit(
@@ -86,25 +107,46 @@ def baker_matthews(folder: Path, arguments: Namespace) -> None:
                 seed=arguments.seed,
             )
             other = moved.simulate(moves, Generator().manual_seed(arguments.seed))
-            found |= {f"{name}, moved": evaluate(methods[name], other, batch_size=64) for name in ("sdm4", OURS, "lk15")}
+            found |= {
+                f"{name}, moved": evaluate(methods[name], other, batch_size=64)
+                for name in ("sdm4", OURS, "lk15")
+            }
             taken = {name: figures[64] for name, figures in timings.items()}
-            solved = {name: (result.error() <= 1).double().view(10, -1).mean(1) for name, result in found.items()}
+            solved = {
+                name: (result.error() <= 1).double().view(10, -1).mean(1)
+                for name, result in found.items()
+            }
             for name, shares in solved.items():
                 cells = [f"{100 * share:.0f}" for share in shares.tolist()]
-                rows.append([f"{image} {warp}", name, *cells, f"{taken[name]:,.0f}" if name in taken else ""])
+                rows.append(
+                    [
+                        f"{image} {warp}",
+                        name,
+                        *cells,
+                        f"{taken[name]:,.0f}" if name in taken else "",
+                    ]
+                )
             for name in CLASSICAL:
                 ours, theirs = solved[OURS], solved[name]
-                reached = [bool((ours >= theirs).all()), bool(ours[-1] >= 1.5 * theirs[-1]), taken[OURS] < taken[name]]
+                reached = [
+                    bool((ours >= theirs).all()),
+                    bool(ours[-1] >= 1.5 * theirs[-1]),
+                    taken[OURS] < taken[name],
+                ]
                 bars[name] += torch.tensor(reached)
     header = ["image and warp", "method", *map(str, range(1, 11)), "us"]
     columns = [list(column) for column in zip(header, *rows)]
-    print(f"\n{lay_out([columns[:2], columns[2:12], columns[12:]], ['', '% within 1 px at sigma (px)', ''])}\n")
-    print("moved: the template in other photos, which nothing was trained on; us: microseconds per problem, B=64")
+    groups = [columns[:2], columns[2:12], columns[12:]]
+    print(f"\n{lay_out(groups, ['', '% within 1 px at sigma (px)', ''])}\n")
+    print(
+        "moved: the template in other photos, which nothing was trained on; us: microseconds per "
+        "problem, B=64"
+    )
     for name, reached in bars.items():
         often, half_more, quick = reached.tolist()
         print(
-            f"{OURS} against {name}, in 8 runs: at least as often at every sigma in {often}, at sigma 10 at least 1.5 times as "
-            f"often in {half_more}, in less time in {quick}"
+            f"{OURS} against {name}, in 8 runs: at least as often at every sigma in {often}, at "
+            f"sigma 10 at least 1.5 times as often in {half_more}, in less time in {quick}"
         )
 
 
@@ -113,17 +155,24 @@ def classical(problem: Photometric, steps: int) -> dict[str, DescentModel]:
     methods: dict[str, DescentModel] = {
         f"lk{steps}": GaussNewton(problem, num_steps=steps),
         f"lm{steps}": LevenbergMarquardt(problem, num_steps=steps),
-        f"pyramid lk{steps}": External(problem, pyramid(problem, steps, (2, 1))),  # more levels solve less
+        # More levels solve less
+        f"pyramid lk{steps}": External(problem, pyramid(problem, steps, (2, 1))),
     }
     if cv2 is not None:
         methods[f"ECC {steps}"] = External(problem, ecc(problem, steps))
     return methods
 
 
-def pyramid(problem: Photometric, steps: int, factors: Sequence[int] = (4, 2, 1)) -> Callable[[Tensor, Batch], Tensor]:
-    """Lucas and Kanade from coarse to fine: equal shares of the steps on a quarter, on half and on all of the grid."""
+def pyramid(
+    problem: Photometric, steps: int, factors: Sequence[int] = (4, 2, 1)
+) -> Callable[[Tensor, Batch], Tensor]:
+    """Lucas and Kanade from coarse to fine: equal shares of the steps on a quarter, on half and on
+    all of the grid."""
     grids, few = [problem.grid // factor for factor in factors], steps // len(factors)
-    levels = [GaussNewton(type(problem)(**{**problem.settings(), "grid": grid}), num_steps=few) for grid in grids]
+    levels = [
+        GaussNewton(type(problem)(**{**problem.settings(), "grid": grid}), num_steps=few)
+        for grid in grids
+    ]
 
     def solve(x: Tensor, batch: Batch) -> Tensor:
         for level in levels:
@@ -148,7 +197,9 @@ def ecc(problem: Photometric, steps: int) -> Callable[[Tensor, Batch], Tensor]:
             start = (start / start[2, 2]).astype(np.float32)
             template = _pixels(problem, batch, row)
             try:
-                _, warp = cv2.findTransformECC(template, image, start[:2] if affine else start, mode, criteria)
+                _, warp = cv2.findTransformECC(
+                    template, image, start[:2] if affine else start, mode, criteria
+                )
             except cv2.error:  # it did not converge
                 warp = np.full((3, 3), np.nan)
             whole = np.vstack([warp, [0, 0, 1]]) if len(warp) == 2 else warp
@@ -170,7 +221,9 @@ def _pixels(problem: Photometric, batch: Batch, row: int) -> np.ndarray:
 def photos(arguments: Namespace) -> None:
     """Skimage photos: a fixed template, an occluder, unseen templates."""
     face = (175, 70, 270, 165)
-    hidden = FixedTemplate("astronaut", face, warp="affine", blur=0.5, occluder=0.35, inverse=True, robust=1.0)
+    hidden = FixedTemplate(
+        "astronaut", face, warp="affine", blur=0.5, occluder=0.35, inverse=True, robust=1.0
+    )
     photo("fixed template", FixedTemplate(inverse=True), arguments)
     photo("occluder", hidden, arguments)
     photo("any template", AnyTemplate(inverse=True), arguments)

@@ -1,7 +1,9 @@
-"""Pose from correspondences, many of them wrong, against robust Levenberg-Marquardt, scipy and OpenCV.
+"""Pose from correspondences, many of them wrong, against robust Levenberg-Marquardt, scipy and
+OpenCV.
 
-``python -m benchmarks.problems.pose``: a known object with half of its points wrong, other points in every sample with 30 %
-wrong, and a known object before a camera of unknown focal length. A problem is solved when the rotation is right to 2 degrees.
+``python -m benchmarks.problems.pose``: a known object with half of its points wrong, other points
+in every sample with 30 % wrong, and a known object before a camera of unknown focal length. A
+problem is solved when the rotation is right to 2 degrees.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ STEPS, FEW = 40, 4
 
 
 def opencv(problem: Pose, solve: Callable[..., Any]) -> External:
-    """A method of OpenCV, one sample after the other; a sample that it gives up is left where it starts."""
+    """A method of OpenCV, one sample after the other; a sample that it gives up is left where it
+    starts."""
     import cv2
 
     camera = np.eye(3)
@@ -44,7 +47,9 @@ def opencv(problem: Pose, solve: Callable[..., Any]) -> External:
     def poses(x0: Tensor, batch: Batch) -> Tensor:
         points = batch["points"] if "points" in batch else problem.object.expand(len(x0), -1, -1)
         found = torch.full((len(x0), 12), torch.nan, dtype=torch.float64)
-        for row, known, seen in zip(found, points.double().numpy(), batch["projections"].double().numpy()):
+        for row, known, seen in zip(
+            found, points.double().numpy(), batch["projections"].double().numpy()
+        ):
             try:
                 solved, turn, shift, *_ = solve(known, seen, camera, None)
             except cv2.error:
@@ -71,7 +76,9 @@ def of_opencv(problem: Pose) -> tuple[dict[str, DescentModel], dict[str, str]]:
 
     def ransac(*known: Any) -> Any:
         threshold = 5 * problem.noise
-        return cv2.solvePnPRansac(*known, iterationsCount=1000, reprojectionError=threshold, confidence=0.999)
+        return cv2.solvePnPRansac(
+            *known, iterationsCount=1000, reprojectionError=threshold, confidence=0.999
+        )
 
     return {"EPnP": opencv(problem, epnp), "RANSAC": opencv(problem, ransac)}, {}
 

@@ -1,7 +1,9 @@
-"""Registration of scans with outliers and missing parts to a known model, against the iterative closest point.
+"""Registration of scans with outliers and missing parts to a known model, against the iterative
+closest point.
 
-``python -m benchmarks.problems.registration [--data ../shared/nlls]``: the Stanford bunny where it is, and else the blob that
-the library makes itself; 512 scans, turned by 30, 60, 90 and 120 degrees, then others with more outliers and less of the model.
+``python -m benchmarks.problems.registration [--data ../shared/nlls]``: the Stanford bunny where it
+is, and else the blob that the library makes itself; 512 scans, turned by 30, 60, 90 and 120
+degrees, then others with more outliers and less of the model.
 """
 
 from __future__ import annotations
@@ -37,11 +39,13 @@ HARMS = (
     ("outliers", "points that lie anywhere (%)", (0.0, 0.2, 0.4, 0.6)),
     ("kept", "of the surface that is seen (%)", (1.0, 0.7, 0.5, 0.3)),
 )
-"""Settings of the problem, what they are, and their amounts; 20 % and 70 % are those of the training."""
+"""Settings of the problem, what they are, and their amounts; 20 % and 70 % are those of the
+training."""
 
 
 def turned(problem: Registration) -> Any:
-    """Draws starts that are turned from the given one about any axis, by at most the largest angle of the test."""
+    """Draws starts that are turned from the given one about any axis, by at most the largest angle
+    of the test."""
 
     def draw(x0: Tensor, batch: Batch, generator: Generator) -> Tensor:
         axis = normalize(torch.randn(len(x0), 3, generator=generator), dim=1)
@@ -65,7 +69,9 @@ def open3d_icp(problem: Registration, o3d: Any) -> External:
             start = torch.eye(4, dtype=torch.float64)
             start[:3, :3], start[:3, 3] = x[:9].unflatten(0, (3, 3)), x[9:]
             source = _cloud(o3d, scan[valid])
-            found = icp.registration_icp(source, model, problem.reach, start.numpy(), estimate, criteria)
+            found = icp.registration_icp(
+                source, model, problem.reach, start.numpy(), estimate, criteria
+            )
             motion = torch.tensor(found.transformation)
             reached.append(torch.cat([motion[:3, :3].flatten(), motion[:3, 3]]))
         return torch.stack(reached)
@@ -77,26 +83,41 @@ def _cloud(o3d: Any, points: Tensor) -> Any:
     return o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.double().numpy()))
 
 
-def harmed(problem: Registration, methods: Mapping[str, DescentModel], arguments: Namespace) -> None:
-    """How many scans each method lays onto the model as more points lie anywhere, and as more of the surface is missing.
+def harmed(
+    problem: Registration, methods: Mapping[str, DescentModel], arguments: Namespace
+) -> None:
+    """How many scans each method lays onto the model as more points lie anywhere, and as more of
+    the surface is missing.
 
-    All methods are as they were: nothing is trained for the scans of here. All angles are there in equal parts.
+    All methods are as they were: nothing is trained for the scans of here. All angles are there in
+    equal parts.
     """
     written = {}
     for name, title, amounts in HARMS:
         shares: dict[str, list[float]] = {method: [] for method in methods}
         for amount in amounts:
-            settings = {**problem.settings(), name: amount, "num_test": 256, "seed": problem.seed + 1}
+            settings = {
+                **problem.settings(),
+                name: amount,
+                "num_test": 256,
+                "seed": problem.seed + 1,
+            }
             samples = Registration(**settings).data("test")
             for method, model in methods.items():
                 error = evaluate(model, samples, batch_size=64).error()
-                shares[method].append(round(100 * float((error <= problem.failure_above).double().mean()), 1))
+                shares[method].append(
+                    round(100 * float((error <= problem.failure_above).double().mean()), 1)
+                )
         rows = [title, *(f"{100 * amount:.0f}" for amount in amounts)]
-        columns = [[method, *(f"{share:.0f}" for share in values)] for method, values in shares.items()]
+        columns = [
+            [method, *(f"{share:.0f}" for share in values)] for method, values in shares.items()
+        ]
         print(f"\n{lay_out([[rows], columns], ['', '% solved'])}")
         written[name] = {"amounts": amounts, "solved_percent": shares}
     print("\n% of 256 scans, at all four angles, that end with an error of at most 5 degrees")
-    write_json(arguments.out / "registration-harm.json", {**provenance(arguments.seed, None), **written})
+    write_json(
+        arguments.out / "registration-harm.json", {**provenance(arguments.seed, None), **written}
+    )
 
 
 def main(arguments: Namespace) -> None:

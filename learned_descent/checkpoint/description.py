@@ -22,15 +22,22 @@ FORMAT = 1
 
 
 def describe(model: DescentModel) -> dict[str, Any]:
-    """The names and settings that :func:`learned_descent.checkpoint.model.load_model` needs to build a model again.
+    """The names and settings that :func:`learned_descent.checkpoint.model.load_model` needs to
+    build a model again.
 
     Raises:
-        DescentError: if the model is a classical solver, or has one behind it; if a setting is nothing that JSON can hold.
+        DescentError: if the model is a classical solver, or has one behind it; if a setting is
+            nothing that JSON can hold.
     """
     if isinstance(model, Polished):
-        raise DescentError("model: expected a learned model, got a Polished one: store what it learned, its .model")
+        raise DescentError(
+            "model: expected a learned model, got a Polished one: store what it learned, its .model"
+        )
     if isinstance(model, Solver):
-        raise DescentError(f"model: expected a learned model, got {type(model).__name__}, which has no weights to store")
+        raise DescentError(
+            f"model: expected a learned model, got {type(model).__name__}, which has no weights to "
+            "store"
+        )
     return {
         "format": FORMAT,
         "problem": described_problem(model.problem),
@@ -68,7 +75,10 @@ def plain_settings(settings: object, where: str = "settings()") -> dict[str, Any
         {'points': [[1.0, 0.0], [0.0, 1.0]], 'root': 'faces'}
     """
     if not isinstance(settings, Mapping):
-        raise DescentError(f"{where}: expected the constructor's arguments as a dict, got {type(settings).__name__}")
+        raise DescentError(
+            f"{where}: expected the constructor's arguments as a dict, got "
+            f"{type(settings).__name__}"
+        )
     return {str(name): _plain(value, f"{where}[{name!r}]") for name, value in settings.items()}
 
 
@@ -84,6 +94,7 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise DescentError(
-        f"{where}: expected what JSON can hold (numbers, text, lists, arrays), got {type(value).__name__}: give what makes it, "
-        "or register it as a buffer, which is stored with the weights, and leave it out"
+        f"{where}: expected what JSON can hold (numbers, text, lists, arrays), got "
+        f"{type(value).__name__}: give what makes it, or register it as a buffer, which is stored "
+        "with the weights, and leave it out"
     )

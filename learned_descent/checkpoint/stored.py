@@ -1,4 +1,6 @@
-"""What a weights file holds, checked before anything is made of it: a file is data, and anybody may have written it."""
+"""What a weights file holds, checked before anything is made of it: a file is data, and anybody may
+have written it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ KEY = "learned_descent"
 """The name of the description in the metadata."""
 
 LARGEST = 10_000_000
-"""The largest whole number among the settings of a file, seeds apart: sizes of this kind fit into memory."""
+"""The largest whole number among the settings of a file, seeds apart: sizes of this kind fit into
+memory."""
 
 _DEPTH = 30
 
@@ -35,21 +38,37 @@ def read_stored(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], di
     """The description of a weights file, and its tensors or, where they are not wanted, none.
 
     Raises:
-        DescentError: if the file is missing, truncated, damaged, of another kind or version, or its description is none.
+        DescentError: if the file is missing, truncated, damaged, of another kind or version, or its
+            description is none.
     """
     if not path.is_file():
-        raise DescentError(f"{path}: expected a weights file, found {'a folder' if path.is_dir() else 'nothing'} there")
+        raise DescentError(
+            f"{path}: expected a weights file, found {'a folder' if path.is_dir() else 'nothing'} "
+            "there"
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, ValueError, AttributeError) as error:  # the last for a type that PyTorch has not
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        AttributeError,
+    ) as error:  # the last for a type that PyTorch has not
         raise DescentError(
-            f"{path}: expected a safetensors file, could not read it ({printable(str(error))}): truncated or foreign"
+            f"{path}: expected a safetensors file, could not read it ({printable(str(error))}): "
+            "truncated or foreign"
         ) from error
     if KEY not in metadata:
-        kind = "the state of a training, not a model: give model.safetensors" if "state" in metadata else "of another program"
-        raise DescentError(f"{path}: expected a model of learned_descent, got a safetensors file {kind}")
+        kind = (
+            "the state of a training, not a model: give model.safetensors"
+            if "state" in metadata
+            else "of another program"
+        )
+        raise DescentError(
+            f"{path}: expected a model of learned_descent, got a safetensors file {kind}"
+        )
     if tensors:
         check_whole(path, values, metadata)
     return _description(path, metadata[KEY]), values
@@ -61,10 +80,14 @@ def _description(path: Path, text: str) -> dict[str, Any]:
         version = description["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DescentError(
-            f"{path}: expected a description as JSON in the metadata, could not read it: {_short(error)}"
+            f"{path}: expected a description as JSON in the metadata, could not read it: "
+            f"{_short(error)}"
         ) from error
     if version != FORMAT:
-        raise DescentError(f"{path}: expected format {FORMAT}, got {_short(version)}: use the learned_descent that wrote it")
+        raise DescentError(
+            f"{path}: expected format {FORMAT}, got {_short(version)}: use the learned_descent "
+            "that wrote it"
+        )
     _check_depth(path, description)
     for part in ("problem", "model"):
         _check_part(path, part, description.get(part))
@@ -83,13 +106,22 @@ def _check_depth(path: Path, value: Any) -> None:
             for inner in (item.values() if isinstance(item, dict) else item)
         ]
     if level:
-        raise DescentError(f"{path}: expected a description of at most {_DEPTH} levels, it has more")
+        raise DescentError(
+            f"{path}: expected a description of at most {_DEPTH} levels, it has more"
+        )
 
 
 def _check_part(path: Path, part: str, found: Any) -> None:
     """A part of a description is ``{"name": text, "settings": {...}}``."""
-    if not isinstance(found, dict) or not isinstance(found.get("name"), str) or not isinstance(found.get("settings"), dict):
-        raise DescentError(f"{path}: expected the name and the settings of the {part} in the description, got {_short(found)}")
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("name"), str)
+        or not isinstance(found.get("settings"), dict)
+    ):
+        raise DescentError(
+            f"{path}: expected the name and the settings of the {part} in the description, got "
+            f"{_short(found)}"
+        )
     for name, value in found["settings"].items():
         if "seed" not in name:
             _check_sizes(path, f"{part}.{name}", value)
@@ -100,7 +132,9 @@ def _check_sizes(path: Path, name: str, value: Any) -> None:
         for inner in value.values() if isinstance(value, dict) else value:
             _check_sizes(path, name, inner)
     elif isinstance(value, int) and abs(value) > LARGEST:
-        raise DescentError(f"{path}: {name}: expected whole numbers of at most {LARGEST:,}, got {_short(value)}")
+        raise DescentError(
+            f"{path}: {name}: expected whole numbers of at most {LARGEST:,}, got {_short(value)}"
+        )
 
 
 def _check_observation(path: Path, found: Any) -> None:
@@ -109,7 +143,10 @@ def _check_observation(path: Path, found: Any) -> None:
         _check_observation(path, found.get("inner"))
     elif name == "concat":
         if not isinstance(found.get("parts"), list) or not found["parts"]:
-            raise DescentError(f"{path}: expected the parts of the observation in the description, got {_short(found)}")
+            raise DescentError(
+                f"{path}: expected the parts of the observation in the description, got "
+                f"{_short(found)}"
+            )
         for part in found["parts"]:
             _check_observation(path, part)
     else:
@@ -117,14 +154,27 @@ def _check_observation(path: Path, found: Any) -> None:
 
 
 def _check_training(path: Path, found: Any) -> None:
-    """What is said of a training, and of the one before it: ``{"settings": {...}, "seconds": number, "init": {...}, ...}``."""
+    """What is said of a training, and of the one before it: ``{"settings": {...}, "seconds":
+    number, "init": {...}, ...}``.
+    """
     if found is None:
         return
-    kinds: dict[str, Any] = {"settings": dict[str, Any] | None, "seconds": float, "init": dict[str, Any] | None}
-    if not isinstance(found, dict) or not all(fits(found[name], kind) for name, kind in kinds.items() if name in found):
-        raise DescentError(f"{path}: expected what is said of the training in the description, got {_short(found)}")
+    kinds: dict[str, Any] = {
+        "settings": dict[str, Any] | None,
+        "seconds": float,
+        "init": dict[str, Any] | None,
+    }
+    if not isinstance(found, dict) or not all(
+        fits(found[name], kind) for name, kind in kinds.items() if name in found
+    ):
+        raise DescentError(
+            f"{path}: expected what is said of the training in the description, got {_short(found)}"
+        )
     if not fits((found.get("settings") or {}).get("problem"), dict[str, Any] | None):
-        raise DescentError(f"{path}: expected the settings of the training by section, got {_short(found['settings'])}")
+        raise DescentError(
+            f"{path}: expected the settings of the training by section, got "
+            f"{_short(found['settings'])}"
+        )
     _check_training(path, found.get("init"))
 
 
@@ -136,12 +186,19 @@ def check_arguments(cls: type, settings: Mapping[str, Any]) -> None:
     """
     try:
         arguments = signature(cls, eval_str=True).parameters
-        hints = {name: argument.annotation for name, argument in arguments.items() if argument.annotation is not argument.empty}
-    except NameError:  # a type that is imported for the type checker alone: what it cannot say the class must
+        hints = {
+            name: argument.annotation
+            for name, argument in arguments.items()
+            if argument.annotation is not argument.empty
+        }
+    # A type that is imported for the type checker alone: what it cannot say the class must
+    except NameError:
         hints = {}
     for name, value in settings.items():
         if not fits(value, hints.get(name, Any)):
-            raise DescentError(f"{cls.__name__}: {name}: expected {_named(hints[name])}, got {_short(value)}")
+            raise DescentError(
+                f"{cls.__name__}: {name}: expected {_named(hints[name])}, got {_short(value)}"
+            )
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -159,14 +216,24 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, kind) for kind in arguments)
     if is_dataclass(origin) and isinstance(value, Mapping):
         hints = get_type_hints(origin)
-        return all(fits(value[part.name], hints[part.name]) for part in fields(origin) if part.name in value)
+        return all(
+            fits(value[part.name], hints[part.name])
+            for part in fields(origin)
+            if part.name in value
+        )
     if origin is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+        return (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and not math.isnan(value)
+        )
     if origin in (bool, int, str, NoneType):
         return type(value) is origin
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return isinstance(value, Mapping)
-    if origin in (tuple, list) or (isinstance(origin, type) and hint.__module__ == "collections.abc"):
+    if origin in (tuple, list) or (
+        isinstance(origin, type) and hint.__module__ == "collections.abc"
+    ):
         kinds = [kind for kind in arguments if kind is not Ellipsis]
         items = value if isinstance(value, (list, tuple)) else None
         return items is not None and all(any(fits(item, kind) for kind in kinds) for item in items)
@@ -184,16 +251,26 @@ def made_within(make: Callable[[], _Module], tensors: Mapping[str, Tensor], what
     size = sum(value.numel() for value in [*planned.parameters(), *planned.buffers()])
     stored = sum(value.numel() for value in tensors.values())
     if size > stored + LARGEST:
-        raise DescentError(f"the {what} that it describes has {size:,} numbers, and the file holds {stored:,}")
+        raise DescentError(
+            f"the {what} that it describes has {size:,} numbers, and the file holds {stored:,}"
+        )
     return make()
 
 
 def _named(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"
-    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
+    return (
+        hint.__name__
+        if isinstance(hint, type) and not get_args(hint)
+        else str(hint).replace("typing.", "")
+    )
 
 
 def _short(value: Any) -> str:
-    text = printable(repr(value) if not isinstance(value, int) or abs(value) < 10**20 else "a number of many digits")
+    text = printable(
+        repr(value)
+        if not isinstance(value, int) or abs(value) < 10**20
+        else "a number of many digits"
+    )
     return text if len(text) <= 120 else f"{text[:120]} ..."

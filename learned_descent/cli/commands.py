@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..checkpoint.description import described_problem
-from ..checkpoint.model import check_storable, load_model, load_weights, read_description, save_model
+from ..checkpoint.model import (
+    check_storable,
+    load_model,
+    load_weights,
+    read_description,
+    save_model,
+)
 from ..data.batches import fingerprint
 from ..data.samples import Split
 from ..errors import DescentError, about
@@ -51,11 +57,14 @@ def train(
     Args:
         problem: the problem.
         recipe: the family.
-        out: the folder for ``model.safetensors``, ``settings.yaml``, ``history.json``, the log and the checkpoint.
+        out: the folder for ``model.safetensors``, ``settings.yaml``, ``history.json``, the log and
+            the checkpoint.
         seed: the seed of weights, batches, starts and augmentation.
-        init: start from the weights of this file, or from those that come with the package by their name; the closed form is
-            then left out, and what the file says of its own training is kept as a part of the new one's.
-        resume: go on from the checkpoint in the folder, with the settings that the training was started with.
+        init: start from the weights of this file, or from those that come with the package by their
+            name; the closed form is then left out, and what the file says of its own training is
+            kept as a part of the new one's.
+        resume: go on from the checkpoint in the folder, with the settings that the training was
+            started with.
         overwrite: replace the model and the checkpoint that are in the folder.
         settings: the resolved settings, for ``settings.yaml`` and for the weights file.
 
@@ -63,14 +72,17 @@ def train(
         The validation error after every step, and where the weights are.
 
     Raises:
-        DescentError: before anything is written, if another run uses the folder, if it holds a model or a checkpoint that
-            would be replaced, or one to go on from that belongs to another training.
+        DescentError: before anything is written, if another run uses the folder, if it holds a
+            model or a checkpoint that would be replaced, or one to go on from that belongs to
+            another training.
     """
     with locked(out):
         weights = out / "model.safetensors"
         recipe, before = _started(recipe.within(out, resume=resume), init)
         others = [out / CHECKPOINT, out / LOG]  # of another family, maybe
-        check_replaces({weights: recipe.checkpoints() or others[:1]}, resume=resume, overwrite=overwrite)
+        check_replaces(
+            {weights: recipe.checkpoints() or others[:1]}, resume=resume, overwrite=overwrite
+        )
         samples, held = samples_of(problem, "train"), held_out_of(problem)
         model = recipe.build(problem, seed=seed)
         check_storable(model)
@@ -85,7 +97,11 @@ def train(
         if not main_rank():
             return ""
         seconds = before.get("seconds", 0) + sum(history.seconds for history in histories.values())
-        origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples)}, **({"init": before} if before else {})}
+        origin = {
+            **provenance(seed, settings),
+            "data": {"train": fingerprint(samples)},
+            **({"init": before} if before else {}),
+        }
         save_model(model, weights, training={**origin, "seconds": seconds})
         device = next(model.parameters()).device
         result = evaluate(model, samples if held is None else held, device=device)
@@ -95,7 +111,10 @@ def train(
             {
                 **origin,
                 "seconds": seconds,
-                "train_error" if held is None else "val_error": {"metric": result.metrics[0], "after_step": errors},
+                "train_error" if held is None else "val_error": {
+                    "metric": result.metrics[0],
+                    "after_step": errors,
+                },
                 "trainers": {name: asdict(history) for name, history in histories.items()},
             },
         )
@@ -107,7 +126,10 @@ def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, dict[str, Any]]:
     if init is None:
         return recipe, {}
     if (left := recipe.begun()) is None:
-        raise DescentError("--init: this family is trained in closed form, which forgets its start; leave --init out")
+        raise DescentError(
+            "--init: this family is trained in closed form, which forgets its start; leave --init "
+            "out"
+        )
     return left, read_description(find_weights(init)).get("training") or {}
 
 
@@ -123,17 +145,21 @@ def evaluate_weights(
     output: Path | None = None,
     overwrite: bool = False,
 ) -> str:
-    """Measures a trained model on one part of the data, and writes the errors of every sample after every step.
+    """Measures a trained model on one part of the data, and writes the errors of every sample after
+    every step.
 
     Args:
-        weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with the package.
+        weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with
+            the package.
         problem: the problem; by default it is made as the file says.
-        problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its kind, such as faces.
+        problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its
+            kind, such as faces.
         model: the class of the model, file.py:Class, where it is not a built-in one.
         split: the part of the data: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda.
-        output: the JSON file; by default WEIGHTS with the ending .SPLIT.json: for a name, in the current folder.
+        output: the JSON file; by default WEIGHTS with the ending .SPLIT.json: for a name, in the
+            current folder.
         overwrite: replace a file of another kind that is there.
 
     Returns:
@@ -151,18 +177,37 @@ def evaluate_weights(
         result = evaluate(loaded, samples, batch_size=batch_size, device=device)
     write_json(
         output,
-        {**provenance(None, None), "weights": str(weights), "split": split, "data": fingerprint(samples), **result.to_json()},
+        {
+            **provenance(None, None),
+            "weights": str(weights),
+            "split": split,
+            "data": fingerprint(samples),
+            **result.to_json(),
+        },
     )
-    shown = table({weights.stem: result}, columns({weights.stem: (loaded, result)}, {}), metrics=main_metrics(result))
+    shown = table(
+        {weights.stem: result},
+        columns({weights.stem: (loaded, result)}, {}),
+        metrics=main_metrics(result),
+    )
     return f"{shown}\n{steps(result, split)}\nerrors: {output}"
 
 
 def _about_settings(weights: Path, problem: Problem) -> AbstractContextManager[None]:
-    """Puts before a message in which settings the problem differs from the one that the weights were trained on."""
-    trained, own = stored_settings(read_description(weights)), described_problem(problem)["settings"]
+    """Puts before a message in which settings the problem differs from the one that the weights
+    were trained on.
+    """
+    trained, own = (
+        stored_settings(read_description(weights)),
+        described_problem(problem)["settings"],
+    )
     other = {name: value for name, value in trained.items() if name in own and own[name] != value}
     now = {name: own[name] for name in other}
-    return about(f"{weights}, trained with {other}, on a problem with {now}") if other else nullcontext()
+    return (
+        about(f"{weights}, trained with {other}, on a problem with {now}")
+        if other
+        else nullcontext()
+    )
 
 
 def check(problem: Problem, families: Mapping[str, Family] | None = None) -> tuple[str, bool]:

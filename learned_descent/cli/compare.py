@@ -58,26 +58,28 @@ def compare(
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Comparison | None:
-    """Trains or loads several families, and measures all of them on the same samples from the same starts.
+    """Trains or loads several families, and measures all of them on the same samples from the same
+    starts.
 
     Args:
         problem: the problem.
-        families: recipes by name; one that goes on where another one before it ended starts from its weights, and
-            ``NAME+SOLVER`` shares the training of ``NAME``.
-        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, the figures, and ``NAME.safetensors`` of each
-            learned family.
+        families: recipes by name; one that goes on where another one before it ended starts from
+            its weights, and ``NAME+SOLVER`` shares the training of ``NAME``.
+        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, the figures, and
+            ``NAME.safetensors`` of each learned family.
         seed: the seed of weights, batches, starts and augmentation.
         weights: learned families that are loaded, not trained: name and file.
         split: the part of the data to compare on: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda, for the evaluation.
-        resume: go on from the checkpoints in the folder, with the settings that the comparison was started with.
+        resume: go on from the checkpoints in the folder, with the settings that the comparison was
+            started with.
         overwrite: replace the results, the weights and the checkpoints that are in the folder.
         settings: the resolved settings, for ``results.json`` and the weights files.
 
     Returns:
-        The comparison, whose text is the table and where the report is; ``None`` on every rank but the first of a distributed
-        training, for that one alone measures.
+        The comparison, whose text is the table and where the report is; ``None`` on every rank but
+        the first of a distributed training, for that one alone measures.
 
     Raises:
         DescentError: as ``train`` does, for each family that is trained.
@@ -86,23 +88,42 @@ def compare(
     files, recipes = dict(weights or {}), learned_parts(families)
     if unknown := sorted(set(files) - set(recipes)):
         learned = ", ".join(recipes) or "learned ones, and there are none"
-        raise DescentError(f"--weights: expected families among {learned}, got {', '.join(unknown)}")
-    trained = {name: recipe.within(out / name, resume=resume) for name, recipe in recipes.items() if name not in files}
-    products = {out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()}
+        raise DescentError(
+            f"--weights: expected families among {learned}, got {', '.join(unknown)}"
+        )
+    trained = {
+        name: recipe.within(out / name, resume=resume)
+        for name, recipe in recipes.items()
+        if name not in files
+    }
+    products = {
+        out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()
+    }
     with locked(out):
         check_replaces({out / "results.json": [], **products}, resume=resume, overwrite=overwrite)
         work = _prepared(problem, families, files, split=split, seed=seed, settings=settings)
         if resume:
             _check_resumes(trained, work, out, seed=seed, settings=settings)
         begin(out / "settings.yaml", settings, _kept(trained, out) if overwrite else ())
-        stored = {name: read_description(file).get("training") or {} for name, file in files.items()}
+        stored = {
+            name: read_description(file).get("training") or {} for name, file in files.items()
+        }
         with telling([*products, *(file for files in products.values() for file in files)]):
-            histories = _train(trained, work.models, work.samples, work.held, out, work.origin, seed=seed)
+            histories = _train(
+                trained, work.models, work.samples, work.held, out, work.origin, seed=seed
+            )
         if not main_rank():
             return None
-        tqdm.write(f"measuring {', '.join(families)} on {num_samples(work.tested):,} samples", file=sys.stderr)
-        measured = Comparison.measured(work.whole, work.tested, batch_size=batch_size, device=device)
-        known = {name: training["seconds"] for name, training in stored.items() if "seconds" in training}
+        tqdm.write(
+            f"measuring {', '.join(families)} on {num_samples(work.tested):,} samples",
+            file=sys.stderr,
+        )
+        measured = Comparison.measured(
+            work.whole, work.tested, batch_size=batch_size, device=device
+        )
+        known = {
+            name: training["seconds"] for name, training in stored.items() if "seconds" in training
+        }
         known |= {name: _seconds(steps) for name, steps in histories.items()}
         trainers = {name: _trainers(recipe) for name, recipe in trained.items()}
         trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
@@ -113,7 +134,12 @@ def compare(
             seconds={name: known[part] for name, part in parts.items() if part in known},
             origin={**work.origin, **work.described, "split": split},
             notes={
-                name: _note(work.whole[name], weights_of.get(part), trainers.get(part, {}), histories.get(part, {}))
+                name: _note(
+                    work.whole[name],
+                    weights_of.get(part),
+                    trainers.get(part, {}),
+                    histories.get(part, {}),
+                )
                 for name, part in parts.items()
             },
             folder=out,
@@ -154,8 +180,14 @@ def _prepared(
     seed: int,
     settings: Mapping[str, Any] | None,
 ) -> _Work:
-    """Reads the samples, takes over the models of ``files`` and builds the others; refuses what cannot be measured."""
-    samples, held, tested = samples_of(problem, "train"), held_out_of(problem), samples_of(problem, split)
+    """Reads the samples, takes over the models of ``files`` and builds the others; refuses what
+    cannot be measured.
+    """
+    samples, held, tested = (
+        samples_of(problem, "train"),
+        held_out_of(problem),
+        samples_of(problem, split),
+    )
     with about(f"the {split} samples"):
         look(problem, tested, dtype=floating_type(problem.buffers()))
     recipes = learned_parts(families)
@@ -173,12 +205,19 @@ def _prepared(
         "problem": described_problem(problem),
         "samples": {"train": num_samples(samples), split: num_samples(tested)},
     }
-    origin = {**provenance(seed, settings), "data": {"train": fingerprint(samples), split: fingerprint(tested)}}
+    origin = {
+        **provenance(seed, settings),
+        "data": {"train": fingerprint(samples), split: fingerprint(tested)},
+    }
     return _Work(models, whole, samples, held, tested, origin, described)
 
 
-def _whole(name: str, family: Family, models: Mapping[str, DescentModel], problem: Problem) -> DescentModel:
-    """What a family is measured by: its learned model, with a solver behind it, or a solver alone."""
+def _whole(
+    name: str, family: Family, models: Mapping[str, DescentModel], problem: Problem
+) -> DescentModel:
+    """What a family is measured by: its learned model, with a solver behind it, or a solver
+    alone.
+    """
     if isinstance(family, Classical):
         return family.build(problem)
     model = models[learned_part(name)]
@@ -186,9 +225,16 @@ def _whole(name: str, family: Family, models: Mapping[str, DescentModel], proble
 
 
 def _check_resumes(
-    trained: Mapping[str, Recipe], work: _Work, out: Path, *, seed: int, settings: Mapping[str, Any] | None
+    trained: Mapping[str, Recipe],
+    work: _Work,
+    out: Path,
+    *,
+    seed: int,
+    settings: Mapping[str, Any] | None,
 ) -> None:
-    """Refuses to go on with a comparison of other settings, of other data, or from checkpoints of another training."""
+    """Refuses to go on with a comparison of other settings, of other data, or from checkpoints of
+    another training.
+    """
     check_settings(out / "settings.yaml", settings)
     for name, recipe in trained.items():
         check_data(out / f"{name}.safetensors", work.origin["data"]["train"])
@@ -211,14 +257,19 @@ def _train(
     *,
     seed: int,
 ) -> dict[str, dict[str, History]]:
-    """Trains the families one after the other, and stores each as soon as it is done; says how long the rest will take."""
-    left = {name: recipe.forecast(models[name], samples, seed=seed) for name, recipe in recipes.items()}
+    """Trains the families one after the other, and stores each as soon as it is done; says how long
+    the rest will take.
+    """
+    left = {
+        name: recipe.forecast(models[name], samples, seed=seed) for name, recipe in recipes.items()
+    }
     histories: dict[str, dict[str, History]] = {}
     for place, (name, recipe) in enumerate(recipes.items(), 1):
         begun = next((other for other in histories if recipe.after(recipes[other])), None)
         rest = (recipe.after(recipes[begun]) if begun else None) or recipe
         tqdm.write(
-            f"training {name}{f', from {begun}' if begun else ''} ({place} of {len(recipes)}{_left(left, rest)})",
+            f"training {name}{f', from {begun}' if begun else ''} ({place} of "
+            f"{len(recipes)}{_left(left, rest)})",
             file=sys.stderr,
         )
         if begun:
@@ -246,7 +297,10 @@ def _seconds(histories: Mapping[str, History]) -> float:
 
 
 def _note(
-    model: DescentModel, weights: Path | None, trainers: Mapping[str, Any], histories: Mapping[str, History]
+    model: DescentModel,
+    weights: Path | None,
+    trainers: Mapping[str, Any],
+    histories: Mapping[str, History],
 ) -> dict[str, Any]:
     """What ``results.json`` says of a family beside what it reached."""
     return {
@@ -257,13 +311,19 @@ def _note(
 
 
 def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reader wants to know of a family: model, observation, trainers and solver, as they were."""
+    """What a reader wants to know of a family: model, observation, trainers and solver, as they
+    were.
+    """
     settings: dict[str, Any] = {}
     learned, solver = model.learned_model(), model.classical_solver()
     if learned is not None:
         described = describe(learned)
-        model_settings = {key: value for key, value in described["model"]["settings"].items() if key not in _SIZES}
-        observation = {key: value for key, value in described["observation"].items() if key != "settings"}
+        model_settings = {
+            key: value for key, value in described["model"]["settings"].items() if key not in _SIZES
+        }
+        observation = {
+            key: value for key, value in described["observation"].items() if key != "settings"
+        }
         settings |= {
             "model": {"name": described["model"]["name"], **model_settings},
             "observation": {**observation, **described["observation"].get("settings", {})},
@@ -282,7 +342,9 @@ def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the trainers of a stored model, written by ``train`` or by ``compare``."""
     settings = training.get("settings") or {}
     own = settings.get(str(training.get("family")).replace("-", "_"), settings)
-    return {name: part for name, part in own.items() if isinstance(part, dict) and name not in _PARTS}
+    return {
+        name: part for name, part in own.items() if isinstance(part, dict) and name not in _PARTS
+    }
 
 
 def _write(comparison: Comparison, problem: Problem, out: Path) -> None:

@@ -22,7 +22,8 @@ def read_config(file: Path) -> dict[str, Any]:
     """The options in a configuration file.
 
     Raises:
-        DescentError: if the file cannot be read, is no YAML of options, is beyond all bounds, or names code.
+        DescentError: if the file cannot be read, is no YAML of options, is beyond all bounds, or
+            names code.
     """
     content = read_document(file, f"--config {file}")
     if not isinstance(content, dict):
@@ -32,12 +33,16 @@ def read_config(file: Path) -> dict[str, Any]:
         if _CODE & set(name.split(".")):
             raise _names_code(file, name)
     if "config" in content:
-        raise DescentError(f"--config {file}: config: a file cannot name another one: give both on the command line")
+        raise DescentError(
+            f"--config {file}: config: a file cannot name another one: give both on the command "
+            "line"
+        )
     return content
 
 
 def check_options(file: Path, types: Mapping[str, Any]) -> None:
-    """Refuses a configuration file that gives text to an option that would take it for code, or for another file.
+    """Refuses a configuration file that gives text to an option that would take it for code, or for
+    another file.
 
     Args:
         file: the file.
@@ -51,11 +56,16 @@ def check_options(file: Path, types: Mapping[str, Any]) -> None:
             raise _names_code(file, name)
         if any(option.startswith(f"{name}.") for option in types):
             found = "it is empty: leave it out" if value is None else f"got {value!r}"
-            raise DescentError(f"--config {file}: {name}: expected options as NAME: VALUE below it, {found}")
+            raise DescentError(
+                f"--config {file}: {name}: expected options as NAME: VALUE below it, {found}"
+            )
 
 
 def _names_code(file: Path, name: str) -> DescentError:
-    return DescentError(f"--config {file}: {name}: a file sets options and names no code: give it on the command line")
+    return DescentError(
+        f"--config {file}: {name}: a file sets options and names no code: give it on the command "
+        "line"
+    )
 
 
 def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,11 +83,15 @@ def _has_text(value: Any) -> bool:
 
 
 def _is_data(hint: Any) -> bool:
-    """Whether what has this type is data: no class, no function, nothing that text could be imported for."""
+    """Whether what has this type is data: no class, no function, nothing that text could be
+    imported for.
+    """
     origin = get_origin(hint) or hint
     if origin in (Any, Literal, Ellipsis):
         return True
-    if origin in (Union, UnionType) or (isinstance(origin, type) and issubclass(origin, Collection)):
+    if origin in (Union, UnionType) or (
+        isinstance(origin, type) and issubclass(origin, Collection)
+    ):
         return all(map(_is_data, get_args(hint)))
     return isinstance(origin, type) and issubclass(
         origin, (bool, int, float, PurePath, Enum, torch.dtype, Schedule, type(None))

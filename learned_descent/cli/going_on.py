@@ -20,15 +20,19 @@ from ..system.lock import main_rank
 _MEASURING = {"split", "batch_size", "device", "families"}
 """Settings of a command that say what is measured after the training, and on which families."""
 _PLACE = {"accelerator", "compile", "root", "boxes"}
-"""Settings that say where a training runs and finds its data, whose content the checkpoint knows by a fingerprint."""
+"""Settings that say where a training runs and finds its data, whose content the checkpoint knows by
+a fingerprint."""
 
 
-def check_replaces(products: Mapping[Path, Sequence[Path]], *, resume: bool, overwrite: bool) -> None:
-    """Refuses to replace what is finished or begun, and to go on where there is nothing to go on from.
+def check_replaces(
+    products: Mapping[Path, Sequence[Path]], *, resume: bool, overwrite: bool
+) -> None:
+    """Refuses to replace what is finished or begun, and to go on where there is nothing to go on
+    from.
 
     Args:
-        products: the files that the run will write; each with the checkpoints of its training, or none for one that can be
-            made again from the start.
+        products: the files that the run will write; each with the checkpoints of its training, or
+            none for one that can be made again from the start.
         resume: whether the run goes on.
         overwrite: whether it may replace what is there.
 
@@ -36,22 +40,28 @@ def check_replaces(products: Mapping[Path, Sequence[Path]], *, resume: bool, ove
         DescentError: with the ways out.
     """
     if resume and overwrite:
-        raise DescentError("--resume, --overwrite: expected one of them: go on with what is there, or replace it")
+        raise DescentError(
+            "--resume, --overwrite: expected one of them: go on with what is there, or replace it"
+        )
     for product, checkpoints in products.items():
         for file in (product, *checkpoints):
             if not resume and not overwrite and file.exists():
                 raise DescentError(
-                    f"{file}: is there already: give another --out, --resume to go on, or --overwrite to replace it"
+                    f"{file}: is there already: give another --out, --resume to go on, or "
+                    "--overwrite to replace it"
                 )
         if not resume or not checkpoints or any(checkpoint.exists() for checkpoint in checkpoints):
             continue
         if product.exists():
             raise DescentError(
-                f"{product}: is there already, and no {checkpoints[-1]} to go on from: give another --out, or --overwrite "
-                "to train anew"
+                f"{product}: is there already, and no {checkpoints[-1]} to go on from: give "
+                "another --out, or --overwrite to train anew"
             )
         if main_rank():
-            tqdm.write(f"{checkpoints[-1]}: is not there: the training starts at its beginning", file=sys.stderr)
+            tqdm.write(
+                f"{checkpoints[-1]}: is not there: the training starts at its beginning",
+                file=sys.stderr,
+            )
 
 
 def check_output(path: Path, entries: Collection[str], *, source: Path, overwrite: bool) -> None:
@@ -73,8 +83,8 @@ def check_output(path: Path, entries: Collection[str], *, source: Path, overwrit
         found = None
     if not isinstance(found, dict) or not set(entries) <= found.keys():
         raise DescentError(
-            f"{path}: is there already, and not what this command has written: give another --output, or --overwrite to "
-            "replace it"
+            f"{path}: is there already, and not what this command has written: give another "
+            "--output, or --overwrite to replace it"
         )
 
 
@@ -93,15 +103,19 @@ def check_settings(path: Path, settings: Mapping[str, Any] | None) -> None:
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DescentError(f"{path}: cannot resume: expected the settings of the run, could not read them: {error}") from error
+        raise DescentError(
+            f"{path}: cannot resume: expected the settings of the run, could not read them: {error}"
+        ) from error
     wanted = plain(settings)
     skipped = _MEASURING & wanted.keys()
     if not isinstance(stored, dict):
-        raise DescentError(f"{path}: cannot resume: expected the settings of the run, got {type(stored).__name__}")
+        raise DescentError(
+            f"{path}: cannot resume: expected the settings of the run, got {type(stored).__name__}"
+        )
     for name, old, new in _differences(stored, wanted, skipped):
         raise DescentError(
-            f"{path}: cannot resume: the run was started with {name}={old!r}, this command has {new!r}; give the settings of "
-            "the run, another --out, or --overwrite to start it anew"
+            f"{path}: cannot resume: the run was started with {name}={old!r}, this command has "
+            f"{new!r}; give the settings of the run, another --out, or --overwrite to start it anew"
         )
 
 
@@ -117,8 +131,9 @@ def check_data(path: Path, fingerprint: str) -> None:
         stored = training.get("data", {}).get("train", fingerprint)
         if stored != fingerprint:
             raise DescentError(
-                f"{path}: cannot resume: was trained on the data {stored}, this command has {fingerprint}; give "
-                "the data of the run, another --out, or --overwrite to start it anew"
+                f"{path}: cannot resume: was trained on the data {stored}, this command has "
+                f"{fingerprint}; give the data of the run, another --out, or --overwrite to start "
+                "it anew"
             )
 
 
@@ -140,14 +155,18 @@ def begin(path: Path, settings: Mapping[str, Any] | None, replaced: Collection[P
 
 @contextmanager
 def telling(files: Iterable[Path]) -> Iterator[None]:
-    """Where Ctrl-C or SIGTERM ends the block, what was raised says which of the files are there to go on from."""
+    """Where Ctrl-C or SIGTERM ends the block, what was raised says which of the files are there to
+    go on from.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
         kept = [str(file) for file in files if file.exists()]
         if not kept:
             raise type(stop)("no checkpoint was written yet") from stop
-        raise type(stop)(f"kept: {', '.join(kept)}; --resume goes on from the last checkpoint") from stop
+        raise type(stop)(
+            f"kept: {', '.join(kept)}; --resume goes on from the last checkpoint"
+        ) from stop
 
 
 def _differences(

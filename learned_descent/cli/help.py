@@ -14,7 +14,9 @@ _LITERAL = re.compile(r"``(.+?)``", re.DOTALL)
 
 
 def readable(parser: ArgumentParser) -> ArgumentParser:
-    """The parser, with plain text in place of the markup of docstrings in all that its help shows."""
+    """The parser, with plain text in place of the markup of docstrings in all that its help
+    shows.
+    """
     parser.description = plain(parser.description)
     for group in parser._action_groups:
         group.title = plain(group.title)
@@ -47,10 +49,10 @@ _WORDING = (
 
 
 def in_words(message: str, options: Sequence[str]) -> str:
-    """A message of the parser for a reader, with the option that a misspelt one may stand for.
+    r"""A message of the parser for a reader, with the option that a misspelt one may stand for.
 
     Example:
-        >>> in_words("Parser key 'seed': Expected a <class 'int'>. Got value: many".replace("'seed'", '"seed"'), [])
+        >>> in_words('Parser key "seed": Expected a <class \'int\'>. Got value: many', [])
         '--seed: expected int, got many'
         >>> in_words("unrecognized arguments: --iterations 5", ["--bptt.iterations"])
         'unrecognized arguments: --iterations 5: did you mean --bptt.iterations?'
@@ -61,4 +63,6 @@ def in_words(message: str, options: Sequence[str]) -> str:
     if unknown is None:
         return message
     short = [option for option in options if option.endswith(f".{unknown[1]}")]
-    return message + (f": did you mean {short[0]}?" if short else suggestion(f"--{unknown[1]}", options))
+    return message + (
+        f": did you mean {short[0]}?" if short else suggestion(f"--{unknown[1]}", options)
+    )

@@ -32,14 +32,16 @@ def inspect(
     device: Literal["cpu", "cuda"] = "cpu",
     overwrite: bool = False,
 ) -> str:
-    """Draws the memory of a recurrent model of faces after each step, coloured by head pose, and probes it for the yaw.
+    """Draws the memory of a recurrent model of faces after each step, coloured by head pose, and
+    probes it for the yaw.
 
     Args:
-        weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with the package, of a recurrent
-            model of faces.
+        weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with
+            the package, of a recurrent model of faces.
         out: the folder for ``inspect.png`` and ``inspect.json``.
         faces: the number of synthetic faces to look at, whose pose is known.
-        seed: the seed of the faces, of the halves that the probes learn from and are tested on, and of the map.
+        seed: the seed of the faces, of the halves that the probes learn from and are tested on, and
+            of the map.
         batch_size: faces that are fitted at once.
         device: cpu or cuda, for the descent.
         overwrite: replace the files that are in the folder.
@@ -54,28 +56,54 @@ def inspect(
 
     check_measurement(batch_size, device)
     if faces < (least := 6 * CLASSES):
-        raise DescentError(f"--faces: expected {least} or more, for {CLASSES} classes of yaw, got {faces}")
+        raise DescentError(
+            f"--faces: expected {least} or more, for {CLASSES} classes of yaw, got {faces}"
+        )
     weights = find_weights(weights)
     model = load_model(weights)
     problem = model.problem
     if not isinstance(problem, Landmarks):
-        raise DescentError(f"{weights}: expected a model of faces, got one of {type(problem).__name__}")
+        raise DescentError(
+            f"{weights}: expected a model of faces, got one of {type(problem).__name__}"
+        )
     if model.init_state(problem.mean_shape.flatten()[None]) is None:
-        raise DescentError(f"{weights}: a {type(model).__name__} has no memory: give a recurrent model, such as mdm")
+        raise DescentError(
+            f"{weights}: a {type(model).__name__} has no memory: give a recurrent model, such as "
+            "mdm"
+        )
     files = out / "inspect.png", out / "inspect.json"
     with locked(out):
         for file in files:
-            prepare_folder(out, None if overwrite else file, "give another --out, or --overwrite to replace it")
+            prepare_folder(
+                out, None if overwrite else file, "give another --out, or --overwrite to replace it"
+            )
         schema, crop, side = described(problem.schema), problem.crop, problem.box_side
-        settings = {"faces": faces, "batch_size": batch_size, "schema": schema, "crop": crop, "box_side": side}
-        made = SyntheticFaces(1, faces, seed=seed, schema=schema, normaliser=problem.normaliser, crop=crop, box_side=side)
+        settings = {
+            "faces": faces,
+            "batch_size": batch_size,
+            "schema": schema,
+            "crop": crop,
+            "box_side": side,
+        }
+        made = SyntheticFaces(
+            1,
+            faces,
+            seed=seed,
+            schema=schema,
+            normaliser=problem.normaliser,
+            crop=crop,
+            box_side=side,
+        )
         samples = made.data("test")
         yaw = samples["pose"][:, 0].rad2deg()
         labels, edges = equal_bins(yaw, CLASSES)
         states, xs = remember(model, samples, batch_size=batch_size, device=device)
         probes = probe_memory(states, xs, labels, seed=seed)
         places = embed_memory(states, seed=seed)
-        notes = [f"probe: state {100 * state:.0f} %, x {100 * x:.0f} %" for state, x in zip(probes.state, probes.x[1:])]
+        notes = [
+            f"probe: state {100 * state:.0f} %, x {100 * x:.0f} %"
+            for state, x in zip(probes.state, probes.x[1:])
+        ]
         save_figure(files[0], plot_memory(places, yaw, "yaw of the head (degrees)", notes))
         write_json(
             files[1],
@@ -83,16 +111,23 @@ def inspect(
                 **provenance(seed, settings),
                 "weights": str(weights),
                 "data": fingerprint(samples),
-                "classes": {"of": "yaw in degrees, equally many faces in each", "edges": edges.tolist()},
+                "classes": {
+                    "of": "yaw in degrees, equally many faces in each",
+                    "edges": edges.tolist(),
+                },
                 "accuracy": asdict(probes),
             },
         )
     between = ", ".join(f"{edge:.0f}" for edge in edges.tolist())
     summary = (
-        f"{CLASSES} classes of yaw with equally many faces, between {between} degrees; chance {100 * probes.chance:.1f} %, "
-        f"standard error at most {50 / math.sqrt(probes.num_tested):.1f} %"
+        f"{CLASSES} classes of yaw with equally many faces, between {between} degrees; chance "
+        f"{100 * probes.chance:.1f} %, standard error at most "
+        f"{50 / math.sqrt(probes.num_tested):.1f} %"
     )
-    return f"{_table(probes.state, probes.x, probes.num_tested)}\n{summary}\nfigure: {files[0]}\nnumbers: {files[1]}"
+    return (
+        f"{_table(probes.state, probes.x, probes.num_tested)}\n{summary}\nfigure: "
+        f"{files[0]}\nnumbers: {files[1]}"
+    )
 
 
 def _table(state: Sequence[float], x: Sequence[float], num_tested: int) -> str:

@@ -1,4 +1,6 @@
-"""The command line ``learned-descent``: its options are the arguments of the classes that they configure."""
+"""The command line ``learned-descent``: its options are the arguments of the classes that they
+configure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ commands:
   compare PROBLEM [--out DIR]          train or load several families and compare them
   align PHOTO ...                      find the faces in photos, and their landmarks
   calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
-  inspect WEIGHTS                      show how much of the pose of a head a recurrent model remembers
+  inspect WEIGHTS                      show how much of a head's pose a recurrent model remembers
   check PROBLEM                        check that a problem keeps the contract
 
 PROBLEM is {problems}, the name of an installed plug-in, package.module:Class or file.py:Class.
@@ -32,7 +34,8 @@ Every command explains its options: learned-descent train PROBLEM --family F --h
 --config FILE.yaml gives any of them; --traceback shows where an error came from; --version."""
 
 _PATIENCE = 5.0
-"""The seconds that a failing rank leaves to the first one to say why, and to whoever started both to end it."""
+"""The seconds that a failing rank leaves to the first one to say why, and to whoever started both
+to end it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; those of the process by default.
 
     Returns:
-        The exit code: 0; 1 if a contract is broken; 2 for a mistake of the user, with one message on the error stream; 130
-        and 143 where Ctrl-C or SIGTERM ended the command, with a message of what is kept.
+        The exit code: 0; 1 if a contract is broken; 2 for a mistake of the user, with one message
+        on the error stream; 130 and 143 where Ctrl-C or SIGTERM ended the command, with a message
+        of what is kept.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     show = "--traceback" in words
     words = [word for word in words if word != "--traceback"]
     if not words or words[0] in ("-h", "--help", "--version"):
-        print(__version__ if "--version" in words[:1] else USAGE.format(problems=", ".join(PROBLEMS)))
+        print(
+            __version__ if "--version" in words[:1] else USAGE.format(problems=", ".join(PROBLEMS))
+        )
         return 0
     # Only from here on PyTorch is needed, which takes seconds to import.
     from ..errors import DescentError
@@ -65,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _ended(f"error: {error}", 2, first)
     except RuntimeError:
-        if several_ranks() and not _outlived():  # a rank that loses another one fails too; that one says why
+        # A rank that loses another one fails too; that one says why
+        if several_ranks() and not _outlived():
             return 1
         raise
     except Terminated as stop:
@@ -75,18 +82,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _ended(text: str, code: int, first: bool) -> int:
-    """Says once for all ranks why a command ends: the first one does, and another one only where that keeps silent."""
+    """Says once for all ranks why a command ends: the first one does, and another one only where
+    that keeps silent.
+    """
     from tqdm import tqdm
 
     from ..system.text import printable
 
     if first or _outlived():
-        tqdm.write(printable(f"learned-descent: {text}"), file=sys.stderr)  # not into a line that a bar has begun
+        # Not into a line that a bar has begun
+        tqdm.write(printable(f"learned-descent: {text}"), file=sys.stderr)
     return code
 
 
 def _outlived() -> bool:
-    """Whether a while passes in which nobody ends this rank, as they do when another one has said what is wrong."""
+    """Whether a while passes in which nobody ends this rank, as they do when another one has said
+    what is wrong.
+    """
     parent = os.getppid()
     time.sleep(_PATIENCE)
     return os.getppid() == parent

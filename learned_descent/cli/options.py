@@ -1,4 +1,6 @@
-"""Options of commands: the arguments of functions and classes, from the command line and from YAML files."""
+"""Options of commands: the arguments of functions and classes, from the command line and from YAML
+files.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ from .runs import problem_of
 _SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad", "=true")}
 """Short names of options, where the problem has them: the option, and what follows it."""
 
-_EPILOG = "short names, where the problem has them: --data FOLDER for --problem.root, --skip-bad for --problem.skip_bad=true"
+_EPILOG = (
+    "short names, where the problem has them: --data FOLDER for --problem.root, --skip-bad for "
+    "--problem.skip_bad=true"
+)
 
 _STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, Schedule, type(None))
 
@@ -63,9 +68,14 @@ def parser(usage: str, function: Callable[..., object], skip: set[str | int]) ->
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    flags = {"resume": "go on from the checkpoint in the folder", "overwrite": "replace what is there"}
+    flags = {
+        "resume": "go on from the checkpoint in the folder",
+        "overwrite": "replace what is there",
+    }
     arguments = signature(function).parameters
-    parser.add_function_arguments(function, as_positional="out" not in arguments, skip={*skip, *flags})
+    parser.add_function_arguments(
+        function, as_positional="out" not in arguments, skip={*skip, *flags}
+    )
     for name in flags:
         if name in arguments:
             parser.add_argument(f"--{name}", action="store_true", help=flags[name])
@@ -73,12 +83,23 @@ def parser(usage: str, function: Callable[..., object], skip: set[str | int]) ->
 
 
 def chosen(parser: ArgumentParser, words: list[str]) -> tuple[str, dict[str, Any]]:
-    """The problem and the families that the words and the configuration files name: they decide which options there are."""
-    parser.add_argument("task", nargs="?", metavar="PROBLEM", help="built-in name, package.module:Class or file.py:Class")
+    """The problem and the families that the words and the configuration files name: they decide
+    which options there are.
+    """
+    parser.add_argument(
+        "task",
+        nargs="?",
+        metavar="PROBLEM",
+        help="built-in name, package.module:Class or file.py:Class",
+    )
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     light.add_argument("--family")
     light.add_argument("--families", nargs="+")
-    typed = {name: value for name, value in vars(light.parse_known_args(words)[0]).items() if value is not None}
+    typed = {
+        name: value
+        for name, value in vars(light.parse_known_args(words)[0]).items()
+        if value is not None
+    }
     if words and not words[0].startswith("-"):
         typed["task"] = words[0]
     choice: dict[str, Any] = {}
@@ -87,22 +108,34 @@ def chosen(parser: ArgumentParser, words: list[str]) -> tuple[str, dict[str, Any
         if "task" not in typed and names_code(str(found.get("task"))):
             task = found["task"]
             raise DescentError(
-                f"--config {file}: task: {task}: a file names no code: give the problem on the command line, right after the "
-                f"command: {task} --config {file}"
+                f"--config {file}: task: {task}: a file names no code: give the problem on the "
+                f"command line, right after the command: {task} --config {file}"
             )
         for name, value in found.items():
-            code = [word for word in (value if isinstance(value, list) else [value]) if names_code(str(word))]
+            code = [
+                word
+                for word in (value if isinstance(value, list) else [value])
+                if names_code(str(word))
+            ]
             if name in ("family", "families") and name not in typed and code:
                 raise DescentError(
-                    f"--config {file}: {name}: {code[0]}: a file names no code: give --{name} on the command line"
+                    f"--config {file}: {name}: {code[0]}: a file names no code: give --{name} on "
+                    "the command line"
                 )
         choice |= found
     choice |= typed
     for name, kind in (("task", str), ("family", str), ("families", list)):
         if not isinstance(choice.get(name, kind()), kind):
-            raise DescentError(f"--config: {name}: expected {'names' if kind is list else 'a name'}, got {choice[name]!r}")
+            raise DescentError(
+                f"--config: {name}: expected {'names' if kind is list else 'a name'}, got "
+                f"{choice[name]!r}"
+            )
     if not choice.get("task"):
-        show_help(parser, words, f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class")
+        show_help(
+            parser,
+            words,
+            f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class",
+        )
     return choice["task"], choice
 
 
@@ -136,19 +169,28 @@ def add_problem(parser: ArgumentParser, cls: type[Problem]) -> None:
 
 
 def add_families(parser: ArgumentParser, families: Mapping[str, Family]) -> None:
-    """The options of several families, under their names; those of a learned part that families share only once."""
+    """The options of several families, under their names; those of a learned part that families
+    share only once.
+    """
     for name, recipe in learned_parts(families).items():
         add_recipe(parser, recipe, f"{name}.")
     for name, family in families.items():
         if not isinstance(family, Recipe):
             solver = family.solver if isinstance(family, Polish) else family
             parser.add_class_arguments(solver.solver, name, skip={"problem"})
-            parser.set_defaults({f"{name}.{option}": value for option, value in solver.options.items()})
+            parser.set_defaults(
+                {f"{name}.{option}": value for option, value in solver.options.items()}
+            )
 
 
-def resolved_families(families: Mapping[str, Family], values: Mapping[str, Any]) -> dict[str, Family]:
+def resolved_families(
+    families: Mapping[str, Family], values: Mapping[str, Any]
+) -> dict[str, Family]:
     """The families with the values of the options."""
-    parts = {name: resolved(recipe, _of(name, values)) for name, recipe in learned_parts(families).items()}
+    parts = {
+        name: resolved(recipe, _of(name, values))
+        for name, recipe in learned_parts(families).items()
+    }
     found: dict[str, Family] = {}
     for name, family in families.items():
         if isinstance(family, Classical):
@@ -167,11 +209,18 @@ def _of(family: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def add_recipe(parser: ArgumentParser, recipe: Recipe, prefix: str = "") -> None:
     """The options of a learned family, with the recipe's values as defaults."""
-    parser.add_method_arguments(recipe.model, "for_problem", f"{prefix}model", skip={"problem", "observation"})
+    parser.add_method_arguments(
+        recipe.model, "for_problem", f"{prefix}model", skip={"problem", "observation"}
+    )
     defaults = {f"{prefix}model.{name}": value for name, value in recipe.options.items()}
     if recipe.observation is not None:
-        parser.add_class_arguments(recipe.observation, f"{prefix}observation", skip={"points", "image", "num_points"})
-        defaults |= {f"{prefix}observation.{name}": value for name, value in recipe.observation_options.items()}
+        parser.add_class_arguments(
+            recipe.observation, f"{prefix}observation", skip={"points", "image", "num_points"}
+        )
+        defaults |= {
+            f"{prefix}observation.{name}": value
+            for name, value in recipe.observation_options.items()
+        }
     for name, trainer in recipe.trainers.items():
         parser.add_class_arguments(type(trainer), f"{prefix}{name}", skip=set(trainer.places))
         defaults |= {f"{prefix}{name}.{key}": value for key, value in trainer.settings().items()}
@@ -188,7 +237,9 @@ def resolved(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     )
 
 
-def parsed(parser: ArgumentParser, cls: type[Problem], words: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def parsed(
+    parser: ArgumentParser, cls: type[Problem], words: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values of all options, and those that are worth keeping as settings."""
     found = _parse(parser, words)
     hidden = {"config", "task", "out", "resume", "overwrite", "weights"}
@@ -200,7 +251,11 @@ def parsed(parser: ArgumentParser, cls: type[Problem], words: list[str]) -> tupl
 
 def _spelt(parser: ArgumentParser, words: list[str]) -> list[str]:
     """The words with the names of options written out, and ``--parts a,b`` as ``--parts=[a,b]``."""
-    types = {option: getattr(action, "_typehint", str) for action in parser._actions for option in action.option_strings}
+    types = {
+        option: getattr(action, "_typehint", str)
+        for action in parser._actions
+        for option in action.option_strings
+    }
     spelt: list[str] = []
     for word in words:
         name, equals, value = _long(word, types).partition("=")
@@ -218,14 +273,22 @@ def _long(word: str, types: Mapping[str, Any]) -> str:
     if name in _SHORT:
         long, implied = _SHORT[name]
         if long not in types:
-            raise DescentError(f"{name}: it is short for {long}, and this problem has no such setting")
+            raise DescentError(
+                f"{name}: it is short for {long}, and this problem has no such setting"
+            )
         return long + (equals + value or implied)
     underscored = "--" + name[2:].replace("-", "_")
-    return underscored + equals + value if name.startswith("--") and name not in types and underscored in types else word
+    return (
+        underscored + equals + value
+        if name.startswith("--") and name not in types and underscored in types
+        else word
+    )
 
 
 def _means_items(hint: Any, text: str) -> bool:
-    """Whether a text means the items of a sequence: ``a`` or ``a,b`` where the type of the option takes nothing else."""
+    """Whether a text means the items of a sequence: ``a`` or ``a,b`` where the type of the option
+    takes nothing else.
+    """
     if text[:1] in ("[", "(", "-", "") or text == "null":
         return False
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
@@ -239,9 +302,13 @@ def _is_sequence(kind: Any) -> bool:
 
 
 def _storable(value: Any) -> Any:
-    """What JSON and YAML can hold of the values of options; paths as text, and nothing in place of the rest."""
+    """What JSON and YAML can hold of the values of options; paths as text, and nothing in place of
+    the rest.
+    """
     if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items() if isinstance(item, _STORABLE)}
+        return {
+            name: _storable(item) for name, item in value.items() if isinstance(item, _STORABLE)
+        }
     if isinstance(value, (list, tuple)):
         return [_storable(item) for item in value]
     if isinstance(value, torch.dtype):
@@ -271,7 +338,12 @@ def _parse(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -
     return found
 
 
-def stored(usage: str, function: Callable[..., object], words: list[str], find: Callable[[str], Path] = Path) -> dict[str, Any]:
+def stored(
+    usage: str,
+    function: Callable[..., object],
+    words: list[str],
+    find: Callable[[str], Path] = Path,
+) -> dict[str, Any]:
     """The arguments of a command on a weights file, which names the problem and gives its settings.
 
     Args:
@@ -290,9 +362,14 @@ def stored(usage: str, function: Callable[..., object], words: list[str], find: 
         values(made, words)  # shows the help, or says what is missing
         raise DescentError("expected a weights file right after the command")
     weights = find(words[0])
-    cls = resolve_problem(named) if named else problem_class(read_description(weights), path=weights)
+    cls = (
+        resolve_problem(named) if named else problem_class(read_description(weights), path=weights)
+    )
     add_problem(made, cls)
     given = values(made, words, defaults=False)
     if given.get("model") != typed.model:
-        raise DescentError("--config: model: a file sets options and names no code: give --model on the command line")
+        raise DescentError(
+            "--config: model: a file sets options and names no code: give --model on the command "
+            "line"
+        )
     return {**given, "problem": problem_of(weights, named, given.pop("problem", {}))}

@@ -41,19 +41,28 @@ def _say(text: str, end: str = "\n") -> None:
 
 
 def _train(words: list[str]) -> int:
-    parser = _options.parser("train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"})
+    parser = _options.parser(
+        "train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"}
+    )
     parser.add_argument(
-        "--family", type=str, help="the family: sdm, joint, mdm, ..., or file.py:NAME; with --help: show its options too"
+        "--family",
+        type=str,
+        help="the family: sdm, joint, mdm, ..., or file.py:NAME; with --help: show its options too",
     )
     task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
     _options.add_problem(parser, cls)
     if not (family := choice.get("family")):
-        _options.show_help(parser, words, f"--family: expected one of {', '.join(recipes_for(cls))}")
+        _options.show_help(
+            parser, words, f"--family: expected one of {', '.join(recipes_for(cls))}"
+        )
     recipe = recipe_for(cls, family)
     if not isinstance(recipe, Recipe):
         alone = f"train {learned_part(family)}, and " if "+" in family else ""
-        raise DescentError(f"--family {family}: a classical solver has nothing to train: {alone}compare --families {family}")
+        raise DescentError(
+            f"--family {family}: a classical solver has nothing to train: {alone}compare "
+            f"--families {family}"
+        )
     _options.add_recipe(parser, recipe)
     values, settings = _options.parsed(parser, cls, words)
     _say(
@@ -68,10 +77,17 @@ def _train(words: list[str]) -> int:
 
 
 def _compare(words: list[str]) -> int:
-    parser = _options.parser("compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"})
+    parser = _options.parser(
+        "compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"}
+    )
     parser.add_argument("--families", nargs="+", type=str, metavar="F", help=_FAMILIES)
     parser.add_argument(
-        "--weights", nargs="+", type=str, default=[], metavar="F=FILE", help="families that are loaded, not trained"
+        "--weights",
+        nargs="+",
+        type=str,
+        default=[],
+        metavar="F=FILE",
+        help="families that are loaded, not trained",
     )
     task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
@@ -87,7 +103,10 @@ def _compare(words: list[str]) -> int:
         values["problem"],
         _options.resolved_families(recipes, values),
         weights={name: Path(file) for name, _, file in pairs},
-        **{name: values[name] for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")},
+        **{
+            name: values[name]
+            for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")
+        },
         settings={**settings, "task": task, "families": families},
     )
     _say("" if compared is None else str(compared))
@@ -95,7 +114,11 @@ def _compare(words: list[str]) -> int:
 
 
 def _evaluate(words: list[str]) -> int:
-    _say(commands.evaluate_weights(**_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words, find_weights)))
+    _say(
+        commands.evaluate_weights(
+            **_options.stored("evaluate WEIGHTS", commands.evaluate_weights, words, find_weights)
+        )
+    )
     return 0
 
 
@@ -107,8 +130,16 @@ def _calibrate(words: list[str]) -> int:
 def _align_photos(words: list[str]) -> int:
     parser = _options.parser("align PHOTO ...", photos.align, {"photos", "box", "format"})
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="an image file")
-    parser.add_argument("--box", nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="the box of the one face in pixels")
-    parser.add_argument("--format", nargs="+", default=["png", "json"], choices=photos.FORMATS, help="what is written")
+    parser.add_argument(
+        "--box", nargs=4, metavar=("X0", "Y0", "X1", "Y1"), help="the box of the one face in pixels"
+    )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        default=["png", "json"],
+        choices=photos.FORMATS,
+        help="what is written",
+    )
     text, done = photos.align(**_options.values(parser, words))
     _say(text, end="\n" * bool(text))
     return 0 if done else 1
@@ -116,7 +147,11 @@ def _align_photos(words: list[str]) -> int:
 
 def _inspect(words: list[str]) -> int:
     parser = _options.parser("inspect WEIGHTS", inspection.inspect, {"weights"})
-    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, or the name of weights that come with the package")
+    parser.add_argument(
+        "weights",
+        metavar="WEIGHTS",
+        help="a weights file, or the name of weights that come with the package",
+    )
     _say(inspection.inspect(**_options.values(parser, words)))
     return 0
 
@@ -128,7 +163,9 @@ def _check(words: list[str]) -> int:
     cls = resolve_problem(task)
     _options.add_problem(parser, cls)
     values, _ = _options.parsed(parser, cls, words)
-    text, passed = commands.check(values["problem"], families_for(cls, choice.get("families") or list(recipes_for(cls))))
+    text, passed = commands.check(
+        values["problem"], families_for(cls, choice.get("families") or list(recipes_for(cls)))
+    )
     _say(text)
     return 0 if passed else 1
 

@@ -21,13 +21,20 @@ from ..system.text import aligned, number
 _NONE = "–"  # noqa: RUF001 - a dash in a table
 
 
-def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: Path, other: OtherData | None = None) -> str:
-    """A comparison as one HTML page, with everything inside: no script, no network. The same results give the same page.
+def report(
+    results: Mapping[str, Any],
+    figures: Mapping[str, bytes],
+    *,
+    folder: Path,
+    other: OtherData | None = None,
+) -> str:
+    """A comparison as one HTML page, with everything inside: no script, no network. The same
+    results give the same page.
 
     Args:
         results: what ``compare`` writes as ``results.json``.
-        figures: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the starts differ, and ``"fits"`` for
-            problems of images.
+        figures: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the
+            starts differ, and ``"fits"`` for problems of images.
         folder: where ``settings.yaml`` is, which repeats the comparison.
         other: the known data that the problem can be compared on too.
 
@@ -53,7 +60,9 @@ def report(results: Mapping[str, Any], figures: Mapping[str, bytes], *, folder: 
         split=results["split"],
         main=_table(evaluations, results, main),
         others=_table(evaluations, results, [name for name in first.metrics if name not in main]),
-        endings={family: result.endings for family, result in evaluations.items() if result.endings},
+        endings={
+            family: result.endings for family, result in evaluations.items() if result.endings
+        },
         samples=first.num_samples,
         above=f"{first.failure_above:g}",
         figures={name: _figure(image, name, evaluations) for name, image in figures.items()},
@@ -68,8 +77,13 @@ def _lead(evaluations: Mapping[str, Evaluation]) -> str:
     """One sentence: who is best at what."""
     metric = next(iter(evaluations.values())).metrics[0]
     mean, lowest = _lowest({name: evaluation.mean() for name, evaluation in evaluations.items()})
-    failures, fewest = _lowest({name: evaluation.failure_rate() for name, evaluation in evaluations.items()})
-    return f"Smallest mean error ({metric}): {mean}, {lowest:.3g}. Fewest failures: {failures}, {100 * fewest:.2f} %."
+    failures, fewest = _lowest(
+        {name: evaluation.failure_rate() for name, evaluation in evaluations.items()}
+    )
+    return (
+        f"Smallest mean error ({metric}): {mean}, {lowest:.3g}. Fewest failures: {failures}, "
+        f"{100 * fewest:.2f} %."
+    )
 
 
 def _lowest(values: Mapping[str, float]) -> tuple[str, float]:
@@ -88,20 +102,30 @@ def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
             f"{split.capitalize()} data": f"{mark}, {results['samples'][split]:,} samples"
             for split, mark in results["data"].items()
         },
-        "Device": f"{machine['device']}, {machine['threads']} threads; measured on {first.device}, {first.batch_size} at once",
+        "Device": f"{machine['device']}, {machine['threads']} threads; measured on {first.device}, "
+        f"{first.batch_size} at once",
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
 
 
-def _table(evaluations: Mapping[str, Evaluation], results: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
-    """The head and the rows of the table: ``(text, whether it is the best of its column)`` per cell."""
+def _table(
+    evaluations: Mapping[str, Evaluation], results: Mapping[str, Any], metrics: Sequence[str]
+) -> dict[str, Any]:
+    """The head and the rows of the table: ``(text, whether it is the best of its column)`` per
+    cell.
+    """
     rows = list(evaluations.values())
     columns: list[tuple[list[str], list[float]]] = []
     for name in metrics:
         for values in ([row.mean(name) for row in rows], [row.median(name) for row in rows]):
             columns.append((aligned(values), values))
-        for values, sign in (([row.auc(name) for row in rows], -1), ([row.failure_rate(name) for row in rows], 1)):
-            columns.append(([f"{100 * value:.2f}" for value in values], [sign * value for value in values]))
+        for values, sign in (
+            ([row.auc(name) for row in rows], -1),
+            ([row.failure_rate(name) for row in rows], 1),
+        ):
+            columns.append(
+                ([f"{100 * value:.2f}" for value in values], [sign * value for value in values])
+            )
     stored = list(results["families"].values())
     seconds = [family["training_seconds"] for family in stored]
     columns.append(([_NONE if value is None else number(value) for value in seconds], []))
@@ -111,7 +135,11 @@ def _table(evaluations: Mapping[str, Evaluation], results: Mapping[str, Any], me
     if solvers:
         columns.append(([converged(row) or _NONE for row in rows], []))
     cells = [[(text, text in _best(texts, values)) for text in texts] for texts, values in columns]
-    return {"metrics": list(metrics), "rows": dict(zip(evaluations, zip(*cells))), "solvers": solvers}
+    return {
+        "metrics": list(metrics),
+        "rows": dict(zip(evaluations, zip(*cells))),
+        "solvers": solvers,
+    }
 
 
 def _best(texts: Sequence[str], values: Sequence[float]) -> set[str]:
@@ -128,14 +156,18 @@ def _figure(image: bytes, name: str, evaluations: Mapping[str, Evaluation]) -> d
         for family, e in evaluations.items()
     )
     times = "; ".join(
-        f"{family}: {e.median():.3g} in {1000 * e.seconds_per_sample:.3g} ms" for family, e in evaluations.items()
+        f"{family}: {e.median():.3g} in {1000 * e.seconds_per_sample:.3g} ms"
+        for family, e in evaluations.items()
     )
     alt = {
         "ced": f"Cumulative distribution of the error ({first.metrics[0]}) of each family. {last}.",
-        "steps": f"Mean and median error ({first.metrics[0]}) at the start and after each step. Means: {steps}.",
-        "basin": f"Share of samples that end with an error of at most {first.failure_above:g}, by their error at the start.",
+        "steps": f"Mean and median error ({first.metrics[0]}) at the start and after each step. "
+        f"Means: {steps}.",
+        "basin": f"Share of samples that end with an error of at most {first.failure_above:g}, by "
+        "their error at the start.",
         "time": f"Median error after each step against the time per sample. {times}.",
-        "fits": "The best, the median and the worst sample, fitted by each family: truth, start, path and end of every point.",
+        "fits": "The best, the median and the worst sample, fitted by each family: truth, start, "
+        "path and end of every point.",
     }
     return {"alt": alt[name], "source": f"data:image/png;base64,{b64encode(image).decode()}"}
 
@@ -160,7 +192,14 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         elif isinstance(item, float) and math.isfinite(item):
             yield f"{prefix}{name}", f"{item:g}"
         else:
-            yield f"{prefix}{name}", "none" if item is None else str(item).lower() if isinstance(item, bool) else str(item)
+            yield (
+                f"{prefix}{name}",
+                "none"
+                if item is None
+                else str(item).lower()
+                if isinstance(item, bool)
+                else str(item),
+            )
 
 
 def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
@@ -170,15 +209,21 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
         for name, family in results["families"].items()
         if family["weights"] is not None and not family["trainers"]
     }
-    weights = " --weights " + " ".join(shlex.quote(f"{name}={file}") for name, file in loaded.items()) if loaded else ""
+    weights = (
+        " --weights " + " ".join(shlex.quote(f"{name}={file}") for name, file in loaded.items())
+        if loaded
+        else ""
+    )
     task = str(results["settings"].get("task", ""))
-    named = f"{shlex.quote(task)} " if names_code(task) else ""  # a file of settings may not name code
+    # A file of settings may not name code
+    named = f"{shlex.quote(task)} " if names_code(task) else ""
     if any(map(names_code, typed := _typed(results))):
         named += f"--families {' '.join(map(shlex.quote, typed))} "
     settings = shlex.quote(str(folder / "settings.yaml"))
     return {
         "again": f"learned-descent compare {named}--config {settings}{weights} --out runs/again",
-        "own": f"learned-descent compare my_problem.py:MyProblem {_common(results)} --out runs/mine",
+        "own": "learned-descent compare my_problem.py:MyProblem "
+        f"{_common(results)} --out runs/mine",
     }
 
 

@@ -20,7 +20,8 @@ from ..registry import resolve_problem
 
 
 def prepare_folder(folder: Path, result: Path | None = None, way_out: str = "") -> None:
-    """Makes a folder and tries to write in it, so that nothing is found out after hours of training.
+    """Makes a folder and tries to write in it, so that nothing is found out after hours of
+    training.
 
     Args:
         folder: the folder.
@@ -35,19 +36,25 @@ def prepare_folder(folder: Path, result: Path | None = None, way_out: str = "") 
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise DescentError(f"{folder}: expected a folder that can be written to: {error}; choose another one") from error
+        raise DescentError(
+            f"{folder}: expected a folder that can be written to: {error}; choose another one"
+        ) from error
     if result is not None and result.exists():
         raise DescentError(f"{result}: is there already: {way_out}")
 
 
 def check_measurement(batch_size: int, device: str, split: Split = "test") -> None:
-    """Refuses a batch without samples, a device that this machine does not have, and a split that there is not."""
+    """Refuses a batch without samples, a device that this machine does not have, and a split that
+    there is not.
+    """
     check_choice(device, Literal["cpu", "cuda"], name="--device")
     check_choice(split, Split, name="--split")
     if batch_size < 1:
         raise DescentError(f"--batch-size: expected 1 or more samples, got {batch_size}")
     if device == "cuda" and not torch.cuda.is_available():
-        raise DescentError("--device cuda: PyTorch finds no CUDA device on this machine; use --device cpu")
+        raise DescentError(
+            "--device cuda: PyTorch finds no CUDA device on this machine; use --device cpu"
+        )
 
 
 def samples_of(problem: Problem, split: Split) -> Samples:
@@ -64,7 +71,8 @@ def samples_of(problem: Problem, split: Split) -> Samples:
 def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the problem of a stored model.
 
-    A problem of one's own that says nothing about them has those of its training, if that was a command.
+    A problem of one's own that says nothing about them has those of its training, if that was a
+    command.
     """
     own = description["problem"]
     typed = (description.get("training") or {}).get("settings") or {}
@@ -73,8 +81,11 @@ def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:
     return dict(own["settings"])
 
 
-def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None) -> Problem:
-    """The problem of a stored model: the class that the user names or, if it is built in, the one that the file names.
+def problem_of(
+    weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None
+) -> Problem:
+    """The problem of a stored model: the class that the user names or, if it is built in, the one
+    that the file names.
 
     Args:
         weights: the file, which gives the settings.
@@ -82,16 +93,29 @@ def problem_of(weights: Path, problem_file: str | None, changes: Mapping[str, An
         changes: settings to replace; a mapping replaces entries of a mapping.
     """
     description = read_description(weights)
-    cls = problem_class(description, path=weights) if problem_file is None else resolve_problem(problem_file)
-    known = signature(cls).parameters  # settings that only problems of the same kind have are left out
-    settings = {name: value for name, value in stored_settings(description).items() if name in known}
+    cls = (
+        problem_class(description, path=weights)
+        if problem_file is None
+        else resolve_problem(problem_file)
+    )
+    known = signature(
+        cls
+    ).parameters  # settings that only problems of the same kind have are left out
+    settings = {
+        name: value for name, value in stored_settings(description).items() if name in known
+    }
     for name, value in (changes or {}).items():
-        settings[name] = {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
+        settings[name] = (
+            {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
+        )
     return stored_problem(weights, cls, settings)
 
 
-def load_for(weights: Path, problem: Problem, samples: Samples, model: type[DescentModel] | None) -> DescentModel:
-    """A stored model to be compared on ``samples`` of ``problem``: it must start where the others start.
+def load_for(
+    weights: Path, problem: Problem, samples: Samples, model: type[DescentModel] | None
+) -> DescentModel:
+    """A stored model to be compared on ``samples`` of ``problem``: it must start where the others
+    start.
 
     Args:
         weights: the file.
@@ -103,15 +127,23 @@ def load_for(weights: Path, problem: Problem, samples: Samples, model: type[Desc
         DescentError: if its problem has other starts, or its updates another scale.
     """
     settings = stored_settings(read_description(weights))
-    loaded = load_model(weights, problem=stored_problem(weights, type(problem), settings), model=model)
+    loaded = load_model(
+        weights, problem=stored_problem(weights, type(problem), settings), model=model
+    )
     batch = next(batches(samples, 64))
     start, theirs = problem.initial(batch), loaded.problem.initial(batch)
     update = torch.ones_like(problem.local(start, start))
     if start.shape != theirs.shape or not torch.allclose(start, theirs, rtol=1e-4, atol=1e-4):
         raise DescentError(
-            f"{weights}: starts elsewhere than this problem does: it was trained on other data, train it on these"
+            f"{weights}: starts elsewhere than this problem does: it was trained on other data, "
+            "train it on these"
         )
-    if not torch.allclose(problem.retract(start, update), loaded.problem.retract(start, update), rtol=1e-4, atol=1e-4):
-        raise DescentError(f"{weights}: moves in other units than this problem: give the settings {settings} as --problem.NAME")
+    if not torch.allclose(
+        problem.retract(start, update), loaded.problem.retract(start, update), rtol=1e-4, atol=1e-4
+    ):
+        raise DescentError(
+            f"{weights}: moves in other units than this problem: give the settings {settings} as "
+            "--problem.NAME"
+        )
     loaded.problem.load_state_dict(problem.state_dict())
     return loaded

@@ -1,4 +1,6 @@
-"""Samples on their way to a model: on the device where they fit, through a ``DataLoader`` where they do not."""
+"""Samples on their way to a model: on the device where they fit, through a ``DataLoader`` where
+they do not.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def num_samples(samples: Samples) -> int:
     """The number ``N`` of samples.
 
     Raises:
-        DescentError: if there is none, if the tensors of a batch disagree, or if it is neither a batch nor a data set.
+        DescentError: if there is none, if the tensors of a batch disagree, or if it is neither a
+            batch nor a data set.
     """
     samples = as_samples(samples)
     if not isinstance(samples, Mapping):
@@ -27,15 +30,20 @@ def num_samples(samples: Samples) -> int:
     else:
         sizes = {name: len(value) for name, value in samples.items()}
         if len(set(sizes.values())) > 1:
-            raise DescentError(f"samples: expected the same number of samples in every tensor, got {sizes}")
+            raise DescentError(
+                f"samples: expected the same number of samples in every tensor, got {sizes}"
+            )
         count = next(iter(sizes.values()), 0)
     if count == 0:
         raise DescentError("samples: expected at least one sample, got none")
     return count
 
 
-def to_device(samples: Samples, device: torch.device | str, dtype: torch.dtype | None = None) -> Samples:
-    """A batch moved to ``device``; a data set is left as it is, for its batches are moved one by one.
+def to_device(
+    samples: Samples, device: torch.device | str, dtype: torch.dtype | None = None
+) -> Samples:
+    """A batch moved to ``device``; a data set is left as it is, for its batches are moved one by
+    one.
 
     Args:
         samples: the samples.
@@ -46,7 +54,10 @@ def to_device(samples: Samples, device: torch.device | str, dtype: torch.dtype |
         return samples
     tensors = cast(Batch, as_samples(samples))
     kinds = {name: dtype if value.is_floating_point() else None for name, value in tensors.items()}
-    return {name: value.to(device=device, dtype=kinds[name], non_blocking=True) for name, value in tensors.items()}
+    return {
+        name: value.to(device=device, dtype=kinds[name], non_blocking=True)
+        for name, value in tensors.items()
+    }
 
 
 def index(batch: Batch, indices: Tensor | slice) -> Batch:
@@ -56,7 +67,10 @@ def index(batch: Batch, indices: Tensor | slice) -> Batch:
         >>> index({"y": torch.arange(4)}, torch.tensor([2, 0]))
         {'y': tensor([2, 0])}
     """
-    return {name: value[indices.to(value.device) if isinstance(indices, Tensor) else indices] for name, value in batch.items()}
+    return {
+        name: value[indices.to(value.device) if isinstance(indices, Tensor) else indices]
+        for name, value in batch.items()
+    }
 
 
 def batches(
@@ -68,7 +82,9 @@ def batches(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Batch]:
-    """Every ``world``-th batch of consecutive samples, beginning with batch ``rank``, as :func:`to_device` moves it."""
+    """Every ``world``-th batch of consecutive samples, beginning with batch ``rank``, as
+    :func:`to_device` moves it.
+    """
     samples = as_samples(samples)
     count = num_samples(samples)
     for start in range(rank * batch_size, count, world * batch_size):
@@ -76,7 +92,9 @@ def batches(
             chosen: Batch = index(samples, slice(start, start + batch_size))
         else:
             rows = _Numbered(samples)
-            chosen = _collated([rows[position] for position in range(start, min(start + batch_size, count))])
+            chosen = _collated(
+                [rows[position] for position in range(start, min(start + batch_size, count))]
+            )
         yield cast(Batch, to_device(chosen, device, dtype))
 
 
@@ -100,7 +118,8 @@ def _collated(numbered: Sequence[tuple[int, Any]]) -> Batch:
 
 
 def fingerprint(samples: Samples) -> str:
-    """A digest of the content of all samples: results with equal fingerprints were measured on equal data.
+    """A digest of the content of all samples: results with equal fingerprints were measured on
+    equal data.
 
     Example:
         >>> fingerprint({"y": torch.zeros(3)}) == fingerprint({"y": torch.zeros(3)})
@@ -116,10 +135,12 @@ def fingerprint(samples: Samples) -> str:
 
 
 class RandomBatches(Sampler[list[int]]):
-    """The indices of the training batches ``start`` to ``stop``: every epoch is a permutation drawn from ``(seed, epoch)``.
+    """The indices of the training batches ``start`` to ``stop``: every epoch is a permutation drawn
+    from ``(seed, epoch)``.
 
-    The batch of an iteration depends on nothing but the seed, so a resumed training sees the batches that an uninterrupted
-    one would have seen. Data-parallel ranks take turns within each batch.
+    The batch of an iteration depends on nothing but the seed, so a resumed training sees the
+    batches that an uninterrupted one would have seen. Data-parallel ranks take turns within each
+    batch.
 
     Args:
         count: the number ``N`` of samples.
@@ -135,11 +156,24 @@ class RandomBatches(Sampler[list[int]]):
         [[0, 1, 2, 3], [0, 1, 2, 3]]
     """
 
-    def __init__(self, count: int, batch_size: int, *, seed: int, start: int, stop: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int,
+        start: int,
+        stop: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         self.count, self.batch_size, self.seed = count, min(batch_size, count), seed
         self.start, self.stop, self.rank, self.world = start, stop, rank, world
         if self.batch_size < world:
-            raise DescentError(f"batch_size: expected at least one sample for each of the {world} ranks, got {self.batch_size}")
+            raise DescentError(
+                f"batch_size: expected at least one sample for each of the {world} ranks, got "
+                f"{self.batch_size}"
+            )
 
     def __len__(self) -> int:
         return max(0, self.stop - self.start)
@@ -150,7 +184,9 @@ class RandomBatches(Sampler[list[int]]):
         for iteration in range(self.start, self.stop):
             if iteration // per_epoch != epoch:
                 epoch = iteration // per_epoch
-                order = torch.randperm(self.count, generator=Generator().manual_seed(mix(self.seed, epoch)))
+                order = torch.randperm(
+                    self.count, generator=Generator().manual_seed(mix(self.seed, epoch))
+                )
             first = iteration % per_epoch * self.batch_size
             yield order[first + self.rank : first + self.batch_size : self.world].tolist()
 
@@ -160,7 +196,8 @@ def training_batches(
 ) -> Iterator[tuple[list[int], Batch]]:
     """The indices and the samples of each batch of ``sampler``, as :func:`to_device` moves it.
 
-    A batch of all samples is moved to the device once and indexed there; a data set is read by a ``DataLoader``.
+    A batch of all samples is moved to the device once and indexed there; a data set is read by a
+    ``DataLoader``.
     """
     samples = as_samples(samples)
     if isinstance(samples, Mapping):
@@ -169,7 +206,9 @@ def training_batches(
             yield indices, index(resident, torch.tensor(indices).to(device, non_blocking=True))
     else:
         pinned = device.type == "cuda"
-        loader = DataLoader(_Numbered(samples), batch_sampler=sampler, collate_fn=_collated, pin_memory=pinned)
+        loader = DataLoader(
+            _Numbered(samples), batch_sampler=sampler, collate_fn=_collated, pin_memory=pinned
+        )
         for indices, batch in zip(sampler, loader):
             yield indices, cast(Batch, to_device(batch, device, dtype))
 
@@ -201,12 +240,14 @@ def check_finite(batch: Batch, indices: list[int]) -> None:
         if bad.any():
             which = [indices[row] for row in bad.nonzero().flatten().tolist()]
             raise DescentError(
-                f"samples {which[:10]}: expected finite numbers in {name!r}, got NaN or infinity; remove or mend them"
+                f"samples {which[:10]}: expected finite numbers in {name!r}, got NaN or infinity; "
+                "remove or mend them"
             )
 
 
 def check_images(names: Collection[str], samples: Samples) -> None:
-    """Refuses samples whose images are in 0..1: once, where they come in, for a device is waited for.
+    """Refuses samples whose images are in 0..1: once, where they come in, for a device is waited
+    for.
 
     Raises:
         DescentError: if an image, one of ``names``, is (see ``check_levels``); of a data set only

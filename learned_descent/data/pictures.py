@@ -42,7 +42,11 @@ _TURNS = {
 }
 """How a picture is turned upright, by the orientation that EXIF gives."""
 
-_LOWER_BYTE = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for order, other in ("BL", "LB", "NB")}
+_LOWER_BYTE = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in ("BL", "LB", "NB")
+}
 """Pillow decodes the higher byte of colours that have two: its name for the lower one."""
 
 
@@ -83,18 +87,18 @@ def open_picture(source: str | Path | Image.Image | np.ndarray) -> Picture:
     """Reads a picture of any kind as colours of 8 bits.
 
     It is turned upright as EXIF says, grey becomes colour, and what is transparent is white. Of
-    deeper pixels the highest 8 bits are kept, of the depth that the file states. A file that says 16
-    bits may come from a camera of fewer: its depth is the least of 8, 10, 12, 14 and 16 bits that
-    hold its largest value.
+    deeper pixels the highest 8 bits are kept, of the depth that the file states. A file that says
+    16 bits may come from a camera of fewer: its depth is the least of 8, 10, 12, 14 and 16 bits
+    that hold its largest value.
 
     Args:
-        source: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``: whole
-            numbers of at most 16 bits, red before green before blue.
+        source: an image file, a picture, or pixels ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``:
+            whole numbers of at most 16 bits, red before green before blue.
 
     Raises:
         DescentError: if there is no such file, if it does not decode, is animated or larger than
-            :data:`MOST_PIXELS` or :data:`LONGEST_SIDE`, or if its pixels are not whole numbers of at
-            most 16 bits; the message names the file.
+            :data:`MOST_PIXELS` or :data:`LONGEST_SIDE`, or if its pixels are not whole numbers of
+            at most 16 bits; the message names the file.
     """
     if isinstance(source, np.ndarray):
         return _of_array(source)
@@ -134,7 +138,9 @@ def _of_picture(picture: Image.Image, lower: np.ndarray | None = None) -> Pictur
     _check_size(picture)
     frames = getattr(picture, "n_frames", 1)
     if picture.format in ANIMATED and frames > 1:
-        raise DescentError(f"the image is animated, with {frames} frames; save the one that is meant")
+        raise DescentError(
+            f"the image is animated, with {frames} frames; save the one that is meant"
+        )
     stored, depth = _orientation(picture), _stated_depth(picture)
     picture.load()
     turn = _TURNS.get(_orientation(picture))  # after loading: Pillow turns a TIFF by itself
@@ -149,8 +155,12 @@ def _of_picture(picture: Image.Image, lower: np.ndarray | None = None) -> Pictur
 
 
 def _of_array(pixels: np.ndarray) -> Picture:
-    if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
-        raise DescentError(f"picture: expected pixels (H, W), (H, W, 3) or (H, W, 4), got {pixels.shape}")
+    if pixels.size == 0 or not (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    ):
+        raise DescentError(
+            f"picture: expected pixels (H, W), (H, W, 3) or (H, W, 4), got {pixels.shape}"
+        )
     note = ""
     if pixels.dtype == np.bool_:
         pixels = 255 * pixels.astype(np.uint8)
@@ -163,13 +173,14 @@ def _shallow(values: np.ndarray, depth: int | None = None) -> tuple[UInt8[np.nda
     """The highest 8 bits of pixels, and a note where their depth had to be guessed."""
     if values.dtype.kind not in "iu":
         raise DescentError(
-            f"the image has pixels of type {values.dtype}, expected whole numbers of at most 16 bits; "
-            "convert what lies in 0..1 by (255 * pixels).round().astype(np.uint8)"
+            f"the image has pixels of type {values.dtype}, expected whole numbers of at most 16 "
+            "bits; convert what lies in 0..1 by (255 * pixels).round().astype(np.uint8)"
         )
     least, largest = int(values.min()), int(values.max())
     if least < 0 or largest >= 2**16:
         raise DescentError(
-            f"the image has pixels of {least} to {largest}, expected whole numbers of at most 16 bits; convert it"
+            f"the image has pixels of {least} to {largest}, expected whole numbers of at most 16 "
+            "bits; convert it"
         )
     most = int(values[..., :3].max()) if values.ndim == 3 else largest
     bits = depth or next(bits for bits in DEPTHS if most < 2**bits)
@@ -197,8 +208,8 @@ def _check_size(picture: Image.Image) -> None:
 
 def _too_large(found: str) -> DescentError:
     return DescentError(
-        f"the image has {found}, expected at most {MOST_PIXELS:,} in all and {LONGEST_SIDE:,} a side; "
-        "shrink it, or cut out the part that is of interest"
+        f"the image has {found}, expected at most {MOST_PIXELS:,} in all and {LONGEST_SIDE:,} a "
+        "side; shrink it, or cut out the part that is of interest"
     )
 
 
@@ -225,7 +236,10 @@ def _lower_bytes(picture: ImageFile.ImageFile, path: Path) -> np.ndarray | None:
     if not deep or picture.mode.startswith("I"):
         return None
     if not all(layout in _LOWER_BYTE for layout in deep):
-        raise DescentError(f"the image has 16 bits per channel in the layout {deep[0]}, expected grey, RGB or RGBA; convert it")
+        raise DescentError(
+            f"the image has 16 bits per channel in the layout {deep[0]}, expected grey, RGB or "
+            "RGBA; convert it"
+        )
     with Image.open(path) as again:
         again.tile = [_of_lower_byte(tile) for tile in again.tile]
         return np.asarray(again)

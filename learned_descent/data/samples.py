@@ -1,4 +1,6 @@
-"""What a user gives as samples, made into tensors: the one place that knows numpy, lists and rows."""
+"""What a user gives as samples, made into tensors: the one place that knows numpy, lists and
+rows.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ Batch: TypeAlias = Mapping[str, Tensor]
 Split: TypeAlias = Literal["train", "val", "test"]
 
 Samples: TypeAlias = Mapping[str, Any] | Dataset[Any] | Sequence[Mapping[str, Any]]
-"""One batch of all samples by name, ``(N, ...)`` each, or a data set of single samples: tensors, arrays or numbers."""
+"""One batch of all samples by name, ``(N, ...)`` each, or a data set of single samples: tensors,
+arrays or numbers."""
 
 
 Rows: TypeAlias = Dataset[Any] | Sequence[Mapping[str, Any]]
@@ -26,7 +29,8 @@ Rows: TypeAlias = Dataset[Any] | Sequence[Mapping[str, Any]]
 
 
 def as_samples(samples: object, name: str = "samples") -> Batch | Rows:
-    """Samples, checked: a batch becomes one of tensors, a data set stays; its rows are made into tensors when they are read.
+    """Samples, checked: a batch becomes one of tensors, a data set stays; its rows are made into
+    tensors when they are read.
 
     Args:
         samples: what a user gave.
@@ -43,14 +47,21 @@ def as_samples(samples: object, name: str = "samples") -> Batch | Rows:
         return {str(key): _all(value, f"{name}: {key!r}") for key, value in samples.items()}
     if isinstance(samples, DataLoader):
         raise DescentError(
-            f"{name}: expected samples, got a DataLoader: give its data set, loader.dataset; batches are drawn here"
+            f"{name}: expected samples, got a DataLoader: give its data set, loader.dataset; "
+            "batches are drawn here"
         )
-    rows = isinstance(samples, (list, tuple)) and all(isinstance(row, Mapping) for row in samples[:1])
-    if rows or (isinstance(samples, Dataset) and isinstance(samples, Sized) and not isinstance(samples, IterableDataset)):
+    rows = isinstance(samples, (list, tuple)) and all(
+        isinstance(row, Mapping) for row in samples[:1]
+    )
+    if rows or (
+        isinstance(samples, Dataset)
+        and isinstance(samples, Sized)
+        and not isinstance(samples, IterableDataset)
+    ):
         return cast(Rows, samples)
     raise DescentError(
-        f"{name}: expected a batch (a dict of tensors or arrays (N, ...)) or a data set of dicts with a length, got "
-        f"{_kind(samples)}"
+        f"{name}: expected a batch (a dict of tensors or arrays (N, ...)) or a data set of dicts "
+        f"with a length, got {_kind(samples)}"
     )
 
 
@@ -64,7 +75,9 @@ def check_tensors(batch: object) -> None:
         raise DescentError(f"batch: expected tensors by name (a dict), got {_kind(batch)}")
     for name, value in batch.items():
         if not isinstance(value, Tensor) or value.ndim == 0:
-            raise DescentError(f"batch: expected a tensor (B, ...) as {name!r}, got {_kind(value)}: make it one")
+            raise DescentError(
+                f"batch: expected a tensor (B, ...) as {name!r}, got {_kind(value)}: make it one"
+            )
 
 
 def collated(rows: Sequence[object], positions: Sequence[int]) -> dict[str, Tensor]:
@@ -83,14 +96,18 @@ def collated(rows: Sequence[object], positions: Sequence[int]) -> dict[str, Tens
     """
     for row, position in zip(rows, positions):
         if not isinstance(row, Mapping):
-            raise DescentError(f"sample {position}: expected tensors by name (a dict), got {_kind(row)}")
+            raise DescentError(
+                f"sample {position}: expected tensors by name (a dict), got {_kind(row)}"
+            )
         if set(row) != set(cast(Batch, rows[0])):
             raise DescentError(
-                f"samples {positions[0]} and {position}: expected the same names, got {sorted(cast(Batch, rows[0]))} and "
-                f"{sorted(row)}"
+                f"samples {positions[0]} and {position}: expected the same names, got "
+                f"{sorted(cast(Batch, rows[0]))} and {sorted(row)}"
             )
     first = cast(Mapping[str, Any], rows[0])
-    return {name: _stacked([cast(Batch, row)[name] for row in rows], positions, name) for name in first}
+    return {
+        name: _stacked([cast(Batch, row)[name] for row in rows], positions, name) for name in first
+    }
 
 
 def floating_type(tensors: Iterable[Tensor]) -> torch.dtype | None:
@@ -99,12 +116,14 @@ def floating_type(tensors: Iterable[Tensor]) -> torch.dtype | None:
 
 
 def _stacked(values: Sequence[object], positions: Sequence[int], name: str) -> Tensor:
-    made = [_tensor(value, f"sample {position}: {name!r}") for value, position in zip(values, positions)]
+    made = [
+        _tensor(value, f"sample {position}: {name!r}") for value, position in zip(values, positions)
+    ]
     for value, position in zip(made, positions):
         if value.shape != made[0].shape:
             raise ShapeError(
-                f"samples {positions[0]} and {position}: expected {name!r} of one shape, got {tuple(made[0].shape)} and "
-                f"{tuple(value.shape)}: crop or pad them to one size"
+                f"samples {positions[0]} and {position}: expected {name!r} of one shape, got "
+                f"{tuple(made[0].shape)} and {tuple(value.shape)}: crop or pad them to one size"
             )
     return torch.stack(made)
 
@@ -113,7 +132,9 @@ def _all(value: object, name: str) -> Tensor:
     """A tensor of all samples."""
     tensor = _tensor(value, name)
     if tensor.ndim == 0:
-        raise ShapeError(f"{name}: expected (N, ...), an entry per sample, got the single number {tensor.item()}")
+        raise ShapeError(
+            f"{name}: expected (N, ...), an entry per sample, got the single number {tensor.item()}"
+        )
     return tensor
 
 
@@ -129,7 +150,9 @@ def _tensor(value: object, name: str) -> Tensor:
             value = np.require(value, requirements=["C", "W"])
         return torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DescentError(f"{name}: expected a tensor, or numbers that make one, got {_kind(value)}: {error}") from error
+        raise DescentError(
+            f"{name}: expected a tensor, or numbers that make one, got {_kind(value)}: {error}"
+        ) from error
 
 
 def _kind(value: object) -> str:

@@ -50,13 +50,18 @@ class Basin:
         """The lower and upper ends of the 95 % confidence interval of each share.
 
         References:
-            E. Wilson. Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
+            E. Wilson. Probable inference, the law of succession, and statistical inference. JASA
+            22, 1927.
         """
         ends: tuple[list[float], list[float]] = ([], [])
         for solved, count in zip(self.solved[family], self.counts):
             square = _NORMAL**2
             middle = (solved + square / 2) / (count + square)
-            half = _NORMAL * math.sqrt(solved * (count - solved) / count + square / 4) / (count + square)
+            half = (
+                _NORMAL
+                * math.sqrt(solved * (count - solved) / count + square / 4)
+                / (count + square)
+            )
             ends[0].append(max(0.0, middle - half))
             ends[1].append(min(1.0, middle + half))
         return ends
@@ -64,10 +69,16 @@ class Basin:
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON."""
         solved = {family: list(counts) for family, counts in self.solved.items()}
-        return {"starts": list(self.starts), "counts": list(self.counts), "solved": solved, "within": self.within}
+        return {
+            "starts": list(self.starts),
+            "counts": list(self.counts),
+            "solved": solved,
+            "within": self.within,
+        }
 
     def table(self, title: str = "start error") -> str:
-        """An aligned table with a row per family, and the share of each bin that it solves in percent.
+        """An aligned table with a row per family, and the share of each bin that it solves in
+        percent.
 
         Args:
             title: what the size of a start is.
@@ -84,8 +95,15 @@ class Basin:
             for place, start in enumerate(self.starts)
         ]
         shown = lay_out([[[title, *self.solved]], columns], ["", ""]).lstrip()
-        counts = f"{min(self.counts)} to {max(self.counts)}" if len(set(self.counts)) > 1 else str(self.counts[0])
-        return f"{shown}\n% of the {counts} samples of each bin that end with an error of at most {self.within:g}"
+        counts = (
+            f"{min(self.counts)} to {max(self.counts)}"
+            if len(set(self.counts)) > 1
+            else str(self.counts[0])
+        )
+        return (
+            f"{shown}\n% of the {counts} samples of each bin that end with an error of at most "
+            f"{self.within:g}"
+        )
 
 
 def basin(
@@ -96,10 +114,12 @@ def basin(
     most: int = 10,
     least: int = 20,
 ) -> Basin | None:
-    """How many samples each family solves, in bins of starts of the same size; starts of equal size share a bin.
+    """How many samples each family solves, in bins of starts of the same size; starts of equal size
+    share a bin.
 
     Args:
-        evaluations: evaluations by the name of their family, on the same samples from the same starts.
+        evaluations: evaluations by the name of their family, on the same samples from the same
+            starts.
         levels: the size of each start ``(N,)``, in any unit; by default its error.
         within: the largest error that counts as solved; by default ``failure_above``.
         most: the largest number of bins.
@@ -109,19 +129,25 @@ def basin(
         The counts, or ``None`` where the starts are too few, or too much alike, for two bins.
 
     Raises:
-        DescentError: if the evaluations were not measured alike or started elsewhere, or ``within`` is not a positive number.
+        DescentError: if the evaluations were not measured alike or started elsewhere, or ``within``
+            is not a positive number.
 
     Example:
         >>> errors = {"error": torch.stack([torch.arange(40.0), torch.arange(40.0) - 19])}
-        >>> sdm = Evaluation(errors, None, failure_above=1.0, seconds_per_sample=1e-3, batch_size=2, device="cpu")
+        >>> sdm = Evaluation(errors, None, failure_above=1.0, seconds_per_sample=1e-3,
+        ...     batch_size=2, device="cpu")
         >>> basin({"sdm": sdm}).solved
         {'sdm': (20, 1)}
     """
     check_comparable(evaluations)
     (name, first), *others = evaluations.items()
     for other, evaluation in others:
-        if not torch.allclose(first.error(step=0), evaluation.error(step=0), rtol=1e-2, equal_nan=True):
-            raise DescentError(f"{name!r} and {other!r} start elsewhere: measure both from the same starts")
+        if not torch.allclose(
+            first.error(step=0), evaluation.error(step=0), rtol=1e-2, equal_nan=True
+        ):
+            raise DescentError(
+                f"{name!r} and {other!r} start elsewhere: measure both from the same starts"
+            )
     within = first.failure_above if within is None else within
     check_threshold(within, "within")
     sizes = (first.error(step=0) if levels is None else levels).double().cpu()
@@ -141,7 +167,9 @@ def basin(
 
 
 def _bins(sizes: Float[Tensor, " N"], most: int, least: int) -> list[Tensor]:
-    """The samples of each bin, in ascending order: a bin is full when it has its share, and the last one takes the rest."""
+    """The samples of each bin, in ascending order: a bin is full when it has its share, and the
+    last one takes the rest.
+    """
     order = sizes.argsort(stable=True)
     order = order[sizes[order].isfinite()]
     full = math.ceil(len(order) / max(1, min(most, len(order) // least)))
@@ -150,4 +178,8 @@ def _bins(sizes: Float[Tensor, " N"], most: int, least: int) -> list[Tensor]:
     for row in range(1, len(order)):
         if row - cuts[-1] >= full and len(order) - row >= least and alike[row] != alike[row - 1]:
             cuts.append(row)
-    return [order[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(order)]) if stop - start >= least]
+    return [
+        order[start:stop]
+        for start, stop in zip(cuts, [*cuts[1:], len(order)])
+        if stop - start >= least
+    ]

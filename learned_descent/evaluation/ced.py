@@ -16,7 +16,8 @@ def ced(errors: Float[Tensor, " N"], thresholds: Float[Tensor, " M"]) -> Float[T
     """The cumulative error distribution: the share of errors at or below each threshold, in 0..1.
 
     Args:
-        errors: errors of the samples, ``(N,)``; those that are not finite are above every threshold.
+        errors: errors of the samples, ``(N,)``; those that are not finite are above every
+            threshold.
         thresholds: in the unit of the errors, in any order, ``(M,)``.
 
     Returns:
@@ -26,8 +27,8 @@ def ced(errors: Float[Tensor, " N"], thresholds: Float[Tensor, " M"]) -> Float[T
         DescentError: if there are no errors.
 
     References:
-        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces in-the-wild challenge: database and
-        results. Image and Vision Computing 2016.
+        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces
+        in-the-wild challenge: database and results. Image and Vision Computing 2016.
 
     Example:
         >>> ced(torch.tensor([0.25, 0.5, 1.0, torch.nan]), torch.tensor([0.0, 0.5, 2.0]))
@@ -41,9 +42,11 @@ def ced(errors: Float[Tensor, " N"], thresholds: Float[Tensor, " M"]) -> Float[T
 
 
 def auc(errors: Float[Tensor, " N"], threshold: float) -> float:
-    """The area under the cumulative error distribution from 0 to ``threshold``, over ``threshold``: 1 is perfect.
+    """The area under the cumulative error distribution from 0 to ``threshold``, over ``threshold``:
+    1 is perfect.
 
-    It is exact for the empirical distribution, whose integral has a closed form: ``mean(max(0, threshold - e)) / threshold``.
+    It is exact for the empirical distribution, whose integral has a closed form: ``mean(max(0,
+    threshold - e)) / threshold``.
 
     Args:
         errors: errors of the samples, ``(N,)``; those that are not finite count as failures.
@@ -53,8 +56,8 @@ def auc(errors: Float[Tensor, " N"], threshold: float) -> float:
         DescentError: if there are no errors, or if the threshold is not a positive finite number.
 
     References:
-        G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
-        applied for end-to-end face alignment. CVPR 2016.
+        G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent
+        method: a recurrent process applied for end-to-end face alignment. CVPR 2016.
 
     Example:
         >>> auc(torch.tensor([0.0, 0.5, 1.0, 8.0]), threshold=1.0)

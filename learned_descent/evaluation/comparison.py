@@ -94,7 +94,8 @@ class Comparison:
     def basin(self) -> Basin | None:
         """The share of samples that each family solves, by the error at the start.
 
-        It knows the 95 % interval of each share; ``None`` where the starts are too few, or too much alike.
+        It knows the 95 % interval of each share; ``None`` where the starts are too few, or too much
+        alike.
         """
         return basin(self.evaluations)
 

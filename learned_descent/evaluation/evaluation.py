@@ -1,4 +1,6 @@
-"""How good a descent is: the error after every step, what it sums up to, and the time a sample takes."""
+"""How good a descent is: the error after every step, what it sums up to, and the time a sample
+takes.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +34,25 @@ class Evaluation:
     """What a model reached on a set of samples, after every step.
 
     Attributes:
-        errors: errors at the start and after each of the ``T`` steps by metric, float64 on the CPU, ``(T + 1, N)``; the name of
-            a metric states its normaliser, and the first is the main one.
-        xs: parameters at the start and after each step, on the CPU, ``(T + 1, N, p)``; ``None`` for one restored from a file.
+        errors: errors at the start and after each of the ``T`` steps by metric, float64 on the CPU,
+            ``(T + 1, N)``; the name of a metric states its normaliser, and the first is the main
+            one.
+        xs: parameters at the start and after each step, on the CPU, ``(T + 1, N, p)``; ``None`` for
+            one restored from a file.
         failure_above: an error above this is a failure; where CED curves and AUC end.
-        seconds_per_sample: the time of the descent alone (``prepare`` and all steps), without reading the samples.
+        seconds_per_sample: the time of the descent alone (``prepare`` and all steps), without
+            reading the samples.
         batch_size: the number of samples that were fitted at once.
         device: the device it ran on.
-        status: how a classical solver left each sample, as values of :class:`~learned_descent.solvers.Status`, ``(N,)``;
-            ``None`` for a learned descent.
-        invalid: how many samples a classical solver left ``INVALID``, by the check that failed, in words.
+        status: how a classical solver left each sample, as values of
+            :class:`~learned_descent.solvers.Status`, ``(N,)``; ``None`` for a learned descent.
+        invalid: how many samples a classical solver left ``INVALID``, by the check that failed, in
+            words.
 
     Example:
         >>> errors = {"error": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
-        >>> result = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3, batch_size=2, device="cpu")
+        >>> result = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3,
+        ...     batch_size=2, device="cpu")
         >>> result.mean(), result.auc(), result.failure_rate(), result.mean(step=0)
         (2.0, 0.25, 0.5, 6.0)
     """
@@ -88,7 +95,9 @@ class Evaluation:
 
     @property
     def ended(self) -> dict[str, int]:
-        """How many samples a classical solver left in each status, by its name; empty for a learned descent."""
+        """How many samples a classical solver left in each status, by its name; empty for a learned
+        descent.
+        """
         counts = Counter([] if self.status is None else self.status.tolist())
         return {status.name.lower(): counts[status] for status in Status if counts[status]}
 
@@ -99,8 +108,10 @@ class Evaluation:
         Example:
             >>> errors = {"error": torch.zeros(2, 3)}
             >>> status = torch.tensor([Status.CONVERGED, Status.INVALID, Status.INVALID])
-            >>> known = {"failure_above": 2.0, "seconds_per_sample": 1e-3, "batch_size": 3, "device": "cpu"}
-            >>> Evaluation(errors, None, **known, status=status, invalid={"no residual depends on x": 2}).endings
+            >>> known = {"failure_above": 2.0, "seconds_per_sample": 1e-3, "batch_size": 3,
+            ...     "device": "cpu"}
+            >>> Evaluation(errors, None, **known, status=status,
+            ...     invalid={"no residual depends on x": 2}).endings
             '1 converged, 2 invalid (2: no residual depends on x)'
         """
         counts = ", ".join(f"{count} {name}" for name, count in self.ended.items())
@@ -121,7 +132,10 @@ class Evaluation:
         if name not in self.errors:
             raise DescentError(f"metric: expected one of {self.metrics}, got {name!r}")
         if not -1 <= step <= self.num_steps:
-            raise DescentError(f"step: expected 0 (the start) to {self.num_steps}, or -1 (after all steps), got {step}")
+            raise DescentError(
+                f"step: expected 0 (the start) to {self.num_steps}, or -1 (after all steps), got "
+                f"{step}"
+            )
         return self.errors[name][step]
 
     def mean(self, metric: str | None = None, step: int = -1) -> float:
@@ -129,7 +143,9 @@ class Evaluation:
         return float(ordered(self.error(metric, step)).mean())
 
     def median(self, metric: str | None = None, step: int = -1) -> float:
-        """The median error, between the middle two if their number is even. Arguments are those of :meth:`error`."""
+        """The median error, between the middle two if their number is even. Arguments are those of
+        :meth:`error`.
+        """
         ascending = ordered(self.error(metric, step))
         return float((ascending[(len(ascending) - 1) // 2] + ascending[len(ascending) // 2]) / 2)
 
@@ -138,12 +154,21 @@ class Evaluation:
         return auc(self.error(metric, step), self.failure_above)
 
     def failure_rate(self, metric: str | None = None, step: int = -1) -> float:
-        """:func:`failure_rate` above ``failure_above``, in 0..1. Arguments are those of :meth:`error`."""
+        """:func:`failure_rate` above ``failure_above``, in 0..1. Arguments are those of
+        :meth:`error`.
+        """
         return failure_rate(self.error(metric, step), self.failure_above)
 
     def to_json(self) -> dict[str, Any]:
-        """All but ``xs``, with a summary, as strictly valid JSON: an error that is not finite becomes ``None``."""
-        statistics = {"mean": self.mean, "median": self.median, "auc": self.auc, "failure_rate": self.failure_rate}
+        """All but ``xs``, with a summary, as strictly valid JSON: an error that is not finite
+        becomes ``None``.
+        """
+        statistics = {
+            "mean": self.mean,
+            "median": self.median,
+            "auc": self.auc,
+            "failure_rate": self.failure_rate,
+        }
         return {
             "num_samples": self.num_samples,
             "num_steps": self.num_steps,
@@ -151,50 +176,73 @@ class Evaluation:
             "seconds_per_sample": self.seconds_per_sample,
             "batch_size": self.batch_size,
             "device": self.device,
-            **({} if self.status is None else {"ended": self.ended, "status": self.status.tolist()}),
+            **(
+                {} if self.status is None else {"ended": self.ended, "status": self.status.tolist()}
+            ),
             **({"invalid": dict(self.invalid)} if self.invalid else {}),
-            "summary": or_null({name: {key: value(name) for key, value in statistics.items()} for name in self.errors}),
+            "summary": or_null(
+                {
+                    name: {key: value(name) for key, value in statistics.items()}
+                    for name in self.errors
+                }
+            ),
             "errors": or_null({name: rows.tolist() for name, rows in self.errors.items()}),
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Evaluation:
-        """The evaluation that :meth:`to_json` wrote, without ``xs``; errors that were not finite are infinite.
+        """The evaluation that :meth:`to_json` wrote, without ``xs``; errors that were not finite
+        are infinite.
 
         Raises:
             DescentError: if an entry is missing or of another kind than :meth:`to_json` writes.
         """
         try:
             errors = {
-                str(name): torch.tensor([[math.inf if e is None else e for e in row] for row in rows], dtype=torch.float64)
+                str(name): torch.tensor(
+                    [[math.inf if e is None else e for e in row] for row in rows],
+                    dtype=torch.float64,
+                )
                 for name, rows in stored["errors"].items()
             }
             above, seconds = float(stored["failure_above"]), float(stored["seconds_per_sample"])
             status = torch.tensor(stored["status"]) if "status" in stored else None
-            invalid = {str(reason): int(count) for reason, count in stored.get("invalid", {}).items()}
+            invalid = {
+                str(reason): int(count) for reason, count in stored.get("invalid", {}).items()
+            }
             where = int(stored["batch_size"]), str(stored["device"])
             return cls(errors, None, above, seconds, *where, status, invalid)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DescentError(f"stored evaluation: cannot be read ({error!r}); evaluate the model again") from error
+            raise DescentError(
+                f"stored evaluation: cannot be read ({error!r}); evaluate the model again"
+            ) from error
 
 
-def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, device: torch.device | str = "cpu") -> Evaluation:
-    """The errors of a model on ``samples``, after every step, from the deterministic start of testing.
+def evaluate(
+    model: DescentModel,
+    samples: Samples,
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Evaluation:
+    """The errors of a model on ``samples``, after every step, from the deterministic start of
+    testing.
 
-    Samples go through the model batch by batch, and only parameters and errors are kept. The model works in evaluation mode on
-    ``device``; afterwards its mode and device are what they were. The first batch runs once more beforehand, so that the timing
-    meets a warm machine; reading the samples and computing the errors are not timed.
+    Samples go through the model batch by batch, and only parameters and errors are kept. The model
+    works in evaluation mode on ``device``; afterwards its mode and device are what they were. The
+    first batch runs once more beforehand, so that the timing meets a warm machine; reading the
+    samples and computing the errors are not timed.
 
     Args:
         model: the model.
-        samples: one batch of all samples, or a data set of single samples: tensors, arrays or numbers. They get the precision
-            of the model's weights.
+        samples: one batch of all samples, or a data set of single samples: tensors, arrays or
+            numbers. They get the precision of the model's weights.
         batch_size: samples per batch, which the time per sample depends on.
         device: where the descent runs.
 
     Raises:
-        DescentError: if there are no samples, if their images are in 0..1, or what they and the problem give is not what it
-            has to be; if the batch size is below 1.
+        DescentError: if there are no samples, if their images are in 0..1, or what they and the
+            problem give is not what it has to be; if the batch size is below 1.
 
     Example:
         >>> from learned_descent import Cascade
@@ -228,14 +276,18 @@ def evaluate(model: DescentModel, samples: Samples, *, batch_size: int = 64, dev
                 seconds += time.perf_counter() - began
                 steps = [model.problem.metrics(x, batch) for x in trajectory.xs]
                 outcome = model.outcome(trajectory, batch)
-            check_error(trajectory.xs[0], next(iter(steps[0].values())), sum(part.shape[1] for part in xs))
+            check_error(
+                trajectory.xs[0], next(iter(steps[0].values())), sum(part.shape[1] for part in xs)
+            )
             xs.append(trajectory.xs.cpu())
             if outcome is not None:
                 statuses.append(outcome.status.cpu())
                 invalid.update(filter(None, outcome.reasons))
             for name, values in steps[0].items():
                 check_shape(values, "B", {"B": xs[-1].shape[1]}, name=f"metric {name!r}")
-                errors.setdefault(name, []).append(torch.stack([step[name] for step in steps]).cpu().double())
+                errors.setdefault(name, []).append(
+                    torch.stack([step[name] for step in steps]).cpu().double()
+                )
     return Evaluation(
         errors={name: torch.cat(parts, 1) for name, parts in errors.items()},
         xs=torch.cat(xs, 1),

@@ -17,7 +17,8 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
         evaluations: evaluations by the name of their family.
 
     Raises:
-        DescentError: if there are none, or if metrics, ``failure_above`` or the number of samples differ.
+        DescentError: if there are none, or if metrics, ``failure_above`` or the number of samples
+            differ.
     """
     if not evaluations:
         raise DescentError("evaluations: expected at least one, got none")
@@ -30,8 +31,8 @@ def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
         ):
             if one != two:
                 raise DescentError(
-                    f"{first!r} and {name!r} cannot be compared: the {what} differ, {one} and {two}; "
-                    "evaluate both on the same samples with the same problem"
+                    f"{first!r} and {name!r} cannot be compared: the {what} differ, {one} and "
+                    f"{two}; evaluate both on the same samples with the same problem"
                 )
 
 
@@ -49,13 +50,14 @@ def table(
         metrics: the metrics to show; all by default.
 
     Raises:
-        DescentError: if the evaluations were not measured alike (see :func:`check_comparable`), or if a metric or a family of a
-            further column is unknown.
+        DescentError: if the evaluations were not measured alike (see :func:`check_comparable`), or
+            if a metric or a family of a further column is unknown.
 
     Example:
         >>> import torch
         >>> errors = {"error (px)": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
-        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3, batch_size=2, device="cpu")
+        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3,
+        ...     batch_size=2, device="cpu")
         >>> print(table({"sdm": sdm}, {"ms/sample": {"sdm": 1.0}}))
                         error (px)
         family  mean  median  AUC %  fail. %  ms/sample
@@ -70,7 +72,10 @@ def table(
     names = reference.metrics if metrics is None else list(metrics)
     for title, values in columns.items():
         if unknown := sorted(set(values) - set(evaluations)):
-            raise DescentError(f"column {title!r}: expected values for the families {list(evaluations)}, got {unknown}")
+            raise DescentError(
+                f"column {title!r}: expected values for the families {list(evaluations)}, got "
+                f"{unknown}"
+            )
     groups = [[["family", *evaluations]]]
     for name in names:
         groups.append(
@@ -81,16 +86,21 @@ def table(
                 ["fail. %", *(f"{100 * row.failure_rate(name):.2f}" for row in rows)],
             ]
         )
-    groups.extend([[title, *(number(values.get(family, "-")) for family in evaluations)]] for title, values in columns.items())
+    groups.extend(
+        [[title, *(number(values.get(family, "-")) for family in evaluations)]]
+        for title, values in columns.items()
+    )
     return lay_out(groups, ["", *names, *("" for _ in columns)]) + (
-        f"\n{reference.num_samples} samples; AUC up to, and failures above, an error of {reference.failure_above:g}"
+        f"\n{reference.num_samples} samples; AUC up to, and failures above, an error of "
+        f"{reference.failure_above:g}"
     )
 
 
 def columns(
     measured: Mapping[str, tuple[DescentModel, Evaluation]], seconds: Mapping[str, float]
 ) -> dict[str, dict[str, float | str]]:
-    """The columns of a table beside the errors: seconds of training and fit, sizes, and what each family sees.
+    """The columns of a table beside the errors: seconds of training and fit, sizes, and what each
+    family sees.
 
     Args:
         measured: models and their evaluations by the name of the family.
@@ -100,8 +110,12 @@ def columns(
     if seconds:
         columns["training s"] = dict(seconds)
     if any(result.status is not None for _, result in measured.values()):
-        columns["converged %"] = {name: text for name, (_, result) in measured.items() if (text := converged(result))}
-    columns["ms/sample"] = {name: 1000 * result.seconds_per_sample for name, (_, result) in measured.items()}
+        columns["converged %"] = {
+            name: text for name, (_, result) in measured.items() if (text := converged(result))
+        }
+    columns["ms/sample"] = {
+        name: 1000 * result.seconds_per_sample for name, (_, result) in measured.items()
+    }
     columns["parameters"] = {name: size(model) for name, (model, _) in measured.items()}
     if seen := {name: text for name, (model, _) in measured.items() if (text := eyes(model))}:
         columns["observation"] = dict(seen)
@@ -109,8 +123,14 @@ def columns(
 
 
 def converged(result: Evaluation) -> str:
-    """The share of samples in percent that a classical solver left converged; nothing for a learned descent."""
-    return "" if result.status is None else f"{100 * result.ended.get('converged', 0) / result.num_samples:.1f}"
+    """The share of samples in percent that a classical solver left converged; nothing for a learned
+    descent.
+    """
+    return (
+        ""
+        if result.status is None
+        else f"{100 * result.ended.get('converged', 0) / result.num_samples:.1f}"
+    )
 
 
 def eyes(model: DescentModel) -> str:
@@ -120,7 +140,9 @@ def eyes(model: DescentModel) -> str:
 
 
 def unusable(evaluations: Mapping[str, Evaluation]) -> list[str]:
-    """A line for each family with samples that its classical solver could make nothing of: how all of them ended, and why."""
+    """A line for each family with samples that its classical solver could make nothing of: how all
+    of them ended, and why.
+    """
     return [f"{name}: {result.endings}" for name, result in evaluations.items() if result.invalid]
 
 
@@ -130,12 +152,21 @@ def size(model: DescentModel) -> int:
 
 
 def main_metrics(result: Evaluation) -> list[str]:
-    """The metrics under the normaliser of the main one, such as those of all landmarks and of a part of them."""
+    """The metrics under the normaliser of the main one, such as those of all landmarks and of a
+    part of them.
+    """
     normaliser = result.metrics[0].rpartition(" / ")[2]
-    return [name for name in result.metrics if name == result.metrics[0] or name.endswith(f" / {normaliser}")]
+    return [
+        name
+        for name in result.metrics
+        if name == result.metrics[0] or name.endswith(f" / {normaliser}")
+    ]
 
 
 def steps(result: Evaluation, split: str) -> str:
     """The mean error after every step, in one line."""
     errors = "  ".join(f"{result.mean(step=step):.4g}" for step in range(result.num_steps + 1))
-    return f"{split} error after step 0 (the start) to {result.num_steps}: {errors}  ({result.metrics[0]}, mean)"
+    return (
+        f"{split} error after step 0 (the start) to {result.num_steps}: {errors}  "
+        f"({result.metrics[0]}, mean)"
+    )

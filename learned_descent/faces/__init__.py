@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Face", "FaceAligner", "FaceAlignment", "SyntheticFaces"]
 
-_HOMES = {"Face": "aligner", "FaceAligner": "aligner", "FaceAlignment": "alignment", "SyntheticFaces": "synthetic"}
+_HOMES = {
+    "Face": "aligner",
+    "FaceAligner": "aligner",
+    "FaceAlignment": "alignment",
+    "SyntheticFaces": "synthetic",
+}
 """The modules of the public names, which are imported when they are first used."""
 
 

@@ -28,33 +28,39 @@ from .synthetic import SyntheticFaces
 class FaceAlignment(Landmarks):
     """The landmarks of a face, given the box of a detector.
 
-    Every face is cropped around its box once, when it is read, into a square in which the box has a fixed centre and longer
-    side. ``x (B, 2 L)`` holds the landmarks in pixels of that crop, ``(column, row)`` after ``(column, row)``; an update is
-    in units of the box's side. The start is the mean shape of the training faces in the box; random starts are similarities
-    of it, drawn from how the training boxes lie on their faces. The error is the mean distance from point to point over the
-    named normaliser, in training and testing alike scaled by the box and never by the truth.
+    Every face is cropped around its box once, when it is read, into a square in which the box has a
+    fixed centre and longer side. ``x (B, 2 L)`` holds the landmarks in pixels of that crop,
+    ``(column, row)`` after ``(column, row)``; an update is in units of the box's side. The start is
+    the mean shape of the training faces in the box; random starts are similarities of it, drawn
+    from how the training boxes lie on their faces. The error is the mean distance from point to
+    point over the named normaliser, in training and testing alike scaled by the box and never by
+    the truth.
 
     Args:
         root: a folder in the layout of 300-W; ``None`` for a model that is only to be applied.
         train: its parts for training and validation.
         test: its parts for testing.
-        schema: the markup: ``"ibug68"``, ``"ibug51"``, ``"ibug49"``, the path of a YAML or JSON file, or what such a file
-            holds, see :func:`~learned_descent.landmarks.schema_file.find_schema`.
-        normaliser: the distance of the reported error: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``.
+        schema: the markup: ``"ibug68"``, ``"ibug51"``, ``"ibug49"``, the path of a YAML or JSON
+            file, or what such a file holds, see
+            :func:`~learned_descent.landmarks.schema_file.find_schema`.
+        normaliser: the distance of the reported error: ``"inter_ocular"``, ``"inter_pupil"`` or
+            ``"box"``.
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation, by photo.
-        mirror: whether the training faces come with their mirror images; without ``mirror_pairs`` they do not.
+        mirror: whether the training faces come with their mirror images; without ``mirror_pairs``
+            they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
-        synthetic: so many synthetic faces join those of training, mirror images apart: poses that photographs seldom show. The
-            start is still that of the real faces, and no synthetic face is held out.
+        synthetic: so many synthetic faces join those of training, mirror images apart: poses that
+            photographs seldom show. The start is still that of the real faces, and no synthetic
+            face is held out.
         boxes: a file of boxes, see :func:`learned_descent.faces.datasets.read_faces`.
         skip_bad: go on even if more than 5 % of the faces cannot be used.
 
     References:
-        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces in-the-wild challenge: database
-        and results. Image and Vision Computing 47, 2016.
+        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces
+        in-the-wild challenge: database and results. Image and Vision Computing 47, 2016.
 
     Example:
         >>> problem = FaceAlignment(schema="ibug49")  # without data: for a model that is loaded
@@ -95,10 +101,15 @@ class FaceAlignment(Landmarks):
         )
         for name, parts in (("train", train), ("test", test)):
             if isinstance(parts, str):
-                raise DescentError(f"{name}: expected a sequence of folders such as ['afw', 'helen/trainset'], got {parts!r}")
+                raise DescentError(
+                    f"{name}: expected a sequence of folders such as ['afw', 'helen/trainset'], "
+                    f"got {parts!r}"
+                )
         seen = sorted({part for part in test if any(_overlap(part, other) for other in train)})
         if seen:
-            raise DescentError(f"test: {seen} are training parts; test on faces that training never saw")
+            raise DescentError(
+                f"test: {seen} are training parts; test on faces that training never saw"
+            )
         if synthetic < 0:
             raise DescentError(f"synthetic: expected a number of faces, 0 or more, got {synthetic}")
         self.synthetic = synthetic
@@ -111,7 +122,9 @@ class FaceAlignment(Landmarks):
         return self.root is not None
 
     def data(self, split: Split) -> Batch:
-        """The faces of ``split``, see :meth:`Landmarks.data`; the synthetic ones that were asked for come last in training."""
+        """The faces of ``split``, see :meth:`Landmarks.data`; the synthetic ones that were asked
+        for come last in training.
+        """
         known, batch = split in self._data, super().data(split)
         if split == "train" and self.synthetic and not known:
             faces = SyntheticFaces(
@@ -125,7 +138,9 @@ class FaceAlignment(Landmarks):
                 mirror=self.mirror,
             )
             made = faces.data("train")
-            batch = self._data[split] = {name: torch.cat([value, made[name]]) for name, value in batch.items()}
+            batch = self._data[split] = {
+                name: torch.cat([value, made[name]]) for name, value in batch.items()
+            }
         return batch
 
     def turning(self) -> Turn:
@@ -139,11 +154,14 @@ class FaceAlignment(Landmarks):
         return index(faces.batch, (held_out if split == "val" else ~held_out).nonzero().flatten())
 
     def faces(self, split: str) -> FaceData:
-        """The faces of the ``"train"`` parts or of the ``"test"`` parts, read once, with names and report."""
+        """The faces of the ``"train"`` parts or of the ``"test"`` parts, read once, with names and
+        report.
+        """
         if split not in self._faces:
             if self.root is None:
                 raise DescentError(
-                    "root: expected a folder in the layout of 300-W to read faces from, got None; give --data DIR"
+                    "root: expected a folder in the layout of 300-W to read faces from, got None; "
+                    "give --data DIR"
                 )
             self._faces[split] = read_faces(
                 self.root,
@@ -159,7 +177,8 @@ class FaceAlignment(Landmarks):
         return self._faces[split]
 
     def _is_held_out(self, name: str) -> bool:
-        photo = re.sub(r"(?<=\d)_\d+$", "", name)  # the faces of one photo stay together: 134212_1, 134212_2
+        # The faces of one photo stay together: 134212_1, 134212_2
+        photo = re.sub(r"(?<=\d)_\d+$", "", name)
         return mix(*photo.encode()) % 1000 < 1000 * self.val_fraction
 
     def settings(self) -> dict[str, Any]:

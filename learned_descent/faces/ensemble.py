@@ -19,25 +19,29 @@ VIEWS = ((0.0, 1.0), (12.0, 1.08), (-12.0, 1.08), (0.0, 1.08))
 """How a crop is looked at: turned by so many degrees, and enlarged. Chosen on held-out faces."""
 
 _SMOOTHER = 1.04
-"""How much larger than their mean shape faces are on the mean: its points are means, and reach less far. By held-out faces."""
+"""How much larger than their mean shape faces are on the mean: its points are means, and reach less
+far. By held-out faces."""
 
 
 def faces_of(model: DescentModel) -> Landmarks:
     """The problem of a model of faces that is ready for use.
 
     Raises:
-        DescentError: if the problem is another one, its mean shape was never learnt, or a weight is not finite.
+        DescentError: if the problem is another one, its mean shape was never learnt, or a weight is
+            not finite.
     """
     problem = model.problem
     if not isinstance(problem, Landmarks):
-        raise DescentError(f"model: expected one of faces, got one of the problem {type(problem).__name__}")
+        raise DescentError(
+            f"model: expected one of faces, got one of the problem {type(problem).__name__}"
+        )
     if not problem.mean_shape.isfinite().all():
         raise DescentError("model: its mean shape is not known; train it, or load trained weights")
     bad = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if bad:
         raise DescentError(
-            f"model: {bad[0]} holds NaN or infinity ({len(bad)} of {len(model.state_dict())} tensors do); "
-            "train it again, or load other weights"
+            f"model: {bad[0]} holds NaN or infinity ({len(bad)} of {len(model.state_dict())} "
+            "tensors do); train it again, or load other weights"
         )
     return problem
 
@@ -46,12 +50,14 @@ def faces_of(model: DescentModel) -> Landmarks:
 def fit_often(
     model: DescentModel, images: Shaped[Tensor, "B 3 S S"], *, views: int, batch_size: int = 16
 ) -> Float[Tensor, "B K L 2"]:
-    """Fits of each face from several starts: in turned and enlarged copies of its crop, and in their mirror images.
+    """Fits of each face from several starts: in turned and enlarged copies of its crop, and in
+    their mirror images.
 
-    A first fit, from the crop as it is and its mirror image, says where the face lies; the copies are then cut around it, as
-    if the box had been drawn well. On held-out faces that saves most of those in badly placed boxes, and those in good ones
-    lose nothing to speak of. The start lies on each copy where it lies on the crop, so on another part of the face; and no
-    two copies have the same features.
+    A first fit, from the crop as it is and its mirror image, says where the face lies; the copies
+    are then cut around it, as if the box had been drawn well. On held-out faces that saves most of
+    those in badly placed boxes, and those in good ones lose nothing to speak of. The start lies on
+    each copy where it lies on the crop, so on another part of the face; and no two copies have the
+    same features.
 
     Args:
         model: a model of faces.
@@ -60,32 +66,43 @@ def fit_often(
         batch_size: faces at once.
 
     Returns:
-        ``K = 2 views`` fits per face, in px of its crop; those in the mirror images come last. Half of them where the
-        schema has no ``mirror_pairs``.
+        ``K = 2 views`` fits per face, in px of its crop; those in the mirror images come last. Half
+        of them where the schema has no ``mirror_pairs``.
 
     Raises:
         DescentError: if a fit is not finite.
     """
     problem = cast(Landmarks, model.problem)
     middle, half = (problem.crop - 1) / 2, problem.box_side / 2
-    start = problem.initial({"box": torch.tensor([[middle - half] * 2 + [middle + half] * 2], device=images.device)})
+    start = problem.initial(
+        {"box": torch.tensor([[middle - half] * 2 + [middle + half] * 2], device=images.device)}
+    )
     fits = []
     for chunk in images.split(batch_size):
         first, _ = agree(torch.stack(_fits(model, chunk, start), 1))
         back = _onto(problem.points(start), first)
         centred = _seen(chunk, back)
         seen = (_view(centred, *view) for view in VIEWS[:views])  # one at a time
-        pairs = [[apply_affine(way, points) for points in _fits(model, copies, start)] for copies, way in seen]
-        fits.append(torch.stack([apply_affine(back, points) for side in zip(*pairs) for points in side], 1))
+        pairs = [
+            [apply_affine(way, points) for points in _fits(model, copies, start)]
+            for copies, way in seen
+        ]
+        fits.append(
+            torch.stack([apply_affine(back, points) for side in zip(*pairs) for points in side], 1)
+        )
     found = torch.cat(fits)
     bad = (~found.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
-        raise DescentError(f"face {bad[0]}: the fit is not finite; train the model again, or load other weights")
+        raise DescentError(
+            f"face {bad[0]}: the fit is not finite; train the model again, or load other weights"
+        )
     return found
 
 
 def _fits(model: DescentModel, images: Tensor, start: Tensor) -> list[Float[Tensor, "B L 2"]]:
-    """The landmarks found in images and, where they have mirror images, in those, in px of the former."""
+    """The landmarks found in images and, where they have mirror images, in those, in px of the
+    former.
+    """
     problem = cast(Landmarks, model.problem)
     seen = [images] if problem.schema.mirror is None else [images, images.flip(-1)]
     prepared = model.observation.prepare({"image": torch.cat(seen)})
@@ -98,25 +115,37 @@ def _fits(model: DescentModel, images: Tensor, start: Tensor) -> list[Float[Tens
     return fits
 
 
-def _view(images: Shaped[Tensor, "B 3 S S"], degrees: float, factor: float) -> tuple[Tensor, Float[Tensor, "B 2 3"]]:
+def _view(
+    images: Shaped[Tensor, "B 3 S S"], degrees: float, factor: float
+) -> tuple[Tensor, Float[Tensor, "B 2 3"]]:
     """Turned and enlarged copies, and the affine map from their px to those of the images."""
     angle, middle = math.radians(degrees), (images.shape[-1] - 1) / 2
     turn = (
-        torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], device=images.device) / factor
+        torch.tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]],
+            device=images.device,
+        )
+        / factor
     )
     back = torch.cat([turn, middle * (1 - turn.sum(1, keepdim=True))], 1).expand(len(images), 2, 3)
     return (images if (degrees, factor) == VIEWS[0] else _seen(images, back)), back
 
 
 def _onto(start: Float[Tensor, "1 L 2"], points: Float[Tensor, "B L 2"]) -> Float[Tensor, "B 2 3"]:
-    """What carries the box around a start onto those around landmarks, without a turn; to at most twice or half its size."""
+    """What carries the box around a start onto those around landmarks, without a turn; to at most
+    twice or half its size.
+    """
     (low, high), (lowest, highest) = ((found.amin(1), found.amax(1)) for found in (start, points))
-    factor = ((highest - lowest).amax(1) / (_SMOOTHER * (high - low).amax(1))).clamp(0.5, 2.0)[:, None, None]
+    factor = ((highest - lowest).amax(1) / (_SMOOTHER * (high - low).amax(1))).clamp(0.5, 2.0)[
+        :, None, None
+    ]
     shift = (lowest + highest).unsqueeze(2) / 2 - factor * (low + high).unsqueeze(2) / 2
     return torch.cat([factor * torch.eye(2, device=points.device), shift], 2)
 
 
-def _seen(images: Shaped[Tensor, "B 3 S S"], back: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B 3 S S"]:
+def _seen(
+    images: Shaped[Tensor, "B 3 S S"], back: Float[Tensor, "B 2 3"]
+) -> Float[Tensor, "B 3 S S"]:
     """Copies of images, given the affine map from their px to those of the images."""
     side = images.shape[-1]
     return F.grid_sample(images.float(), sampling_grid(back, side, side), align_corners=True)
@@ -126,7 +155,8 @@ def agree(fits: Float[Tensor, "B K L 2"]) -> tuple[Float[Tensor, "B L 2"], Float
     """The median of several fits, and their spread about it.
 
     Returns:
-        The median of each coordinate, and the root mean square distance of the fits from it, both in the unit of the fits.
+        The median of each coordinate, and the root mean square distance of the fits from it, both
+        in the unit of the fits.
 
     Example:
         >>> points, spread = agree(torch.tensor([[[[0.0, 0.0]], [[3.0, 0.0]], [[3.0, 4.0]]]]))

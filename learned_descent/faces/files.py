@@ -1,4 +1,6 @@
-"""The files of annotated faces: which belong together, landmarks through menpo, tables of detector boxes."""
+"""The files of annotated faces: which belong together, landmarks through menpo, tables of detector
+boxes.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,14 @@ from ..errors import DescentError
 BOXES = "bounding_boxes"
 """The folder, beside the parts, that holds a box for each image: four corners as landmarks."""
 
-IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 LANDMARKS = frozenset({".ljson", ".pts"})
 
-NAMES = frozenset({"image", "imagename", "imagepath", "file", "filename", "filepath", "name", "path", "photo"})
+NAMES = frozenset(
+    {"image", "imagename", "imagepath", "file", "filename", "filepath", "name", "path", "photo"}
+)
 """The titles of a column of images; capitals, blanks and underscores do not matter in any title."""
 
 CORNERS = (
@@ -38,7 +44,8 @@ SIZES = (
     ("x", "y", "w", "h"),
     ("left", "top", "width", "height"),
 )
-"""The titles of the first corner of a box, its width and its height, in px: its last column is the first one plus the width."""
+"""The titles of the first corner of a box, its width and its height, in px: its last column is the
+first one plus the width."""
 
 
 @dataclass
@@ -60,25 +67,39 @@ def find_faces(root: Path, part: str) -> list[FaceFiles]:
     """The faces below ``root / part``, in the order of their names; hidden files are passed over.
 
     Raises:
-        DescentError: if there is no such folder below the root, or neither an image nor landmarks in it.
+        DescentError: if there is no such folder below the root, or neither an image nor landmarks
+            in it.
     """
     if not root.is_dir():
-        raise DescentError(f"root: there is no folder {root}; give the folder that holds the parts, as 300-W is laid out")
+        raise DescentError(
+            f"root: there is no folder {root}; give the folder that holds the parts, as 300-W is "
+            "laid out"
+        )
     if Path(part).is_absolute() or ".." in Path(part).parts:
         raise DescentError(f"parts: expected folders below {root}, relative to it, got {part!r}")
     folder = root / part
     if not folder.is_dir():
-        holds = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir() and path.name != BOXES))
-        raise DescentError(f"parts: there is no folder {folder}; {root} holds: {holds or 'no folder'}")
+        holds = ", ".join(
+            sorted(path.name for path in root.iterdir() if path.is_dir() and path.name != BOXES)
+        )
+        raise DescentError(
+            f"parts: there is no folder {folder}; {root} holds: {holds or 'no folder'}"
+        )
     found: dict[str, FaceFiles] = {}
     for path in sorted(folder.rglob("*")):
         local, kind = path.relative_to(root), path.suffix.lower()
-        if kind in IMAGES | LANDMARKS and BOXES not in local.parts and not path.name.startswith("."):
+        if (
+            kind in IMAGES | LANDMARKS
+            and BOXES not in local.parts
+            and not path.name.startswith(".")
+        ):
             name = local.with_suffix("").as_posix()
             files = found.setdefault(name, FaceFiles(name))
             (files.images if kind in IMAGES else files.landmarks).append(path)
     if not found:
-        raise DescentError(f"parts: there is no image (.jpg, .png, ...) in {folder}; unpack the faces there")
+        raise DescentError(
+            f"parts: there is no image (.jpg, .png, ...) in {folder}; unpack the faces there"
+        )
     return list(found.values())
 
 
@@ -90,45 +111,58 @@ def quiet_menpo() -> Iterator[None]:
         import menpo.io  # noqa: F401 (its first import warns)
         from menpo.base import MenpoDeprecationWarning
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MenpoDeprecationWarning)  # .ljson of the older versions is fine
+        # .ljson of the older versions is fine
+        warnings.simplefilter("ignore", MenpoDeprecationWarning)
         yield
 
 
 def read_landmarks(path: Path) -> Float[np.ndarray, "L 2"]:
-    """The points of a ``.pts`` or ``.ljson`` as ``(column, row)`` in px from 0; call it within :func:`quiet_menpo`.
+    """The points of a ``.pts`` or ``.ljson`` as ``(column, row)`` in px from 0; call it within
+    :func:`quiet_menpo`.
 
     Raises:
-        DescentError: if the file cannot be read, if it holds several groups of points or another number of them than it
-            says, or if one is not a pair of finite numbers.
+        DescentError: if the file cannot be read, if it holds several groups of points or another
+            number of them than it says, or if one is not a pair of finite numbers.
     """
     try:
         points = _read_pts(path) if path.suffix.lower() == ".pts" else _read_ljson(path)
     except DescentError as error:
         raise DescentError(f"{path}: {error}") from error
     except Exception as error:  # every broken file fails in its own way
-        raise DescentError(f"{path}: not readable as landmarks ({type(error).__name__}: {error}); mend it") from error
+        raise DescentError(
+            f"{path}: not readable as landmarks ({type(error).__name__}: {error}); mend it"
+        ) from error
     bad = np.flatnonzero(~np.isfinite(points).all(1)).tolist()
     if bad:
-        raise DescentError(f"{path}: point {bad[0]} (from 0) is not finite ({len(bad)} of {len(points)} points); mend it")
+        raise DescentError(
+            f"{path}: point {bad[0]} (from 0) is not finite ({len(bad)} of {len(points)} points); "
+            "mend it"
+        )
     return points
 
 
 def _read_pts(path: Path) -> Float[np.ndarray, "L 2"]:
-    """The points of the format of 300-W, which counts pixels from 1: two numbers a line, between braces."""
+    """The points of the format of 300-W, which counts pixels from 1: two numbers a line, between
+    braces.
+    """
     head, brace, body = path.read_text(encoding="utf-8-sig").partition("{")
     rows = [line.split() for line in body.partition("}")[0].splitlines() if line.strip()]
     if not brace or not rows:
-        raise DescentError("not readable as landmarks (there are no points between braces); mend it")
+        raise DescentError(
+            "not readable as landmarks (there are no points between braces); mend it"
+        )
     odd = next((row for row in rows if len(row) != 2), None)
     if odd is not None:
         raise DescentError(
-            f"expected a column and a row in each line of points, got {len(odd)} values ({' '.join(odd)}); remove what is no "
-            "coordinate, such as the number of the point"
+            f"expected a column and a row in each line of points, got {len(odd)} values "
+            f"({' '.join(odd)}); remove what is no coordinate, such as the number of the point"
         )
     points = np.array(rows, dtype=np.float64) - 1
     stated = re.search(r"n_points\s*:\s*(\d+)", head)
     if stated and int(stated[1]) != len(rows):
-        raise DescentError(f"n_points is {stated[1]}, but there are {len(rows)} points; mend the file")
+        raise DescentError(
+            f"n_points is {stated[1]}, but there are {len(rows)} points; mend the file"
+        )
     return points
 
 
@@ -141,12 +175,16 @@ def _read_ljson(path: Path) -> Float[np.ndarray, "L 2"]:
         raise DescentError(f"expected one group of landmarks, got {len(groups)}; keep one")
     points = np.asarray(next(iter(groups.values())).points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise DescentError(f"expected a row and a column for each point, got an array {points.shape}; keep these two")
+        raise DescentError(
+            f"expected a row and a column for each point, got an array {points.shape}; keep these "
+            "two"
+        )
     return points[:, ::-1].copy()
 
 
 def find_box(root: Path, name: str) -> list[float] | None:
-    """The box ``x0 y0 x1 y1`` around the corners that lie in ``bounding_boxes``, in px from 0; None if there is none.
+    """The box ``x0 y0 x1 y1`` around the corners that lie in ``bounding_boxes``, in px from 0; None
+    if there is none.
 
     Raises:
         DescentError: if the file cannot be read or does not hold four corners.
@@ -156,27 +194,32 @@ def find_box(root: Path, name: str) -> list[float] | None:
         if path.is_file():
             corners = read_landmarks(path)
             if len(corners) != 4:
-                raise DescentError(f"{path}: {len(corners)} points, expected the 4 corners of a box; mend it")
+                raise DescentError(
+                    f"{path}: {len(corners)} points, expected the 4 corners of a box; mend it"
+                )
             return [*corners.min(0).tolist(), *corners.max(0).tolist()]
     return None
 
 
 def read_boxes(path: str | Path) -> dict[str, list[float]]:
-    r"""Detector boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image relative to the root of the data.
+    r"""Detector boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image relative to the root
+    of the data.
 
     Args:
-        path: a ``.csv`` of rows ``IMAGE,x0,y0,x1,y1``, or in the order of a first row of titles, see :data:`CORNERS`,
-            :data:`SIZES` and :data:`NAMES`; or a ``.json`` of entries ``"IMAGE": [x0, y0, x1, y1]``.
+        path: a ``.csv`` of rows ``IMAGE,x0,y0,x1,y1``, or in the order of a first row of titles,
+            see :data:`CORNERS`, :data:`SIZES` and :data:`NAMES`; or a ``.json`` of entries
+            ``"IMAGE": [x0, y0, x1, y1]``.
 
     Raises:
-        DescentError: if the file is missing or broken, if its titles are not known, if an entry is not a path with four
-            numbers, or if an image is named twice.
+        DescentError: if the file is missing or broken, if its titles are not known, if an entry is
+            not a path with four numbers, or if an image is named twice.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = (Path(folder) / "boxes.csv").write_text("image,x0,y0,x1,y1\nafw/a.jpg,10,20,110,120\n")
-        ...     read_boxes(Path(folder) / "boxes.csv")
+        ...     table = Path(folder) / "boxes.csv"
+        ...     _ = table.write_text("image,x0,y0,x1,y1\nafw/a.jpg,10,20,110,120\n")
+        ...     read_boxes(table)
         {'afw/a.jpg': [10.0, 20.0, 110.0, 120.0]}
     """
     boxes = read_all_boxes(path)
@@ -187,15 +230,16 @@ def read_boxes(path: str | Path) -> dict[str, list[float]]:
 
 
 def read_all_boxes(path: str | Path) -> dict[str, list[list[float]]]:
-    """Boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image: as :func:`read_boxes`, but several for each.
+    """Boxes ``x0 y0 x1 y1`` in px from 0, by the path of their image: as :func:`read_boxes`, but
+    several for each.
 
     Args:
-        path: a ``.csv``, where an image may have several rows, or a ``.json`` of entries ``"IMAGE": [x0, y0, x1, y1]`` or
-            ``"IMAGE": [[x0, y0, x1, y1], ...]``.
+        path: a ``.csv``, where an image may have several rows, or a ``.json`` of entries ``"IMAGE":
+            [x0, y0, x1, y1]`` or ``"IMAGE": [[x0, y0, x1, y1], ...]``.
 
     Raises:
-        DescentError: if the file is missing or broken, if its titles are not known, or if an entry is not a path with boxes
-            of four numbers.
+        DescentError: if the file is missing or broken, if its titles are not known, or if an entry
+            is not a path with boxes of four numbers.
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".json") or not path.is_file():
@@ -204,13 +248,16 @@ def read_all_boxes(path: str | Path) -> dict[str, list[list[float]]]:
         rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path)
     except (ValueError, RecursionError, csv.Error) as error:
         raise DescentError(
-            f"boxes: {path} cannot be read ({error}); expected an image and x0 y0 x1 y1 in each entry"
+            f"boxes: {path} cannot be read ({error}); expected an image and x0 y0 x1 y1 in each "
+            "entry"
         ) from error
     boxes: dict[str, list[list[float]]] = {}
     for name, values in rows:
         image = PurePosixPath(name.strip()).as_posix()
         if not isinstance(values, list) or len(values) != 4 or not all(map(_is_number, values)):
-            raise DescentError(f"boxes: {path} gives {values} for {image!r}, expected the four numbers x0 y0 x1 y1")
+            raise DescentError(
+                f"boxes: {path} gives {values} for {image!r}, expected the four numbers x0 y0 x1 y1"
+            )
         boxes.setdefault(image, []).append([float(value) for value in values])
     return boxes
 
@@ -226,7 +273,8 @@ def find_boxes(boxes: Mapping[str, list[list[float]]], photo: Path) -> list[list
         DescentError: if there is no entry for it.
 
     Example:
-        >>> find_boxes({"a.jpg": [[0, 0, 9, 9]], "afw/a.jpg": [[5, 5, 9, 9]]}, Path("faces/afw/a.jpg"))
+        >>> find_boxes({"a.jpg": [[0, 0, 9, 9]], "afw/a.jpg": [[5, 5, 9, 9]]},
+        ...     Path("faces/afw/a.jpg"))
         [[5, 5, 9, 9]]
     """
     paths = (photo.parts, photo.resolve().parts)
@@ -244,7 +292,9 @@ def _json_rows(path: Path) -> list[tuple[str, object]]:
     return [
         (image, box)
         for image, value in table.items()
-        for box in (value if isinstance(value, list) and value and isinstance(value[0], list) else [value])
+        for box in (
+            value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+        )
     ]
 
 
@@ -267,12 +317,17 @@ def _csv_rows(path: Path) -> list[tuple[str, object]]:
 
 
 def _columns(titles: list[str]) -> tuple[list[int], bool]:
-    """Where the image and the four numbers of its box are in a row, and whether the last two are its width and height."""
+    """Where the image and the four numbers of its box are in a row, and whether the last two are
+    its width and height.
+    """
     for layout in (*CORNERS, *SIZES):
         names = [title for title in titles if title not in layout]
         if len(titles) == 5 and len(names) == 1 and names[0] in NAMES and {*layout} <= {*titles}:
             return [titles.index(title) for title in (names[0], *layout)], layout in SIZES
-    raise ValueError(f"its titles are {','.join(titles)}, not image,x0,y0,x1,y1 or image,x,y,width,height, in any order")
+    raise ValueError(
+        f"its titles are {','.join(titles)}, not image,x0,y0,x1,y1 or image,x,y,width,height, in "
+        "any order"
+    )
 
 
 def _is_number(value: object) -> bool:

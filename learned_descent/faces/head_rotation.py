@@ -15,20 +15,25 @@ from .rendering.head import Head, spline_kernel
 from .rendering.zbuffer import angles, rotation
 
 _GRID, _FRAME = 25, 4
-"""The points along each side of the grid on which the warp is known, and those that hold the rim of the picture."""
+"""The points along each side of the grid on which the warp is known, and those that hold the rim of
+the picture."""
 _SMOOTHING = 1e-3
-"""How far the spline may miss its landmarks to stay smooth, where closed lips or a contour ask it for a tear."""
+"""How far the spline may miss its landmarks to stay smooth, where closed lips or a contour ask it
+for a tear."""
 _SMALLEST_CELL = 0.05
-"""The share of its area to which a cell of the grid may shrink; it may grow by as much. Beyond, the picture would fold."""
+"""The share of its area to which a cell of the grid may shrink; it may grow by as much. Beyond, the
+picture would fold."""
 
 
 class Turning(Turn):
-    """Turns the head in a picture: its landmarks move as those of a mean head do, and the picture moves along.
+    """Turns the head in a picture: its landmarks move as those of a mean head do, and the picture
+    moves along.
 
-    The mean head is laid on the landmarks by the best scaled orthographic camera, and turned; its jaw is the contour that is
-    seen, where annotators put it. A thin-plate spline through what its landmarks travel, which leaves the rim of the picture
-    in place, moves the landmarks of the face, so that it keeps a shape of its own; another one, through these, moves the
-    pixels. What was hidden cannot be uncovered: a face keeps its pose if the picture would have to fold.
+    The mean head is laid on the landmarks by the best scaled orthographic camera, and turned; its
+    jaw is the contour that is seen, where annotators put it. A thin-plate spline through what its
+    landmarks travel, which leaves the rim of the picture in place, moves the landmarks of the face,
+    so that it keeps a shape of its own; another one, through these, moves the pixels. What was
+    hidden cannot be uncovered: a face keeps its pose if the picture would have to fold.
 
     Args:
         schema: the markup of the landmarks.
@@ -37,9 +42,12 @@ class Turning(Turn):
         DescentError: if the markup does not say which of the 68 points of the head are its own.
 
     References:
-        X. Zhu, Z. Lei, X. Liu, H. Shi and S. Z. Li. Face alignment across large poses: a 3D solution. CVPR 2016: training
-        faces turned out of their photographs. Here the warp is one smooth spline, without a mesh.
-        F. L. Bookstein. Principal warps: thin-plate splines and the decomposition of deformations. PAMI 1989.
+        X. Zhu, Z. Lei, X. Liu, H. Shi and S. Z. Li. Face alignment across large poses: a 3D
+        solution. CVPR 2016: training faces turned out of their photographs. Here the warp is one
+        smooth spline, without a mesh.
+
+        F. L. Bookstein. Principal warps: thin-plate splines and the decomposition of deformations.
+        PAMI 1989.
 
     Example:
         >>> from learned_descent.landmarks.schema import schema
@@ -67,7 +75,9 @@ class Turning(Turn):
         self.register_buffer("kept", kept, persistent=False)
         self.register_buffer("inner", inner, persistent=False)
         self.register_buffer("solid_mean", solid.mean(0), persistent=False)
-        self.register_buffer("to_camera", torch.linalg.pinv(solid - solid.mean(0)), persistent=False)
+        self.register_buffer(
+            "to_camera", torch.linalg.pinv(solid - solid.mean(0)), persistent=False
+        )
         self.register_buffer("forehead", head.template[forehead].mT, persistent=False)
         self.register_buffer("frame", frame[frame.abs().amax(1) == 1], persistent=False)
         self.register_buffer("grid", torch.cartesian_prod(lines, lines).flip(1), persistent=False)
@@ -91,8 +101,9 @@ class Turning(Turn):
             side: of the picture, in px.
 
         Returns:
-            The landmarks in px; on a grid over the picture, columns before rows, how far from there the pixel is taken,
-            in half sides of the picture; and the turns of the heads that did turn, 0 for the others.
+            The landmarks in px; on a grid over the picture, columns before rows, how far from there
+            the pixel is taken, in half sides of the picture; and the turns of the heads that did
+            turn, 0 for the others.
         """
         middle = (side - 1) / 2
         before = (points - middle) / middle
@@ -103,7 +114,9 @@ class Turning(Turn):
         inner = before[:, self.inner].mean(1, keepdim=True)
         start = start + inner - (scale * camera[:, :2] @ self.solid_mean.unsqueeze(1)).mT
         frame = self.frame.expand(len(points), -1, -1)
-        after = before + _spline(torch.cat([start, frame], 1), F.pad(travel, (0, 0, 0, frame.shape[1])), before)
+        after = before + _spline(
+            torch.cat([start, frame], 1), F.pad(travel, (0, 0, 0, frame.shape[1])), before
+        )
         old, new = (torch.cat([face, frame], 1) for face in (before, after))
         field = _spline(new, old - new, self.grid).mT.unflatten(2, (_GRID, _GRID))
         whole = _cell_areas(field + self.grid.mT.unflatten(1, (_GRID, _GRID))).flatten(1)
@@ -111,16 +124,22 @@ class Turning(Turn):
         moved = points + middle * (after - before) * keeps[:, None, None]
         return moved, field * keeps[:, None, None, None], turn * keeps.unsqueeze(1)
 
-    def turned(self, batch: Batch, turn: Float[Tensor, "B 2"]) -> tuple[Batch, Float[Tensor, "B 2 G G"]]:
+    def turned(
+        self, batch: Batch, turn: Float[Tensor, "B 2"]
+    ) -> tuple[Batch, Float[Tensor, "B 2 G G"]]:
         moved, field, turn = self(batch["points"], turn, batch["image"].shape[-1])
-        old, new = (torch.cat([points.amin(1), points.amax(1)], 1) for points in (batch["points"], moved))
+        old, new = (
+            torch.cat([points.amin(1), points.amax(1)], 1) for points in (batch["points"], moved)
+        )
         truth = {"points": moved, "box": batch["box"] + new - old}
         if "pose" in batch:
             truth["pose"] = angles(rotation(batch["pose"]) @ rotation(F.pad(turn, (0, 1))))
         return {**batch, **truth}, field
 
     def _cameras(self, points: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The rotation of the head in the picture, that of the turned head, and the scale ``(B, 1, 1)``."""
+        """The rotation of the head in the picture, that of the turned head, and the scale ``(B, 1,
+        1)``.
+        """
         inner = points[:, self.inner]
         affine = (self.to_camera @ (inner - inner.mean(1, keepdim=True))).mT
         left, sizes, right = torch.linalg.svd(affine, full_matrices=False)
@@ -141,17 +160,25 @@ class Turning(Turn):
 def _spline(
     at: Float[Tensor, "B K 2"], values: Float[Tensor, "B K 2"], wanted: Float[Tensor, "*B N 2"]
 ) -> Float[Tensor, "B N 2"]:
-    """The smoothing thin-plate spline through values at some places of the plane, at other places."""
+    """The smoothing thin-plate spline through values at some places of the plane, at other
+    places.
+    """
     count = at.shape[1]
     affine = F.pad(at, (1, 0), value=1.0)
     bending = spline_kernel(at, at) + _SMOOTHING * torch.eye(count, device=at.device)
     system = torch.cat([torch.cat([bending, affine], 2), F.pad(affine.mT, (0, 3))], 1)
     weights = torch.linalg.solve_ex(system, F.pad(values, (0, 0, 0, 3)))[0]
     wanted = wanted.expand(len(at), -1, -1)
-    return torch.baddbmm(F.pad(wanted, (1, 0), value=1.0) @ weights[:, count:], spline_kernel(wanted, at), weights[:, :count])
+    return torch.baddbmm(
+        F.pad(wanted, (1, 0), value=1.0) @ weights[:, count:],
+        spline_kernel(wanted, at),
+        weights[:, :count],
+    )
 
 
 def _cell_areas(places: Float[Tensor, "B 2 G G"]) -> Float[Tensor, "B G-1 G-1"]:
-    """The areas of the cells of a warped grid, as shares of what they were; negative where it folds."""
+    """The areas of the cells of a warped grid, as shares of what they were; negative where it
+    folds.
+    """
     along, down = places.diff(dim=3)[:, :, :-1], places.diff(dim=2)[..., :-1]
     return (along[:, 0] * down[:, 1] - along[:, 1] * down[:, 0]) * ((_GRID - 1) / 2) ** 2

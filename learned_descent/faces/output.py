@@ -23,7 +23,8 @@ from .detectors import shrunk
 from .files import LANDMARKS, quiet_menpo
 
 Format: TypeAlias = Literal["png", "json", "csv", "pts", "ljson"]
-"""A picture, JSON and a table of all faces of a photo; landmarks as menpo reads them, one file per face."""
+"""A picture, JSON and a table of all faces of a photo; landmarks as menpo reads them, one file per
+face."""
 
 SMALLEST = 600
 LARGEST = 2048
@@ -39,7 +40,8 @@ _PAD = 1.5
 
 
 def files_of(folder: Path, stem: str, kind: Format, count: int) -> list[Path]:
-    """The files that :func:`write_faces` writes: ``STEM.KIND``, or ``STEM_0.KIND`` and so on where each face has its own.
+    """The files that :func:`write_faces` writes: ``STEM.KIND``, or ``STEM_0.KIND`` and so on where
+    each face has its own.
 
     Example:
         >>> [path.name for path in files_of(Path("out"), "photo", "pts", 2)]
@@ -82,19 +84,25 @@ def write_faces(
             write_landmarks(path, face.landmarks)
 
 
-def draw(photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequence[tuple[int, int]]) -> Figure:
-    """The photo with the landmarks of its faces, joined by the lines of the markup, their boxes and their confidence.
+def draw(
+    photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequence[tuple[int, int]]
+) -> Figure:
+    """The photo with the landmarks of its faces, joined by the lines of the markup, their boxes and
+    their confidence.
 
     Args:
         photo: its pixels.
-        faces: the faces; their landmarks count the pixels of the photo, whatever the size of the picture.
+        faces: the faces; their landmarks count the pixels of the photo, whatever the size of the
+            picture.
         edges: pairs of landmarks to join.
 
     Returns:
-        A figure as large as the photo, but with a longer side of 600 to 2,048 px; save it with ``figure.savefig``.
+        A figure as large as the photo, but with a longer side of 600 to 2,048 px; save it with
+        ``figure.savefig``.
     """
     height, width = photo.shape[:2]
-    # Matplotlib holds several copies of what it shows, with four floats a pixel: it gets no more than is seen.
+    # Matplotlib holds several copies of what it shows, with four floats a pixel: it gets no more
+    # than is seen.
     shown, _ = shrunk(photo, LARGEST)
     zoom = max(SMALLEST / max(shown.shape[:2]), 1.0)
     size = [max(round(zoom * side), 1) / _DPI for side in (shown.shape[1], shown.shape[0])]
@@ -113,9 +121,12 @@ def draw(photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequen
 def _draw_face(axes: Axes, face: Face, edges: Sequence[tuple[int, int]], zoom: float) -> None:
     """Draws one face into axes that show ``zoom`` px for each of the photo."""
     points = face.landmarks.numpy()
-    size = float(np.clip(zoom * np.ptp(points, 0).max() / 150, 0.4, 2.0))  # of a dot, by the size of the face
+    # Of a dot, by the size of the face
+    size = float(np.clip(zoom * np.ptp(points, 0).max() / 150, 0.4, 2.0))
     lines = [points[list(edge)] for edge in edges]
-    axes.add_collection(LineCollection(lines, colors="white", linewidths=1.4 * size, alpha=0.8), autolim=False)
+    axes.add_collection(
+        LineCollection(lines, colors="white", linewidths=1.4 * size, alpha=0.8), autolim=False
+    )
     axes.scatter(
         points[:, 0],
         points[:, 1],
@@ -126,7 +137,11 @@ def _draw_face(axes: Axes, face: Face, edges: Sequence[tuple[int, int]], zoom: f
         zorder=3,
     )
     x0, y0, x1, y1 = face.box
-    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"))
+    axes.add_patch(
+        Rectangle(
+            (x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"
+        )
+    )
     if face.confidence == face.confidence:
         _draw_label(axes, f"{face.confidence:.2f}", x0, y0)
 
@@ -147,7 +162,8 @@ def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
 
 
 def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:
-    """Writes landmarks for menpo, atomically: ``.pts``, which counts pixels from 1, or ``.ljson``, which counts from 0.
+    """Writes landmarks for menpo, atomically: ``.pts``, which counts pixels from 1, or ``.ljson``,
+    which counts from 0.
 
     Args:
         path: the file; its ending is ``.pts`` or ``.ljson``.
@@ -158,7 +174,9 @@ def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:
     """
     check_shape(points, "L 2", name="points")
     if Path(path).suffix not in LANDMARKS:
-        raise DescentError(f"{path}: expected a file name that ends with {' or '.join(sorted(LANDMARKS))}")
+        raise DescentError(
+            f"{path}: expected a file name that ends with {' or '.join(sorted(LANDMARKS))}"
+        )
     if not points.isfinite().all():
         raise DescentError(f"{path}: expected finite landmarks to write, got NaN or infinity")
     with quiet_menpo():
@@ -166,7 +184,9 @@ def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:
         from menpo.shape import PointCloud
 
         cloud = PointCloud(points.double().flip(1).numpy())  # menpo counts rows first
-        atomic_write(path, lambda temporary: menpo.io.export_landmark_file(cloud, temporary, overwrite=True))
+        atomic_write(
+            path, lambda temporary: menpo.io.export_landmark_file(cloud, temporary, overwrite=True)
+        )
 
 
 def _write_csv(path: Path, faces: Sequence[Face]) -> None:
@@ -175,5 +195,7 @@ def _write_csv(path: Path, faces: Sequence[Face]) -> None:
         table.writerow(["face", "landmark", "x", "y", "confidence", "face_confidence"])
         for number, face in enumerate(faces):
             found = face.to_json()
-            for landmark, ((x, y), sure) in enumerate(zip(found["landmarks"], found["landmark_confidence"])):
+            for landmark, ((x, y), sure) in enumerate(
+                zip(found["landmarks"], found["landmark_confidence"])
+            ):
                 table.writerow([number, landmark, x, y, sure, found["confidence"]])

@@ -11,7 +11,8 @@ from ..training import BackpropThroughTime, SequentialRidge
 
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
-# The training faces come with their mirror images, so nothing is augmented; small batches stay in fast memory.
+# The training faces come with their mirror images, so nothing is augmented; small batches stay in
+# fast memory.
 _RIDGE = SequentialRidge(ridge=3.0, repeats=4, augment=False, batch_size=16)
 
 RECIPES: Mapping[str, Recipe] = {
@@ -26,7 +27,8 @@ RECIPES: Mapping[str, Recipe] = {
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
         ConvolutionalMap, {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3},
         trainers={"bptt": BackpropThroughTime(
-            iterations=7000, batch_size=32, weight_decay=0.1, detach="observation", precision="bf16-mixed"
+            iterations=7000, batch_size=32, weight_decay=0.1, detach="observation",
+            precision="bf16-mixed"
         )},
     ),
     "mdm-paper": Recipe(
@@ -37,4 +39,5 @@ RECIPES: Mapping[str, Recipe] = {
         )},  # Adam moves 156,672 inputs of a unit at once: 1e-3 saturates it in a few updates
     ),
 }  # fmt: skip
-"""The families of problems of faces, real and synthetic; ``mdm-paper`` is the network of the paper."""
+"""The families of problems of faces, real and synthetic; ``mdm-paper`` is the network of the
+paper."""

@@ -1,4 +1,6 @@
-"""Synthetic faces as a problem: labelled faces for training and testing that come from no data set."""
+"""Synthetic faces as a problem: labelled faces for training and testing that come from no data
+set.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ from .rendering.generator import CHUNK, FaceGenerator
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _MOST_WORKERS, _CHUNKS_PER_WORKER = 8, 4
-"""The processes that render, each a chunk at a time: each needs about 60 MB, and a few chunks to be worth its start."""
+"""The processes that render, each a chunk at a time: each needs about 60 MB, and a few chunks to be
+worth its start."""
 
 
 @final
@@ -49,12 +52,15 @@ class SyntheticFaces(Landmarks):
         count: the number of faces for training and validation.
         test_count: the number of faces for testing.
         seed: another seed, other faces.
-        schema: the markup: ``"ibug68"``, ``"ibug51"``, ``"ibug49"``, or one that says which of the 68 points are its own.
-        normaliser: the distance of the reported error: ``"inter_ocular"``, ``"inter_pupil"`` or ``"box"``.
+        schema: the markup: ``"ibug68"``, ``"ibug51"``, ``"ibug49"``, or one that says which of the
+            68 points are its own.
+        normaliser: the distance of the reported error: ``"inter_ocular"``, ``"inter_pupil"`` or
+            ``"box"``.
         crop: the side of the picture, in px; a multiple of 8.
         box_side: the longer side of the box in it, in px.
         val_fraction: the share of ``count`` that is held out for validation.
-        mirror: whether the training faces come with their mirror images; without ``mirror_pairs`` they do not.
+        mirror: whether the training faces come with their mirror images; without ``mirror_pairs``
+            they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
 
@@ -62,7 +68,8 @@ class SyntheticFaces(Landmarks):
         DescentError: if a number of faces is not positive, or the crop has another size.
 
     Example:
-        >>> problem = SyntheticFaces(count=4, test_count=2, crop=64, box_side=38.0, val_fraction=0.25)
+        >>> problem = SyntheticFaces(count=4, test_count=2, crop=64, box_side=38.0,
+        ...     val_fraction=0.25)
         >>> [len(problem.data(split)["points"]) for split in ("train", "val", "test")]
         [6, 1, 2]
     """
@@ -96,7 +103,9 @@ class SyntheticFaces(Landmarks):
             augmentation=augmentation,
         )
         if count < 1 or test_count < 1:
-            raise DescentError(f"count and test_count: expected 1 face or more, got {count} and {test_count}")
+            raise DescentError(
+                f"count and test_count: expected 1 face or more, got {count} and {test_count}"
+            )
         if crop % 8 or crop < 32:
             raise DescentError(f"crop: expected a multiple of 8 px, 32 or more, got {crop}")
         self.schema.among(IBUG68)  # refused here, not after the first face is drawn
@@ -113,7 +122,9 @@ class SyntheticFaces(Landmarks):
         parts: list[Batch] = []
         with (
             _one_thread() as threads,
-            progress_bar(desc=f"making {split} faces", total=wanted, unit="face", disable=wanted == 0) as progress,
+            progress_bar(
+                desc=f"making {split} faces", total=wanted, unit="face", disable=wanted == 0
+            ) as progress,
         ):
             make = functools.partial(_generator(self.crop, self.box_side, str(device)), stream)
             for faces in _Chunks(make, chunks).in_turn(threads if device.type == "cpu" else 1):
@@ -125,7 +136,12 @@ class SyntheticFaces(Landmarks):
         return {**batch, "points": batch["points"][:, kept], "visible": batch["visible"][:, kept]}
 
     def settings(self) -> dict[str, Any]:
-        return {"count": self.count, "test_count": self.test_count, "seed": self.seed, **super().settings()}
+        return {
+            "count": self.count,
+            "test_count": self.test_count,
+            "seed": self.seed,
+            **super().settings(),
+        }
 
 
 class _Chunks(Dataset[Batch]):
@@ -141,7 +157,9 @@ class _Chunks(Dataset[Batch]):
         return self.make(chunk)
 
     def in_turn(self, workers: int) -> Iterator[Batch]:
-        """The chunks in their order, made by several processes where there is enough to do and processes can be forked."""
+        """The chunks in their order, made by several processes where there is enough to do and
+        processes can be forked.
+        """
         workers = min(workers, self.count // _CHUNKS_PER_WORKER, _MOST_WORKERS, os.cpu_count() or 1)
         forked = workers > 1 and sys.platform == "linux"
         loader = DataLoader(
@@ -152,8 +170,10 @@ class _Chunks(Dataset[Batch]):
             generator=Generator(),  # leaves the global random numbers alone
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the workers start none
-            with unbroken():  # a worker that starts, or a queue that is locked, would be left behind
+            # Of forks beside threads: the workers start none
+            warnings.simplefilter("ignore", DeprecationWarning)
+            # A worker that starts, or a queue that is locked, would be left behind
+            with unbroken():
                 chunks = iter(loader)
         while True:
             with unbroken():
@@ -165,7 +185,9 @@ class _Chunks(Dataset[Batch]):
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[int]:
-    """One thread for each operation, and how many there were: they are small, and their bits depend on the number."""
+    """One thread for each operation, and how many there were: they are small, and their bits depend
+    on the number.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

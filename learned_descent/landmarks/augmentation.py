@@ -23,21 +23,25 @@ class Augmentation:
     """How far the variants go; every amount is drawn evenly between its negative and itself.
 
     Args:
-        mirror: the share of mirrored faces; none by default, as the training faces come with their mirror images.
+        mirror: the share of mirrored faces; none by default, as the training faces come with their
+            mirror images.
         rotation: degrees about the centre of the crop.
         scale: log of the factor about the centre of the crop.
         shift: fraction of the side of the crop, along columns and rows.
         contrast: log of the factor of the distance to the mean colour.
         brightness: grey values of 255.
         colour: log of the factor of each channel.
-        noise: largest standard deviation of Gaussian noise of the brightness of each pixel, in grey values of 255.
+        noise: largest standard deviation of Gaussian noise of the brightness of each pixel, in grey
+            values of 255.
         occlusion: the share of faces that lose one random rectangle to its mean colour.
-        blur: largest standard deviation of a Gaussian blur, in px of the crop; every second face stays sharp.
+        blur: largest standard deviation of a Gaussian blur, in px of the crop; every second face
+            stays sharp.
         turn: degrees by which the head itself turns to a side, and by half of which it nods: see
             :class:`~learned_descent.faces.head_rotation.Turning`.
 
     Raises:
-        DescentError: if an amount is negative or not finite, a share is above 1, or heads are to turn by more than 45 degrees.
+        DescentError: if an amount is negative or not finite, a share is above 1, or heads are to
+            turn by more than 45 degrees.
 
     Example:
         >>> Augmentation(rotation=20.0).scale
@@ -68,23 +72,36 @@ def mirrored(batch: Batch, mirror: Tensor) -> Batch:
     """The mirror image of every face of a batch, to the last bit.
 
     Args:
-        batch: ``image`` ``(B, C, S, S)``, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px, ``to_photo`` ``(B, 2, 3)``.
+        batch: ``image`` ``(B, C, S, S)``, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px,
+            ``to_photo`` ``(B, 2, 3)``.
         mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
 
     What a batch may hold besides, ``visible`` ``(B, L)`` and ``pose`` ``(B, 3)``, is mirrored too.
     """
     last = batch["image"].shape[-1] - 1
-    points, box, to_photo = batch["points"][:, mirror].clone(), batch["box"].clone(), batch["to_photo"].clone()
+    points, box, to_photo = (
+        batch["points"][:, mirror].clone(),
+        batch["box"].clone(),
+        batch["to_photo"].clone(),
+    )
     points[..., 0] = last - points[..., 0]
     box[:, 0], box[:, 2] = last - batch["box"][:, 2], last - batch["box"][:, 0]
     to_photo[..., 2] += last * to_photo[..., 0]
     to_photo[..., 0] *= -1
-    known = {**batch, "image": batch["image"].flip(-1), "points": points, "box": box, "to_photo": to_photo}
+    known = {
+        **batch,
+        "image": batch["image"].flip(-1),
+        "points": points,
+        "box": box,
+        "to_photo": to_photo,
+    }
     return {**known, **_mirrored_truth(batch, mirror)}
 
 
 def _mirrored_truth(batch: Batch, mirror: Tensor) -> dict[str, Tensor]:
-    """``visible`` and ``pose`` of the mirrored faces, where a batch has them: yaw and roll change sign."""
+    """``visible`` and ``pose`` of the mirrored faces, where a batch has them: yaw and roll change
+    sign.
+    """
     truth = {}
     if "visible" in batch:
         truth["visible"] = batch["visible"][:, mirror]
@@ -97,8 +114,11 @@ class Turn(nn.Module, ABC):
     """What turns the solid shape behind the landmarks out of the plane of a picture."""
 
     @abstractmethod
-    def turned(self, batch: Batch, turn: Float[Tensor, "B 2"]) -> tuple[Batch, Float[Tensor, "B 2 G G"]]:
-        """The batch with its landmarks, boxes and what else is known turned, and the warp that its pictures still want.
+    def turned(
+        self, batch: Batch, turn: Float[Tensor, "B 2"]
+    ) -> tuple[Batch, Float[Tensor, "B 2 G G"]]:
+        """The batch with its landmarks, boxes and what else is known turned, and the warp that its
+        pictures still want.
 
         Args:
             batch: ``image``, ``points``, ``box`` and what else is known.
@@ -106,23 +126,33 @@ class Turn(nn.Module, ABC):
         """
 
 
-def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generator, turning: Turn | None = None) -> Batch:
+def augment(
+    batch: Batch,
+    how: Augmentation,
+    mirror: Tensor,
+    generator: Generator,
+    turning: Turn | None = None,
+) -> Batch:
     """A random variant of each face: image, points and box move together.
 
     Args:
-        batch: ``image`` ``(B, C, S, S)`` in 0..255, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px, ``to_photo``.
+        batch: ``image`` ``(B, C, S, S)`` in 0..255, ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)``
+            in px, ``to_photo``.
         how: the amounts.
         mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
         generator: on the device of the batch.
         turning: what turns the samples out of the plane of their pictures, if they are to turn.
 
     Returns:
-        The batch with the images as floating point in 0..255, and all that is tied to pixels moved along.
+        The batch with the images as floating point in 0..255, and all that is tied to pixels moved
+        along.
     """
     count, side = len(batch["image"]), batch["image"].shape[-1]
 
     def draw(amount: float, *shape: int) -> Tensor:
-        return (torch.rand(count, *shape, generator=generator, device=batch["image"].device) * 2 - 1) * amount
+        return (
+            torch.rand(count, *shape, generator=generator, device=batch["image"].device) * 2 - 1
+        ) * amount
 
     field = None
     if turning is not None:
@@ -159,7 +189,10 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         noise = torch.randn(count, 1, side, side, generator=generator, device=image.device)
         warped.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
     to_photo = batch["to_photo"]
-    truth = {name: torch.where(flipped[:, None], value, batch[name]) for name, value in _mirrored_truth(batch, mirror).items()}
+    truth = {
+        name: torch.where(flipped[:, None], value, batch[name])
+        for name, value in _mirrored_truth(batch, mirror).items()
+    }
     if "pose" in truth:
         truth["pose"] = truth["pose"] + torch.stack([0 * angle, 0 * angle, angle], 1)
     return {
@@ -168,20 +201,33 @@ def augment(batch: Batch, how: Augmentation, mirror: Tensor, generator: Generato
         "image": warped.clamp_(0, 255),
         "points": moved,
         "box": torch.cat([centres - half, centres + half], 1),
-        "to_photo": torch.cat([to_photo[..., :2] @ back[..., :2], apply_affine(to_photo, back[..., 2].unsqueeze(1)).mT], 2),
+        "to_photo": torch.cat(
+            [
+                to_photo[..., :2] @ back[..., :2],
+                apply_affine(to_photo, back[..., 2].unsqueeze(1)).mT,
+            ],
+            2,
+        ),
     }
 
 
 def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:
-    """Fills one rectangle, up to 40 % of the side, of a share of the images with the mean colour inside it."""
+    """Fills one rectangle, up to 40 % of the side, of a share of the images with the mean colour
+    inside it.
+    """
     count, side = len(images), images.shape[-1]
     centre, half = (
-        torch.rand(count, 2, 1, 1, 1, generator=generator, device=images.device) * scale * side for scale in (1.0, 0.2)
+        torch.rand(count, 2, 1, 1, 1, generator=generator, device=images.device) * scale * side
+        for scale in (1.0, 0.2)
     )
     pixels = torch.arange(side, device=images.device)
-    rows, columns = ((pixels - centre[:, axis].flatten(1)).abs() <= half[:, axis].flatten(1) for axis in (0, 1))
+    rows, columns = (
+        (pixels - centre[:, axis].flatten(1)).abs() <= half[:, axis].flatten(1) for axis in (0, 1)
+    )
     columns &= torch.rand(count, 1, generator=generator, device=images.device) < share
     across, down = columns.to(images.dtype), rows.to(images.dtype)
     area = (across.sum(1) * down.sum(1)).clamp(min=1)
     mean = torch.einsum("bchw,bw,bh->bc", images, across, down) / area.unsqueeze(1)
-    return torch.where((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), mean[..., None, None], images)
+    return torch.where(
+        (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1), mean[..., None, None], images
+    )

@@ -21,15 +21,17 @@ LARGEST_BOX = 2.0
 """The longest side of a box that can hold a face, in longer sides of the photo."""
 
 LARGEST_CUT = 8192
-"""A crop that covers more px of the photo than this along its side is cut out of a copy that is shrunk before."""
+"""A crop that covers more px of the photo than this along its side is cut out of a copy that is
+shrunk before."""
 
 
 def check_box(box: Sequence[float], height: int, width: int) -> tuple[float, float, float, float]:
-    """A box ``x0 y0 x1 y1`` in 0-based px, if it can hold a face of a photo of ``height`` x ``width`` px.
+    """A box ``x0 y0 x1 y1`` in 0-based px, if it can hold a face of a photo of ``height`` x
+    ``width`` px.
 
     Raises:
-        DescentError: if the box has another length or is not finite, is mirrored, smaller than two pixels, far larger
-            than the photo, or has its centre outside of the photo.
+        DescentError: if the box has another length or is not finite, is mirrored, smaller than two
+            pixels, far larger than the photo, or has its centre outside of the photo.
 
     Example:
         >>> check_box([10, 10, 60, 70], height=100, width=100)
@@ -45,10 +47,15 @@ def check_box(box: Sequence[float], height: int, width: int) -> tuple[float, flo
     if x1 < x0 or y1 < y0:
         raise DescentError(f"the box ({text}) is mirrored, expected x0 < x1 and y0 < y1")
     if min(x1 - x0, y1 - y0) < SMALLEST_BOX:
-        raise DescentError(f"the box ({text}) is {x1 - x0:g} x {y1 - y0:g} px, expected {SMALLEST_BOX:g} px or more")
+        raise DescentError(
+            f"the box ({text}) is {x1 - x0:g} x {y1 - y0:g} px, expected {SMALLEST_BOX:g} px or "
+            "more"
+        )
     photo = f"the image of {width} x {height} px"
     if max(x1 - x0, y1 - y0) > LARGEST_BOX * max(height, width):
-        raise DescentError(f"the box ({text}) is more than {LARGEST_BOX:g} times as large as {photo}")
+        raise DescentError(
+            f"the box ({text}) is more than {LARGEST_BOX:g} times as large as {photo}"
+        )
     if not (0 <= (x0 + x1) / 2 <= width - 1 and 0 <= (y0 + y1) / 2 <= height - 1):
         raise DescentError(f"the box ({text}) has its centre outside of {photo}")
     return x0, y0, x1, y1
@@ -61,7 +68,10 @@ def check_crop(crop: int, box_side: float) -> None:
         DescentError: unless ``0 < box_side <= crop``.
     """
     if not 0 < box_side <= crop:
-        raise DescentError(f"crop and box_side: expected 0 < box_side <= crop, got box_side = {box_side} and crop = {crop} px")
+        raise DescentError(
+            f"crop and box_side: expected 0 < box_side <= crop, got box_side = {box_side} and crop "
+            f"= {crop} px"
+        )
 
 
 def crop_face(
@@ -69,8 +79,9 @@ def crop_face(
 ) -> tuple[UInt8[Tensor, "3 S S"], Float[Tensor, "2 3"]]:
     """The square around a detector's box, and the way back to the photo.
 
-    The centre of the box becomes the centre of the crop, and its longer side ``box_side`` px long. The pixels are averaged
-    where the photo shrinks (a triangle filter as wide as the scale asks for); what lies outside of the photo is black.
+    The centre of the box becomes the centre of the crop, and its longer side ``box_side`` px long.
+    The pixels are averaged where the photo shrinks (a triangle filter as wide as the scale asks
+    for); what lies outside of the photo is black.
 
     Args:
         image: the photo.
@@ -79,10 +90,12 @@ def crop_face(
         box_side: the longer side of the box in the crop, in px.
 
     Returns:
-        The crop, and the affine map that takes ``(column, row)`` in the crop to ``(column, row)`` in the photo, both from 0.
+        The crop, and the affine map that takes ``(column, row)`` in the crop to ``(column, row)``
+        in the photo, both from 0.
 
     Raises:
-        DescentError: if the box cannot hold a face of the photo (see :func:`check_box`) or does not fit the crop.
+        DescentError: if the box cannot hold a face of the photo (see :func:`check_box`) or does not
+            fit the crop.
 
     Example:
         >>> photo = np.zeros((480, 640, 3), np.uint8)
@@ -106,8 +119,12 @@ def crop_face(
     return torch.from_numpy(np.array(pixels)).movedim(-1, 0).contiguous(), torch.tensor(to_photo)
 
 
-def _cut(image: UInt8[np.ndarray, "H W 3"], left: float, top: float, scale: float, crop: int) -> Image.Image:
-    """The square of ``crop`` px whose corner is at ``(left, top)`` and whose pixels have the side ``scale`` in the photo."""
+def _cut(
+    image: UInt8[np.ndarray, "H W 3"], left: float, top: float, scale: float, crop: int
+) -> Image.Image:
+    """The square of ``crop`` px whose corner is at ``(left, top)`` and whose pixels have the side
+    ``scale`` in the photo.
+    """
     margin = math.ceil(scale) + 1  # what the filter sees beyond the crop
     ahead, above = math.floor(left) - margin, math.floor(top) - margin
     behind, below = math.ceil(left + scale * crop) + margin, math.ceil(top + scale * crop) + margin
@@ -118,21 +135,26 @@ def _cut(image: UInt8[np.ndarray, "H W 3"], left: float, top: float, scale: floa
     return padded.resize((crop, crop), Image.Resampling.BILINEAR, box=area, reducing_gap=3.0)
 
 
-def apply_affine(affine: Float[Tensor, "*B 2 3"], points: Float[Tensor, "*B L 2"]) -> Float[Tensor, "*B L 2"]:
+def apply_affine(
+    affine: Float[Tensor, "*B 2 3"], points: Float[Tensor, "*B L 2"]
+) -> Float[Tensor, "*B L 2"]:
     """Points moved by an affine map.
 
     Example:
-        >>> apply_affine(torch.tensor([[2.0, 0.0, 1.0], [0.0, 2.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        >>> apply_affine(torch.tensor([[2.0, 0.0, 1.0], [0.0, 2.0, 0.0]]), torch.tensor([[3.0,
+        ...     4.0]]))
         tensor([[7., 8.]])
     """
     return points @ affine[..., :2].mT + affine[..., 2].unsqueeze(-2)
 
 
 def sampling_grid(back: Float[Tensor, "B 2 3"], side: int, source: int) -> Float[Tensor, "B S S 2"]:
-    """Where the pixels of new crops lie in the old ones, for ``grid_sample`` with ``align_corners=True``.
+    """Where the pixels of new crops lie in the old ones, for ``grid_sample`` with
+    ``align_corners=True``.
 
     Args:
-        back: the affine maps that take ``(column, row)`` in a new crop to ``(column, row)`` in the old one.
+        back: the affine maps that take ``(column, row)`` in a new crop to ``(column, row)`` in the
+            old one.
         side: the side ``S`` of the new crops, in px.
         source: the side of the old ones, in px.
 

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def fit_similarity(source: Float[Tensor, "L 2"], target: Float[Tensor, "B L 2"]) -> Float[Tensor, "B 4"]:
+def fit_similarity(
+    source: Float[Tensor, "L 2"], target: Float[Tensor, "B L 2"]
+) -> Float[Tensor, "B 4"]:
     """The similarities that carry ``source`` nearest to each target, in the sense of least squares.
 
     Args:
@@ -15,10 +17,12 @@ def fit_similarity(source: Float[Tensor, "L 2"], target: Float[Tensor, "B L 2"])
         target: shapes.
 
     Returns:
-        Log of the scale, angle in rad (from columns to rows), and shift ``(column, row)``, per target.
+        Log of the scale, angle in rad (from columns to rows), and shift ``(column, row)``, per
+        target.
 
     References:
-        S. Umeyama. Least-squares estimation of transformation parameters between two point patterns. PAMI 1991.
+        S. Umeyama. Least-squares estimation of transformation parameters between two point
+        patterns. PAMI 1991.
 
     Example:
         >>> square = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
@@ -33,11 +37,14 @@ def fit_similarity(source: Float[Tensor, "L 2"], target: Float[Tensor, "B L 2"])
     return torch.cat([torch.stack([log_scale, torch.atan2(across, along)], 1), shift], 1)
 
 
-def apply_similarity(similarity: Float[Tensor, "B 4"], shape: Float[Tensor, "L 2"]) -> Float[Tensor, "B L 2"]:
+def apply_similarity(
+    similarity: Float[Tensor, "B 4"], shape: Float[Tensor, "L 2"]
+) -> Float[Tensor, "B L 2"]:
     """A shape moved by each similarity (log of the scale, angle in rad, shift).
 
     Example:
-        >>> apply_similarity(torch.tensor([[0.0, torch.pi / 2, 1.0, 0.0]]), torch.tensor([[1.0, 0.0]])).round()
+        >>> apply_similarity(torch.tensor([[0.0, torch.pi / 2, 1.0, 0.0]]), torch.tensor([[1.0,
+        ...     0.0]])).round()
         tensor([[[1., 1.]]])
     """
     log_scale, angle, shift = similarity[:, 0], similarity[:, 1], similarity[:, 2:]

@@ -12,11 +12,13 @@ from ..errors import DescentError, check_choice, check_shape
 from .schema import LandmarkSchema
 
 Normaliser: TypeAlias = Literal["inter_ocular", "inter_pupil", "box"]
-"""The distance that an error is divided by: between the outer eye corners, between the pupils, or the side of the box."""
+"""The distance that an error is divided by: between the outer eye corners, between the pupils, or
+the side of the box."""
 
 
 def normalisers(schema: LandmarkSchema) -> tuple[Normaliser, ...]:
-    """The distances that a markup has: that of the box always, those between the eyes where it has eyes.
+    """The distances that a markup has: that of the box always, those between the eyes where it has
+    eyes.
 
     Example:
         >>> normalisers(LandmarkSchema("hinge", num_points=12))
@@ -37,7 +39,8 @@ def check_normaliser(schema: LandmarkSchema, normaliser: Normaliser) -> None:
         missing = "outer_eye_corners" if normaliser == "inter_ocular" else "left_eye and right_eye"
         known = ", ".join(map(repr, normalisers(schema)))
         raise DescentError(
-            f"normaliser: {normaliser!r} needs the {missing} of the schema, and {schema.name!r} has none: expected {known}"
+            f"normaliser: {normaliser!r} needs the {missing} of the schema, and {schema.name!r} "
+            f"has none: expected {known}"
         )
 
 
@@ -55,18 +58,19 @@ def landmark_errors(
         predicted: landmarks of the fits, in px.
         target: true landmarks, in px.
         schema: the markup of both.
-        normaliser: the distance to divide by; there is no default, for figures under different ones cannot be compared.
+        normaliser: the distance to divide by; there is no default, for figures under different ones
+            cannot be compared.
         box: the detector's boxes ``x0 y0 x1 y1`` in px, for the normaliser ``box``.
-        subset: the landmarks to average over, by the name that the schema gives them; all of them by default. The
-            normaliser always has all landmarks at hand.
+        subset: the landmarks to average over, by the name that the schema gives them; all of them
+            by default. The normaliser always has all landmarks at hand.
 
     Returns:
         The error of each face. A prediction that is not finite has an error that is not finite.
 
     Raises:
         ShapeError: if a shape differs.
-        DescentError: if the normaliser or subset is unknown, the boxes are missing, or the distance of a face is not
-            positive and finite.
+        DescentError: if the normaliser or subset is unknown, the boxes are missing, or the distance
+            of a face is not positive and finite.
 
     Example:
         >>> from learned_descent.landmarks.schema import schema
@@ -85,12 +89,16 @@ def landmark_errors(
 
 
 def normalising_distance(
-    target: Float[Tensor, "B L 2"], schema: LandmarkSchema, normaliser: Normaliser, box: Float[Tensor, "B 4"] | None = None
+    target: Float[Tensor, "B L 2"],
+    schema: LandmarkSchema,
+    normaliser: Normaliser,
+    box: Float[Tensor, "B 4"] | None = None,
 ) -> Float[Tensor, " B"]:
     """The named distance of each face, in px.
 
     * ``inter_ocular``: between the outer corners of the eyes, as in the competitions of 300-W;
-    * ``inter_pupil``: between the means of the outlines of the eyes, as in the older papers (about 0.71 of the former);
+    * ``inter_pupil``: between the means of the outlines of the eyes, as in the older papers (about
+      0.71 of the former);
     * ``box``: the geometric mean of the sides of the detector's box.
 
     Args:
@@ -101,11 +109,12 @@ def normalising_distance(
 
     Raises:
         ShapeError: if a shape differs.
-        DescentError: if the normaliser is unknown, the boxes are missing, or a distance is not positive and finite.
+        DescentError: if the normaliser is unknown, the boxes are missing, or a distance is not
+            positive and finite.
 
     References:
-        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces in-the-wild challenge: database
-        and results. Image and Vision Computing 47, 2016.
+        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces
+        in-the-wild challenge: database and results. Image and Vision Computing 47, 2016.
     """
     sizes = check_shape(target, "B L 2", {"L": schema.num_points}, name="target")
     distance: Tensor
@@ -114,11 +123,15 @@ def normalising_distance(
         left, right = schema.outer_eye_corners or (0, 0)  # which it has
         distance = torch.linalg.vector_norm(target[:, left] - target[:, right], dim=-1)
     elif normaliser == "inter_pupil":
-        left_pupil, right_pupil = (target[:, list(eye)].mean(1) for eye in (schema.left_eye, schema.right_eye))
+        left_pupil, right_pupil = (
+            target[:, list(eye)].mean(1) for eye in (schema.left_eye, schema.right_eye)
+        )
         distance = torch.linalg.vector_norm(left_pupil - right_pupil, dim=-1)
     else:
         if box is None:
-            raise DescentError("box: the normaliser 'box' needs the boxes of the faces (B, 4), got None")
+            raise DescentError(
+                "box: the normaliser 'box' needs the boxes of the faces (B, 4), got None"
+            )
         check_shape(box, "B 4", {"B": sizes["B"]}, name="box")
         sides = (box[:, 2:] - box[:, :2]).clamp(min=0)
         distance = sides.prod(1).sqrt()
@@ -126,7 +139,8 @@ def normalising_distance(
     if bad:
         mend = "box" if normaliser == "box" else "true landmarks"
         raise DescentError(
-            f"normaliser: the {normaliser} distance of face {bad[0]} of the batch is {distance[bad[0]]:g} px, expected a "
-            f"positive number ({len(bad)} of {len(distance)} faces); mend its {mend}"
+            f"normaliser: the {normaliser} distance of face {bad[0]} of the batch is "
+            f"{distance[bad[0]]:g} px, expected a positive number ({len(bad)} of {len(distance)} "
+            f"faces); mend its {mend}"
         )
     return distance

@@ -23,20 +23,23 @@ from .schema_file import Schema, described, find_schema
 
 
 class Landmarks(Problem):
-    """The landmarks of a face in a crop around its box; where the faces come from is left to the subclasses.
+    """The landmarks of a face in a crop around its box; where the faces come from is left to the
+    subclasses.
 
-    ``x (B, 2 L)`` holds the landmarks in pixels of that crop, ``(column, row)`` after ``(column, row)``; an update is in units
-    of the box's side. The start is the mean shape of the training faces in the box; random starts are similarities of it,
-    drawn from how the training boxes lie on their faces. The error is the mean distance from point to point over the named
-    normaliser.
+    ``x (B, 2 L)`` holds the landmarks in pixels of that crop, ``(column, row)`` after ``(column,
+    row)``; an update is in units of the box's side. The start is the mean shape of the training
+    faces in the box; random starts are similarities of it, drawn from how the training boxes lie on
+    their faces. The error is the mean distance from point to point over the named normaliser.
 
     Args:
-        schema: the markup: the name of a built-in one, the path of a file, or what such a file holds.
+        schema: the markup: the name of a built-in one, the path of a file, or what such a file
+            holds.
         normaliser: the distance of the reported error.
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation.
-        mirror: whether the training faces come with their mirror images; without ``mirror_pairs`` they do not.
+        mirror: whether the training faces come with their mirror images; without ``mirror_pairs``
+            they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
         augmentation: the random variants of training.
 
@@ -66,7 +69,8 @@ class Landmarks(Problem):
         check_normaliser(self.schema, normaliser)
         if augmentation.mirror and self.schema.mirror is None:
             raise DescentError(
-                f"augmentation.mirror: the schema {self.schema.name!r} says no mirror_pairs: add them, or set it to 0"
+                f"augmentation.mirror: the schema {self.schema.name!r} says no mirror_pairs: add "
+                "them, or set it to 0"
             )
         self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
         self.mirror = mirror and self.schema.mirror is not None
@@ -85,16 +89,22 @@ class Landmarks(Problem):
     mirror_points: Tensor
 
     def turning(self) -> Turn:
-        """What turns a sample out of the plane of its picture, where ``augmentation.turn`` asks for it.
+        """What turns a sample out of the plane of its picture, where ``augmentation.turn`` asks for
+        it.
 
         Raises:
             DescentError: if no solid shape is known behind the landmarks, as here.
         """
-        raise DescentError(f"augmentation.turn: {type(self).__name__} knows of no shape in space that could turn: set it to 0")
+        raise DescentError(
+            f"augmentation.turn: {type(self).__name__} knows of no shape in space that could turn: "
+            "set it to 0"
+        )
 
     @abstractmethod
     def _read(self, split: Split) -> Batch:
-        """The faces of a split, without mirror images: ``image``, ``points``, ``box``, ``to_photo`` and what else is known."""
+        """The faces of a split, without mirror images: ``image``, ``points``, ``box``, ``to_photo``
+        and what else is known.
+        """
 
     @property
     def has_faces(self) -> bool:
@@ -104,7 +114,8 @@ class Landmarks(Problem):
     def data(self, split: Split) -> Batch:
         """The faces of ``split``; an empty batch for ``"val"`` where ``val_fraction`` is 0.
 
-        Reading the training faces sets the mean shape and the statistics of the starts, unless a stored model brought them.
+        Reading the training faces sets the mean shape and the statistics of the starts, unless a
+        stored model brought them.
         """
         check_choice(split, Split, name="split")
         if split not in self._data:
@@ -112,7 +123,9 @@ class Landmarks(Problem):
             if split == "train":
                 if self.mirror:
                     images = mirrored(chosen, self.mirror_points.cpu())
-                    chosen = {name: torch.cat([value, images[name]]) for name, value in chosen.items()}
+                    chosen = {
+                        name: torch.cat([value, images[name]]) for name, value in chosen.items()
+                    }
                 self._look_for_starts()
                 if not self._has_starts:
                     self._learn_starts(chosen)
@@ -136,8 +149,8 @@ class Landmarks(Problem):
         odd = (~similarities.isfinite().all(1)).nonzero().flatten().tolist()
         if odd:
             raise DescentError(
-                f"training faces {odd[:10]}: expected landmarks of a face in a box, got ones that are all in one place or not "
-                "finite, or a box without area; remove or mend them"
+                f"training faces {odd[:10]}: expected landmarks of a face in a box, got ones that "
+                "are all in one place or not finite, or a box without area; remove or mend them"
             )
         self.mean_shape.copy_(mean)
         if len(shapes) > 4:
@@ -157,12 +170,15 @@ class Landmarks(Problem):
         return (centre.unsqueeze(1) + side[:, None, None] * shape).flatten(1)
 
     def _find_starts(self) -> None:
-        """Sees to the mean shape, once: to look into a buffer stalls a GPU, and cannot be exported."""
+        """Sees to the mean shape, once: to look into a buffer stalls a GPU, and cannot be
+        exported.
+        """
         self._look_for_starts()
         if not self._has_starts:
             if not self.has_faces:
                 raise DescentError(
-                    "the mean shape is not known yet: read training faces (data('train')) or load a trained model"
+                    "the mean shape is not known yet: read training faces (data('train')) or load "
+                    "a trained model"
                 )
             self.data("train")
 
@@ -195,7 +211,9 @@ class Landmarks(Problem):
         count = self.schema.num_points
         found = {f"{count} points / {self.normaliser}": self.error(x, batch)}
         for subset in self.schema.subsets:
-            found[f"{subset} points / {self.normaliser}"] = self._error(x, batch, self.normaliser, subset)
+            found[f"{subset} points / {self.normaliser}"] = self._error(
+                x, batch, self.normaliser, subset
+            )
         for normaliser in normalisers(self.schema):
             name = f"{count} points / {normaliser}"
             if name not in found:
@@ -203,7 +221,9 @@ class Landmarks(Problem):
         return found
 
     def _error(self, x: Tensor, batch: Batch, normaliser: Normaliser, subset: str | None) -> Tensor:
-        return landmark_errors(self.points(x), batch["points"], self.schema, normaliser, batch["box"], subset)
+        return landmark_errors(
+            self.points(x), batch["points"], self.schema, normaliser, batch["box"], subset
+        )
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -1,4 +1,6 @@
-"""Landmark schemas, also called markups: how many landmarks there are, and which is which; known nowhere else."""
+"""Landmark schemas, also called markups: how many landmarks there are, and which is which; known
+nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +18,30 @@ MOST_POINTS = 10_000
 class LandmarkSchema:
     """A markup: the number of its landmarks and the meaning of their indices, which count from 0.
 
-    Left and right are those of the image: ``left_eye`` is the eye with the smaller column in a frontal picture.
+    Left and right are those of the image: ``left_eye`` is the eye with the smaller column in a
+    frontal picture.
 
     Args:
         name: what messages and settings call it.
         num_points: the number ``L`` of landmarks.
-        mirror: the landmark that takes the place of landmark ``i`` in the mirrored picture, for every ``i``; None where a
-            mirrored picture shows another kind of thing, or nobody knows: nothing is mirrored then.
-        left_eye: the outline of the left eye; the mean of these points is the pupil. Empty where there are no eyes.
+        mirror: the landmark that takes the place of landmark ``i`` in the mirrored picture, for
+            every ``i``; None where a mirrored picture shows another kind of thing, or nobody knows:
+            nothing is mirrored then.
+        left_eye: the outline of the left eye; the mean of these points is the pupil. Empty where
+            there are no eyes.
         right_eye: the outline of the right eye.
         outer_eye_corners: the outer corner of the left eye and that of the right eye, or None.
         edges: pairs of landmarks that a drawing joins by a line.
         subsets: landmarks that errors are reported for separately, by name.
-        sources: for each number of points that a file of another markup may hold, which of them are the landmarks of
-            this one.
+        sources: for each number of points that a file of another markup may hold, which of them are
+            the landmarks of this one.
 
     Raises:
         DescentError: if the indices contradict one another.
 
     References:
-        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces in-the-wild challenge: database
-        and results. Image and Vision Computing 47, 2016.
+        C. Sagonas, E. Antonakos, G. Tzimiropoulos, S. Zafeiriou and M. Pantic. 300 faces
+        in-the-wild challenge: database and results. Image and Vision Computing 47, 2016.
 
     Example:
         >>> inner = schema("ibug51")
@@ -56,13 +61,17 @@ class LandmarkSchema:
 
     def __post_init__(self) -> None:
         most, count = MOST_POINTS, self.num_points
-        self._require(0 < count <= most, f"num_points must be positive and at most {most:,}, got {count}")
+        self._require(
+            0 < count <= most, f"num_points must be positive and at most {most:,}, got {count}"
+        )
         every = set(range(count))
         left, right = set(self.left_eye), set(self.right_eye)
         corners = self.outer_eye_corners
         named = left | right | set(corners or ()) | {point for edge in self.edges for point in edge}
         self._require(named <= every, f"eyes, eye corners and edges must be indices below {count}")
-        self._require(bool(left) == bool(right), "left_eye and right_eye must both be given, or neither")
+        self._require(
+            bool(left) == bool(right), "left_eye and right_eye must both be given, or neither"
+        )
         self._require(not left & right, "left_eye and right_eye must be disjoint")
         self._require(
             corners is None or (corners[0] in left and corners[1] in right),
@@ -71,10 +80,13 @@ class LandmarkSchema:
         self._check_mirror(every, left, right)
         for name, subset in self.subsets.items():
             valid = bool(subset) and len(set(subset)) == len(subset) and set(subset) <= every
-            self._require(valid, f"subset {name!r} must hold distinct indices below {self.num_points}")
+            self._require(
+                valid, f"subset {name!r} must hold distinct indices below {self.num_points}"
+            )
         for size, source in self.sources.items():
             self._require(
-                len(source) == self.num_points == len(set(source)) and all(0 <= point < size for point in source),
+                len(source) == self.num_points == len(set(source))
+                and all(0 <= point < size for point in source),
                 f"sources[{size}] must hold {self.num_points} distinct indices below {size}",
             )
 
@@ -83,14 +95,20 @@ class LandmarkSchema:
         if self.mirror is None:
             return
         mirror, corners = self.mirror, self.outer_eye_corners
-        self._require(sorted(mirror) == sorted(every), f"mirror must hold every index below {self.num_points} once")
+        self._require(
+            sorted(mirror) == sorted(every),
+            f"mirror must hold every index below {self.num_points} once",
+        )
         self._require(
             all(mirror[image] == point for point, image in enumerate(mirror)),
             "mirror must be its own inverse: mirror[mirror[i]] = i",
         )
-        self._require({mirror[point] for point in left} == right, "mirror must carry left_eye to right_eye")
         self._require(
-            corners is None or mirror[corners[0]] == corners[1], "outer_eye_corners must be mirror images of each other"
+            {mirror[point] for point in left} == right, "mirror must carry left_eye to right_eye"
+        )
+        self._require(
+            corners is None or mirror[corners[0]] == corners[1],
+            "outer_eye_corners must be mirror images of each other",
         )
 
     @property
@@ -101,7 +119,8 @@ class LandmarkSchema:
     def subset(self, subset: str, *, name: str) -> LandmarkSchema:
         """The markup of the landmarks of one of the ``subsets``, renumbered from 0.
 
-        Subsets and edges that leave it are dropped; files of this markup become a source of the new one.
+        Subsets and edges that leave it are dropped; files of this markup become a source of the new
+        one.
 
         Args:
             subset: the name of the subset; it must contain the eyes and be symmetric.
@@ -114,7 +133,10 @@ class LandmarkSchema:
         new = {point: index for index, point in enumerate(kept)}
         opposites, corners = self.opposites, self.outer_eye_corners
         needed = {opposites[point] for point in kept}.union(self.left_eye, self.right_eye)
-        self._require(needed <= set(kept), f"subset {subset!r} must hold both eyes and be symmetric to be a markup of its own")
+        self._require(
+            needed <= set(kept),
+            f"subset {subset!r} must hold both eyes and be symmetric to be a markup of its own",
+        )
 
         def renumber(points: Sequence[int]) -> tuple[int, ...]:
             return tuple(new[point] for point in points)
@@ -127,10 +149,17 @@ class LandmarkSchema:
             right_eye=renumber(self.right_eye),
             outer_eye_corners=None if corners is None else (new[corners[0]], new[corners[1]]),
             edges=tuple((new[a], new[b]) for a, b in self.edges if a in new and b in new),
-            subsets={key: renumber(points) for key, points in self.subsets.items() if set(points) < set(kept)},
+            subsets={
+                key: renumber(points)
+                for key, points in self.subsets.items()
+                if set(points) < set(kept)
+            },
             sources={
                 self.num_points: kept,
-                **{size: tuple(points[point] for point in kept) for size, points in self.sources.items()},
+                **{
+                    size: tuple(points[point] for point in kept)
+                    for size, points in self.sources.items()
+                },
             },
         )
 
@@ -144,7 +173,10 @@ class LandmarkSchema:
             return tuple(range(self.num_points))
         if subset not in self.subsets:
             known = ", ".join(map(repr, self.subsets)) or "none"
-            raise DescentError(f"subset: {self.name} has no subset {subset!r}; expected None (all points) or one of: {known}")
+            raise DescentError(
+                f"subset: {self.name} has no subset {subset!r}; expected None (all points) or one "
+                f"of: {known}"
+            )
         return self.subsets[subset]
 
     def within(self, count: int) -> tuple[int, ...]:
@@ -174,8 +206,9 @@ class LandmarkSchema:
             return self.indices()
         if other.num_points not in self.sources:
             raise DescentError(
-                f"schema: which of the {other.num_points} points of {other.name} are those of {self.name} is not "
-                f"known: say it as sources[{other.num_points}] of {self.name}, or choose another schema"
+                f"schema: which of the {other.num_points} points of {other.name} are those of "
+                f"{self.name} is not known: say it as sources[{other.num_points}] of {self.name}, "
+                "or choose another schema"
             )
         return self.sources[other.num_points]
 
@@ -242,5 +275,7 @@ def schema(name: str) -> LandmarkSchema:
         dict_keys(['51', '49'])
     """
     if name not in SCHEMAS:
-        raise DescentError(f"schema: no landmark schema is called {name!r}; expected one of: {', '.join(SCHEMAS)}")
+        raise DescentError(
+            f"schema: no landmark schema is called {name!r}; expected one of: {', '.join(SCHEMAS)}"
+        )
     return SCHEMAS[name]

@@ -1,4 +1,6 @@
-"""Landmark schemas as data: read from a small YAML or JSON file, kept in the settings of a model."""
+"""Landmark schemas as data: read from a small YAML or JSON file, kept in the settings of a
+model.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def find_schema(given: Schema) -> LandmarkSchema:
         content = read_document(given, name)
         if not isinstance(content, Mapping):
             found = type(content).__name__
-            raise DescentError(f"{name}: expected num_points: NUMBER and what else is known, got {found}")
+            raise DescentError(
+                f"{name}: expected num_points: NUMBER and what else is known, got {found}"
+            )
         return schema_from({"name": given.stem, **content}, name)
     try:
         return built_in(str(given))
@@ -108,7 +112,9 @@ def schema_from(data: Mapping[str, Any], where: str = "schema") -> LandmarkSchem
             sources=read.sources(_given(data, "sources", {})),
         )
     except DescentError as error:
-        raise error if str(error).startswith(where) else DescentError(f"{where}: {error}") from error
+        raise (
+            error if str(error).startswith(where) else DescentError(f"{where}: {error}")
+        ) from error
 
 
 def described(schema: LandmarkSchema) -> SchemaName | dict[str, Any]:
@@ -182,7 +188,8 @@ class _Reader:
             for point, other in ((first, second), (second, first)):
                 if image[point] != point:
                     raise DescentError(
-                        f"{self.where}: mirror_pairs: point {point} is in two pairs, with {image[point]} and with {other}"
+                        f"{self.where}: mirror_pairs: point {point} is in two pairs, with "
+                        f"{image[point]} and with {other}"
                     )
                 image[point] = other
         return tuple(image)

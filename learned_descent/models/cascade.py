@@ -16,7 +16,8 @@ from ..problem import Problem
 
 @final
 class Cascade(DescentModel):
-    """A cascade of ``T`` independent stages, each a linear map of the features or a multi-layer perceptron.
+    """A cascade of ``T`` independent stages, each a linear map of the features or a multi-layer
+    perceptron.
 
     An untrained cascade returns its start: the last layer of every stage is zero.
 
@@ -26,14 +27,16 @@ class Cascade(DescentModel):
         num_features: the size ``F`` of the features.
         num_updates: the size ``d`` of an update.
         num_steps: the number ``T`` of stages.
-        hidden: the size of one hidden layer (ReLU); ``None`` for linear stages, which the closed form can train.
+        hidden: the size of one hidden layer (ReLU); ``None`` for linear stages, which the closed
+            form can train.
         bias: whether the stages have a bias.
 
     Raises:
         DescentError: if a size is below 1.
 
     References:
-        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, eq. 9.
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face
+        alignment. CVPR 2013, eq. 9.
 
     Example:
         >>> from learned_descent import Cascade
@@ -56,7 +59,9 @@ class Cascade(DescentModel):
         bias: bool = True,
     ) -> None:
         super().__init__(problem, observation, num_steps)
-        sizes = {"num_features": num_features, "num_updates": num_updates} | ({} if hidden is None else {"hidden": hidden})
+        sizes = {"num_features": num_features, "num_updates": num_updates} | (
+            {} if hidden is None else {"hidden": hidden}
+        )
         for name, size in sizes.items():
             check_whole(size, name=name)
         self.num_features = num_features
@@ -69,7 +74,10 @@ class Cascade(DescentModel):
             if bias:
                 nn.init.zeros_(layer.bias)
         self.stages = nn.ModuleList(
-            layer if hidden is None else nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU(), layer) for layer in last
+            layer
+            if hidden is None
+            else nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU(), layer)
+            for layer in last
         )
 
     @classmethod
@@ -93,16 +101,27 @@ class Cascade(DescentModel):
         """
         observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
-        model = cls(problem, observation, num_features, num_updates, num_steps=num_steps, hidden=hidden, bias=bias)
+        model = cls(
+            problem,
+            observation,
+            num_features,
+            num_updates,
+            num_steps=num_steps,
+            hidden=hidden,
+            bias=bias,
+        )
         return model.to(device_of(problem))
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return None
 
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
         if k >= len(self.stages):
             raise DescentError(
-                f"num_steps: a cascade runs at most the {len(self.stages)} stages that it was made with, asked for step {k + 1}"
+                f"num_steps: a cascade runs at most the {len(self.stages)} stages that it was made "
+                f"with, asked for step {k + 1}"
             )
         check_features(features, self.num_features, next(self.stages[k].parameters()), k)
         return self.stages[k](features), None

@@ -20,7 +20,8 @@ Cell: TypeAlias = Literal["tanh", "gru"]
 
 @final
 class MnemonicDescent(DescentModel):
-    """The recurrent descent: a memory carries what was seen from step to step, and one set of weights serves all steps.
+    """The recurrent descent: a memory carries what was seen from step to step, and one set of
+    weights serves all steps.
 
     ``h <- cell(features, h)``, ``delta = W h + b``. An untrained model returns its start.
 
@@ -32,20 +33,20 @@ class MnemonicDescent(DescentModel):
         num_steps: the number ``T`` of steps; any other may be asked for in the call.
         hidden: the size ``H`` of the memory.
         cell: ``"tanh"`` as in the paper, or ``"gru"``.
-        memory: whether the state lives on from step to step; without it every step starts from zero, which shows what the
-            memory is worth.
-        dropout: the share of the features that training hides from each step. It is no part of :meth:`settings`: a stored
-            model does without.
+        memory: whether the state lives on from step to step; without it every step starts from
+            zero, which shows what the memory is worth.
+        dropout: the share of the features that training hides from each step. It is no part of
+            :meth:`settings`: a stored model does without.
 
     Raises:
         DescentError: if a size is below 1, ``cell`` is another word, or ``dropout`` is no share.
 
     References:
-        G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent method: a recurrent process
-        applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
+        G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent
+        method: a recurrent process applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
 
-        Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov. Dropout: a simple way to prevent neural
-        networks from overfitting. JMLR 15, 2014.
+        Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov. Dropout: a simple way to
+        prevent neural networks from overfitting. JMLR 15, 2014.
 
     Example:
         >>> from learned_descent import MnemonicDescent
@@ -70,7 +71,11 @@ class MnemonicDescent(DescentModel):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(problem, observation, num_steps)
-        for name, size in (("num_features", num_features), ("num_updates", num_updates), ("hidden", hidden)):
+        for name, size in (
+            ("num_features", num_features),
+            ("num_updates", num_updates),
+            ("hidden", hidden),
+        ):
             check_whole(size, name=name)
         check_choice(cell, Cell, name="cell")
         check_real(dropout, name="dropout", below=1)
@@ -80,8 +85,11 @@ class MnemonicDescent(DescentModel):
         self.memory = memory
         self.dropout = nn.Dropout(dropout)
         self.cell_name: Cell = cell
-        self.cell = nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
-        # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H features tanh would saturate.
+        self.cell = (
+            nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
+        )
+        # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H
+        # features tanh would saturate.
         self.cell.weight_ih.data *= min(1.0, 4 * math.sqrt(hidden / num_features))
         self.update = nn.Linear(hidden, num_updates)
         nn.init.zeros_(self.update.weight)
@@ -112,18 +120,29 @@ class MnemonicDescent(DescentModel):
         """
         observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
-        options: dict[str, Any] = {"num_steps": num_steps, "hidden": hidden, "cell": cell, "memory": memory}
+        options: dict[str, Any] = {
+            "num_steps": num_steps,
+            "hidden": hidden,
+            "cell": cell,
+            "memory": memory,
+        }
         model = cls(problem, observation, num_features, num_updates, dropout=dropout, **options)
         return model.to(device_of(problem))
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return x.new_zeros(len(x), self.hidden)
 
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
         check_features(features, self.num_features, self.cell.weight_ih, k)
         state = self.cell(self.dropout(features), state if self.memory else None)
         return self.update(state), state
 
     def settings(self) -> dict[str, Any]:
         sizes = {"num_features": self.num_features, "num_updates": self.num_updates}
-        return sizes | super().settings() | {"hidden": self.hidden, "cell": self.cell_name, "memory": self.memory}
+        return (
+            sizes
+            | super().settings()
+            | {"hidden": self.hidden, "cell": self.cell_name, "memory": self.memory}
+        )

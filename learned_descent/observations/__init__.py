@@ -6,4 +6,12 @@ from .gauss_newton import GaussNewtonSteps
 from .patches import Patches
 from .residual import Residual
 
-__all__ = ["ConvolutionalMap", "ConvolutionalPatches", "DenseHOG", "DenseSIFT", "GaussNewtonSteps", "Patches", "Residual"]
+__all__ = [
+    "ConvolutionalMap",
+    "ConvolutionalPatches",
+    "DenseHOG",
+    "DenseSIFT",
+    "GaussNewtonSteps",
+    "Patches",
+    "Residual",
+]

@@ -19,11 +19,13 @@ from ..problem import LeastSquares
 
 @final
 class GaussNewtonSteps(Observation):
-    """The steps that Gauss-Newton would take at ``x``, damped at several strengths and under several kernels, squashed.
+    """The steps that Gauss-Newton would take at ``x``, damped at several strengths and under
+    several kernels, squashed.
 
-    The features are in units of an update, whatever was measured, so that what is learnt on some samples holds for others
-    with another template or structure. For every kernel they are the damped steps ``tanh(delta / reach)``, and the cosines
-    between the residuals and the columns of the Jacobian: ``(number of kernels) (number of dampings + 1) d`` features.
+    The features are in units of an update, whatever was measured, so that what is learnt on some
+    samples holds for others with another template or structure. For every kernel they are the
+    damped steps ``tanh(delta / reach)``, and the cosines between the residuals and the columns of
+    the Jacobian: ``(number of kernels) (number of dampings + 1) d`` features.
 
     Args:
         problem: gives residuals and Jacobian.
@@ -35,12 +37,14 @@ class GaussNewtonSteps(Observation):
         DescentError: if there is no damping, one is negative, or the reach is not positive.
 
     References:
-        S. Baker and I. Matthews. Lucas-Kanade 20 years on: a unifying framework. IJCV 56, 2004 (damped steps of images).
+        S. Baker and I. Matthews. Lucas-Kanade 20 years on: a unifying framework. IJCV 56, 2004
+        (damped steps of images).
 
     Example:
         >>> from learned_descent.problems import Analytic
         >>> problem = Analytic("sin")
-        >>> GaussNewtonSteps(problem, dampings=(0.0, 1.0))(torch.zeros(2, 1), {"y": torch.full((2, 1), 0.5)})
+        >>> GaussNewtonSteps(problem, dampings=(0.0, 1.0))(torch.zeros(2, 1), {"y": torch.full((2,
+        ...     1), 0.5)})
         tensor([[ 0.4621,  0.2449, -1.0000],
                 [ 0.4621,  0.2449, -1.0000]])
     """
@@ -72,13 +76,18 @@ class GaussNewtonSteps(Observation):
                 delta, _ = damped_step(hessian, gradient, gradient.new_full((len(x),), damping))
                 features.append((delta / self.reach).tanh())
             floor = torch.finfo(x.dtype).tiny
-            features.append((gradient / (scale_of(hessian) * squares.clamp(min=floor)).sqrt()).nan_to_num())
+            features.append(
+                (gradient / (scale_of(hessian) * squares.clamp(min=floor)).sqrt()).nan_to_num()
+            )
         return torch.cat(features, 1)
 
-    def _systems(self, x: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor, Float[Tensor, "B 1"]]]:
+    def _systems(
+        self, x: Tensor, batch: Batch
+    ) -> Iterator[tuple[Tensor, Tensor, Float[Tensor, "B 1"]]]:
         """``J^T W J``, ``J^T W r`` and ``r^T W r`` under every kernel."""
         problem = self._problem.module
-        if self.kernels is None and isinstance(problem.kernel, Squares):  # the problem may know them without a Jacobian
+        # The problem may know them without a Jacobian
+        if self.kernels is None and isinstance(problem.kernel, Squares):
             hessian, gradient, cost = problem.normal_equations(x, batch)
             yield hessian.to(x), gradient.to(x), 2 * cost.unsqueeze(1)
             return

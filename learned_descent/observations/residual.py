@@ -15,19 +15,22 @@ from ..observation import Observation
 
 @final
 class Residual(Observation):
-    """The residual features ``h(x) - y`` of a problem with a forward model ``h``, optionally squashed.
+    """The residual features ``h(x) - y`` of a problem with a forward model ``h``, optionally
+    squashed.
 
-    Raw residuals with outliers make linear stages diverge; squashing bounds what one of them can do. A squashed residual
-    is in units of ``scale`` and lies in -1..1.
+    Raw residuals with outliers make linear stages diverge; squashing bounds what one of them can
+    do. A squashed residual is in units of ``scale`` and lies in -1..1.
 
     Args:
         h: the forward model, from parameters ``(B, p)`` to predictions ``(B, R)``.
         y: the name of the measurements ``(B, R)`` in the batch.
-        squash: ``"tanh"`` (smooth), ``"clamp"`` (exact for small residuals, without gradient beyond ``scale``), or ``None``.
+        squash: ``"tanh"`` (smooth), ``"clamp"`` (exact for small residuals, without gradient beyond
+            ``scale``), or ``None``.
         scale: the size of the residual, in the unit of ``y``, at which squashing sets in.
 
     References:
-        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, eq. 7.
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face
+        alignment. CVPR 2013, eq. 7.
 
     Example:
         >>> import torch

@@ -1,4 +1,6 @@
-"""Inverting known functions: the analytic problems of the paper that introduced supervised descent."""
+"""Inverting known functions: the analytic problems of the paper that introduced supervised
+descent.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +26,31 @@ Grid: TypeAlias = tuple[float, float, int]
 
 @final
 class Analytic(LeastSquares):
-    """The inversion of a known function: find ``x`` with ``h(x) = y``, started at one ``x`` for all ``y``.
+    """The inversion of a known function: find ``x`` with ``h(x) = y``, started at one ``x`` for all
+    ``y``.
 
-    Training and test values of ``y`` lie on the paper's grids, which are built by repeated addition in float32, as in the
-    C++ library whose golden values pin the method; the solutions ``x*`` are then computed in ``dtype``. The validation
-    values lie between those of training. ``x`` is a plain number (radians for ``sin``).
+    Training and test values of ``y`` lie on the paper's grids, which are built by repeated addition
+    in float32, as in the C++ library whose golden values pin the method; the solutions ``x*`` are
+    then computed in ``dtype``. The validation values lie between those of training. ``x`` is a
+    plain number (radians for ``sin``).
 
     Args:
-        function: ``"sin"``, ``"cube"`` (``x^3``), ``"erf"``, ``"exp"``, or ``"sin_erf"``: the first two-dimensional one,
-            ``h(x) = (sin x_1, erf x_2)``.
-        start: where testing starts; 0.5 is the start of the paper, and from far away Newton's method fails.
-        spread: the standard deviation of the random starts of training around ``start``; 0 in the paper.
-        num_test: test values of ``y``, evenly spaced over the range of the paper's grid; ``None`` for that grid itself.
+        function: ``"sin"``, ``"cube"`` (``x^3``), ``"erf"``, ``"exp"``, or ``"sin_erf"``: the first
+            two-dimensional one, ``h(x) = (sin x_1, erf x_2)``.
+        start: where testing starts; 0.5 is the start of the paper, and from far away Newton's
+            method fails.
+        spread: the standard deviation of the random starts of training around ``start``; 0 in the
+            paper.
+        num_test: test values of ``y``, evenly spaced over the range of the paper's grid; ``None``
+            for that grid itself.
         dtype: the precision of the data.
 
     References:
-        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, section 3.3.
-        P. Huber, Z.-H. Feng, W. Christmas, J. Kittler and M. Rätsch. Fitting 3D morphable face models using local features.
-        ICIP 2015 (the library superviseddescent).
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face
+        alignment. CVPR 2013, section 3.3.
+
+        P. Huber, Z.-H. Feng, W. Christmas, J. Kittler and M. Rätsch. Fitting 3D morphable face
+        models using local features. ICIP 2015 (the library superviseddescent).
 
     Example:
         >>> problem = Analytic("sin")
@@ -80,7 +89,9 @@ class Analytic(LeastSquares):
         x = torch.full_like(floating_like(batch["y"], batch), self.start)
         if generator is None:
             return x
-        return x + self.spread * torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return x + self.spread * torch.randn(
+            x.shape, generator=generator, dtype=x.dtype, device=x.device
+        )
 
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["x"]
@@ -97,7 +108,9 @@ class Analytic(LeastSquares):
             start, count = start + 0.4 * step, count - 1
         grid = _grid(start, step, count)
         if split == "test" and self.num_test is not None:
-            grid = torch.linspace(start, start + (count - 1) * step, self.num_test, dtype=torch.float64)
+            grid = torch.linspace(
+                start, start + (count - 1) * step, self.num_test, dtype=torch.float64
+            )
         y = grid[:, None].repeat(1, chosen.size).to(self.dtype)
         return {"y": y, "x": chosen.inverse(y)}
 
@@ -105,7 +118,12 @@ class Analytic(LeastSquares):
         return _FUNCTIONS[self.function].h(x) - batch["y"]
 
     def settings(self) -> dict[str, Any]:
-        return {"function": self.function, "start": self.start, "spread": self.spread, "num_test": self.num_test}
+        return {
+            "function": self.function,
+            "start": self.start,
+            "spread": self.spread,
+            "num_test": self.num_test,
+        }
 
 
 @dataclass(frozen=True)
@@ -149,7 +167,9 @@ _FUNCTIONS = {
 
 
 def _grid(start: float, step: float, count: int) -> Float[Tensor, " N"]:
-    """``count`` values from ``start`` on, by repeated float32 addition: the rounding of the golden values."""
+    """``count`` values from ``start`` on, by repeated float32 addition: the rounding of the golden
+    values.
+    """
     values = [torch.tensor(start, dtype=torch.float32)]
     for _ in range(count - 1):
         values.append(values[-1] + step)

@@ -1,4 +1,6 @@
-"""Curve fits with bad minima: a sinusoid of unknown frequency, and two decays with rates far apart."""
+"""Curve fits with bad minima: a sinusoid of unknown frequency, and two decays with rates far
+apart.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,21 @@ from ..observations import Residual
 from ..problem import LeastSquares
 from ..training import BackpropThroughTime, SequentialRidge
 
-_SEEDS: Mapping[Split, int] = {"train": 0, "val": 1, "test": 302}  # modulo 3 they differ, so that no seed shares samples
+# Modulo 3 they differ, so that no seed shares samples
+_SEEDS: Mapping[Split, int] = {
+    "train": 0,
+    "val": 1,
+    "test": 302,
+}
 
 
 class Curve(LeastSquares, ABC):
-    """A curve of a known kind through noisy values at fixed times: what :class:`Sinusoid` and :class:`TwoExponentials` share.
+    """A curve of a known kind through noisy values at fixed times: what :class:`Sinusoid` and
+    :class:`TwoExponentials` share.
 
-    A batch holds the values ``y (B, N)``, the parameters ``x (B, p)`` behind them, and a random ``start (B, p)``. An update
-    is in units of ``scale``. No two training batches hold the same curves.
+    A batch holds the values ``y (B, N)``, the parameters ``x (B, p)`` behind them, and a random
+    ``start (B, p)``. An update is in units of ``scale``. No two training batches hold the same
+    curves.
 
     Args:
         times: when the values are taken, from 0 to 1.
@@ -45,7 +54,14 @@ class Curve(LeastSquares, ABC):
     scale: Tensor
 
     def __init__(
-        self, times: Float[Tensor, " N"], scale: Sequence[float], *, noise: float, num_train: int, num_test: int, seed: int
+        self,
+        times: Float[Tensor, " N"],
+        scale: Sequence[float],
+        *,
+        noise: float,
+        num_train: int,
+        num_test: int,
+        seed: int,
     ) -> None:
         super().__init__()
         if len(times) < 8 or min(num_train, num_test) < 1:
@@ -66,10 +82,14 @@ class Curve(LeastSquares, ABC):
 
     @abstractmethod
     def draw(self, count: int, generator: Generator) -> Float[Tensor, "B p"]:
-        """Random parameters: those that are simulated, and, drawn once more, the starts, which know nothing of the curve."""
+        """Random parameters: those that are simulated, and, drawn once more, the starts, which know
+        nothing of the curve.
+        """
 
     def data(self, split: Split) -> dict[str, Tensor]:
-        """The samples of ``split``: ``y (N, num_values)``, ``x`` and ``start``, both ``(N, p)``, and ``simulated (N,)``."""
+        """The samples of ``split``: ``y (N, num_values)``, ``x`` and ``start``, both ``(N, p)``,
+        and ``simulated (N,)``.
+        """
         check_choice(split, Split, name="split")
         generator = Generator().manual_seed(3 * self.seed + _SEEDS[split])
         count = self.num_train if split == "train" else self.num_test
@@ -80,13 +100,23 @@ class Curve(LeastSquares, ABC):
         x, start = self.draw(count, generator), self.draw(count, generator)
         y = self.curve(x)
         y = y + self.noise * torch.randn(y.shape, generator=generator, device=y.device)
-        return {"y": y, "x": x, "start": start, "simulated": torch.ones(count, dtype=torch.bool, device=y.device)}
+        return {
+            "y": y,
+            "x": x,
+            "start": start,
+            "simulated": torch.ones(count, dtype=torch.bool, device=y.device),
+        }
 
     def augment(self, batch: Batch, generator: Generator) -> Batch:
-        """Other simulated samples, as many; a batch without ``simulated``, which comes from elsewhere, is left as it is."""
+        """Other simulated samples, as many; a batch without ``simulated``, which comes from
+        elsewhere, is left as it is.
+        """
         if "simulated" not in batch:
             return batch
-        return {name: value.to(batch[name]) for name, value in self.simulate(len(batch["x"]), generator).items()}
+        return {
+            name: value.to(batch[name])
+            for name, value in self.simulate(len(batch["x"]), generator).items()
+        }
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
         start = batch["start"]
@@ -117,12 +147,14 @@ class Curve(LeastSquares, ABC):
 
 @final
 class Sinusoid(Curve):
-    """A sinusoid of unknown frequency, phase and amplitude: the cost has a minimum at every second side lobe.
+    """A sinusoid of unknown frequency, phase and amplitude: the cost has a minimum at every second
+    side lobe.
 
-    ``x (B, 3)`` is ``(f, a, b)`` of ``y(t) = a cos(2 pi f (t - 1/2)) + b sin(2 pi f (t - 1/2))``: the frequency in cycles
-    per window, and two amplitudes, which unlike amplitude and phase never wrap. ``f`` is 1 to 16, the amplitude
-    ``|(a, b)|`` 0.5 to 1.5. The error is that of the frequency, in cycles per window; nothing but a frequency less than one
-    cycle off is in the basin of the least squares, so hardly any random start is.
+    ``x (B, 3)`` is ``(f, a, b)`` of ``y(t) = a cos(2 pi f (t - 1/2)) + b sin(2 pi f (t - 1/2))``:
+    the frequency in cycles per window, and two amplitudes, which unlike amplitude and phase never
+    wrap. ``f`` is 1 to 16, the amplitude ``|(a, b)|`` 0.5 to 1.5. The error is that of the
+    frequency, in cycles per window; nothing but a frequency less than one cycle off is in the basin
+    of the least squares, so hardly any random start is.
 
     Args:
         num_values: values of a curve; 33 or more, so that no frequency is aliased.
@@ -135,8 +167,9 @@ class Sinusoid(Curve):
         DescentError: if a number is out of its range.
 
     References:
-        D. Rife and R. Boorstyn. Single-tone parameter estimation from discrete-time observations. IEEE Transactions on
-        Information Theory 20, 1974 (the peak of the spectrum, then a local search: the classical winner).
+        D. Rife and R. Boorstyn. Single-tone parameter estimation from discrete-time observations.
+        IEEE Transactions on Information Theory 20, 1974 (the peak of the spectrum, then a local
+        search: the classical winner).
 
     Example:
         >>> problem = Sinusoid(num_test=4)
@@ -148,12 +181,22 @@ class Sinusoid(Curve):
     failure_above = 0.1
 
     def __init__(
-        self, *, num_values: int = 64, noise: float = 0.1, num_train: int = 8192, num_test: int = 1024, seed: int = 0
+        self,
+        *,
+        num_values: int = 64,
+        noise: float = 0.1,
+        num_train: int = 8192,
+        num_test: int = 1024,
+        seed: int = 0,
     ) -> None:
         if num_values < 33:
-            raise DescentError(f"num_values: expected 33 or more for frequencies up to 16 cycles, got {num_values}")
+            raise DescentError(
+                f"num_values: expected 33 or more for frequencies up to 16 cycles, got {num_values}"
+            )
         times = (torch.arange(num_values) + 0.5) / num_values
-        super().__init__(times, (4.0, 1.0, 1.0), noise=noise, num_train=num_train, num_test=num_test, seed=seed)
+        super().__init__(
+            times, (4.0, 1.0, 1.0), noise=noise, num_train=num_train, num_test=num_test, seed=seed
+        )
 
     def curve(self, x: Float[Tensor, "B 3"]) -> Float[Tensor, "B N"]:
         cos, sin, _ = self._waves(x)
@@ -161,17 +204,25 @@ class Sinusoid(Curve):
 
     def jacobian(self, x: Float[Tensor, "B 3"], batch: Batch) -> Float[Tensor, "B N 3"]:
         cos, sin, turn = self._waves(x)
-        return torch.stack([turn * (x[:, 2:3] * cos - x[:, 1:2] * sin), cos, sin], 2) * self.scale.to(x)
+        return torch.stack(
+            [turn * (x[:, 2:3] * cos - x[:, 1:2] * sin), cos, sin], 2
+        ) * self.scale.to(x)
 
     def _waves(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cosine and sine, ``(B, N)``, and the derivative of their angle along the frequency, ``(N,)``."""
+        """Cosine and sine, ``(B, N)``, and the derivative of their angle along the frequency,
+        ``(N,)``.
+        """
         turn = 2 * math.pi * (self.times.to(x) - 0.5)
         angle = x[:, :1] * turn
         return angle.cos(), angle.sin(), turn
 
     def draw(self, count: int, generator: Generator) -> Float[Tensor, "B 3"]:
         unit = torch.rand(count, 3, generator=generator, device=generator.device)
-        frequency, amplitude, phase = 1 + 15 * unit[:, 0], 0.5 + unit[:, 1], 2 * math.pi * unit[:, 2]
+        frequency, amplitude, phase = (
+            1 + 15 * unit[:, 0],
+            0.5 + unit[:, 1],
+            2 * math.pi * unit[:, 2],
+        )
         return torch.stack([frequency, amplitude * phase.cos(), amplitude * phase.sin()], 1)
 
     def error(self, x: Float[Tensor, "B 3"], batch: Batch) -> Float[Tensor, " B"]:
@@ -184,11 +235,13 @@ class Sinusoid(Curve):
 
 @final
 class TwoExponentials(Curve):
-    """The sum of two exponential decays with rates far apart: ill-conditioned, and flat where one of them has vanished.
+    """The sum of two exponential decays with rates far apart: ill-conditioned, and flat where one
+    of them has vanished.
 
-    ``x (B, 4)`` is ``(log tau_1, log tau_2, a_1, a_2)`` of ``y(t) = a_1 exp(-t / tau_1) + a_2 exp(-t / tau_2)`` for ``t``
-    from 0 to 1. ``tau_1`` is 0.01 to 0.1, ``tau_2`` 0.2 to 2, the amplitudes are 0.2 to 1. The error is the root mean square
-    of the errors of ``log tau``, where it does not matter which decay comes first.
+    ``x (B, 4)`` is ``(log tau_1, log tau_2, a_1, a_2)`` of ``y(t) = a_1 exp(-t / tau_1) + a_2
+    exp(-t / tau_2)`` for ``t`` from 0 to 1. ``tau_1`` is 0.01 to 0.1, ``tau_2`` 0.2 to 2, the
+    amplitudes are 0.2 to 1. The error is the root mean square of the errors of ``log tau``, where
+    it does not matter which decay comes first.
 
     Args:
         num_values: values of a curve.
@@ -201,7 +254,8 @@ class TwoExponentials(Curve):
         DescentError: if a number is out of its range.
 
     References:
-        C. Lanczos. Applied analysis, chapter 4 (the separation of exponentials). Prentice Hall 1956.
+        C. Lanczos. Applied analysis, chapter 4 (the separation of exponentials). Prentice Hall
+        1956.
 
     Example:
         >>> problem = TwoExponentials(num_test=4)
@@ -214,11 +268,24 @@ class TwoExponentials(Curve):
     bounds: Tensor
 
     def __init__(
-        self, *, num_values: int = 64, noise: float = 0.02, num_train: int = 8192, num_test: int = 1024, seed: int = 0
+        self,
+        *,
+        num_values: int = 64,
+        noise: float = 0.02,
+        num_train: int = 8192,
+        num_test: int = 1024,
+        seed: int = 0,
     ) -> None:
         check_whole(num_values, name="num_values", least=8)
         times = (torch.arange(num_values) + 0.5) / num_values
-        super().__init__(times, (0.5, 0.5, 0.25, 0.25), noise=noise, num_train=num_train, num_test=num_test, seed=seed)
+        super().__init__(
+            times,
+            (0.5, 0.5, 0.25, 0.25),
+            noise=noise,
+            num_train=num_train,
+            num_test=num_test,
+            seed=seed,
+        )
         low = [math.log(0.01), math.log(0.2), 0.2, 0.2]
         high = [math.log(0.1), math.log(2.0), 1.0, 1.0]
         self.register_buffer("bounds", torch.tensor([low, high]), persistent=False)
@@ -262,9 +329,12 @@ _MDM = Recipe(
 )  # fmt: skip
 
 RECIPES: Mapping[str, Family] = {
-    "sdm": Recipe(Cascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge(repeats=2, batch_size=256)}),
+    "sdm": Recipe(
+        Cascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge(repeats=2, batch_size=256)}
+    ),
     "mlp": _MLP,
     "mlp+lm": Polish(_MLP, SOLVERS["lm"].brief()),
     "mdm": _MDM,
 }
-"""The families on curves; ``mlp`` is a cascade of perceptrons, for a cost with many minima is beyond linear maps."""
+"""The families on curves; ``mlp`` is a cascade of perceptrons, for a cost with many minima is
+beyond linear maps."""

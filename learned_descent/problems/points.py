@@ -24,7 +24,9 @@ def as_points(points: Any) -> Tensor:
     try:
         return torch.as_tensor(np.asarray(points, dtype=np.float32)).clone()
     except (TypeError, ValueError) as error:
-        raise DescentError(f"points: expected numbers of shape (N, 3), got {type(points).__name__}: {error}") from error
+        raise DescentError(
+            f"points: expected numbers of shape (N, 3), got {type(points).__name__}: {error}"
+        ) from error
 
 
 def cube(count: int, num_points: int, generator: Generator) -> Float[Tensor, "B N 3"]:
@@ -38,7 +40,8 @@ def collinear(points: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
 
 
 def on_a_line(centred: Float[Tensor, "B N 3"]) -> Bool[Tensor, " B"]:
-    """Whether points around their mean lie on a line, or are not finite: the minors of their scatter vanish.
+    """Whether points around their mean lie on a line, or are not finite: the minors of their
+    scatter vanish.
 
     Eigenvalues would say the same, but a GPU is asked whether they were found, and stalls.
 

@@ -1,4 +1,6 @@
-"""Rotations, by roma: it brings the whole of PyTorch's compiler along, so it is imported when it is first used."""
+"""Rotations, by roma: it brings the whole of PyTorch's compiler along, so it is imported when it is
+first used.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def rotmat_to_rotvec(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
     return vector
 
 
-def rotmat_geodesic_distance(first: Float[Tensor, "*B 3 3"], second: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B"]:
+def rotmat_geodesic_distance(
+    first: Float[Tensor, "*B 3 3"], second: Float[Tensor, "*B 3 3"]
+) -> Float[Tensor, "*B"]:
     """The angle between two rotations, in rad."""
     import roma
 
@@ -31,7 +35,9 @@ def rotmat_geodesic_distance(first: Float[Tensor, "*B 3 3"], second: Float[Tenso
 
 
 def at_rest(count: int, like: Tensor) -> Float[Tensor, "B 12"]:
-    """Motions without a rotation, row by row, and without a shift; numbers in a list would stall a GPU."""
+    """Motions without a rotation, row by row, and without a shift; numbers in a list would stall a
+    GPU.
+    """
     motions = like.new_zeros(count, 12)
     motions[:, :9:4] = 1
     return motions

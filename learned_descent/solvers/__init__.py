@@ -1,4 +1,6 @@
-"""The classical yardstick: batched Gauss-Newton and Levenberg-Marquardt, methods from elsewhere, and polishing."""
+"""The classical yardstick: batched Gauss-Newton and Levenberg-Marquardt, methods from elsewhere,
+and polishing.
+"""
 
 from .external import External, ScipyLeastSquares
 from .gauss_newton import GaussNewton

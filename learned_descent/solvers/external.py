@@ -41,13 +41,21 @@ class _Outside(Solver):
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return x.new_full((len(x), 1), Status.RUNNING)
 
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
         return features[:, :-1], features[:, -1:]
 
     def move(
-        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+        self,
+        k: int,
+        x: Float[Tensor, "B p"],
+        delta: Float[Tensor, "B d"],
+        state: State,
+        batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
-        answer = delta + (x - x.detach()) if x.requires_grad else delta  # a gradient goes straight through
+        # A gradient goes straight through
+        answer = delta + (x - x.detach()) if x.requires_grad else delta
         return torch.where(cast(Tensor, state) == Status.INVALID, x, answer), state
 
 
@@ -55,12 +63,13 @@ class _Outside(Solver):
 class External(_Outside):
     """A method from elsewhere as a model of one step: OpenCV, open3d, a closed form, a network.
 
-    A sample whose answer is not finite stays where it is: its status is ``INVALID``. All others count as converged. No
-    gradient passes through the function.
+    A sample whose answer is not finite stays where it is: its status is ``INVALID``. All others
+    count as converged. No gradient passes through the function.
 
     Args:
         problem: the task; its cost is not needed.
-        function: maps the start ``(B, p)`` and the batch, as it came, to an answer ``(B, p)`` of any precision and device.
+        function: maps the start ``(B, p)`` and the batch, as it came, to an answer ``(B, p)`` of
+            any precision and device.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -90,7 +99,12 @@ class _Answer(Observation):
     @torch.no_grad()
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         answer = self.function(x, batch)
-        check_shape(answer, "B p", {"B": x.shape[0], "p": x.shape[1]}, name="answer of the external function")
+        check_shape(
+            answer,
+            "B p",
+            {"B": x.shape[0], "p": x.shape[1]},
+            name="answer of the external function",
+        )
         answer = answer.to(x)
         valid = answer.isfinite().all(1, keepdim=True)
         return torch.cat([answer, torch.where(valid, Status.CONVERGED, Status.INVALID).to(x)], 1)
@@ -98,22 +112,26 @@ class _Answer(Observation):
 
 @final
 class ScipyLeastSquares(_Outside):
-    """scipy's ``least_squares``, one sample after the other in float64: the yardstick of the yardsticks.
+    """scipy's ``least_squares``, one sample after the other in float64: the yardstick of the
+    yardsticks.
 
-    It minimises the problem's own cost, kernel included: by scipy's loss of that name where there is one, and else (blocks of
-    residuals, Tukey, ``"lm"``) by residuals whose squares cost the same. It does so over an update ``delta`` from the start, so
-    that parameters on a manifold stay there. The Jacobian is the problem's own where it has one and updates add up;
-    elsewhere it is one of central differences, all of its columns at once.
+    It minimises the problem's own cost, kernel included: by scipy's loss of that name where there
+    is one, and else (blocks of residuals, Tukey, ``"lm"``) by residuals whose squares cost the
+    same. It does so over an update ``delta`` from the start, so that parameters on a manifold stay
+    there. The Jacobian is the problem's own where it has one and updates add up; elsewhere it is
+    one of central differences, all of its columns at once.
 
-    A sample that is not finite, or whose residuals do not depend on ``x``, stays where it is: its status is ``INVALID``; one
-    whose evaluations are used up is ``RUNNING``.
+    A sample that is not finite, or whose residuals do not depend on ``x``, stays where it is: its
+    status is ``INVALID``; one whose evaluations are used up is ``RUNNING``.
 
     Args:
         problem: the problem, with its residuals.
-        method: ``"trf"`` and ``"dogbox"`` (trust regions), or ``"lm"`` (MINPACK; no loss of its own, at least as many
-            residuals as unknowns).
-        loss: what a residual costs: ``"kernel"`` for what the problem says, or a loss of scipy for each residual on its own.
-        scale: the size of a residual at which a loss of scipy sets in; the kernel of a problem has its own.
+        method: ``"trf"`` and ``"dogbox"`` (trust regions), or ``"lm"`` (MINPACK; no loss of its
+            own, at least as many residuals as unknowns).
+        loss: what a residual costs: ``"kernel"`` for what the problem says, or a loss of scipy for
+            each residual on its own.
+        scale: the size of a residual at which a loss of scipy sets in; the kernel of a problem has
+            its own.
         max_evaluations: the largest number of evaluations of the residuals; ``None`` for scipy's.
         tolerance: scipy's ``ftol``, ``xtol`` and ``gtol``.
 
@@ -122,7 +140,9 @@ class ScipyLeastSquares(_Outside):
 
     References:
         J. Moré. The Levenberg-Marquardt algorithm: implementation and theory. 1978.
-        M. Branch, T. Coleman and Y. Li. A subspace, interior, and conjugate gradient method. SIAM J. Sci. Comput. 21, 1999.
+
+        M. Branch, T. Coleman and Y. Li. A subspace, interior, and conjugate gradient method. SIAM
+        J. Sci. Comput. 21, 1999.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -145,14 +165,24 @@ class ScipyLeastSquares(_Outside):
         check_choice(method, Method, name="method")
         check_choice(loss, Loss, name="loss")
         if method == "lm" and loss not in ("kernel", "linear"):
-            raise DescentError(f'loss: scipy\'s method "lm" knows only "linear", got {loss!r}: take "trf" or "dogbox"')
+            raise DescentError(
+                f'loss: scipy\'s method "lm" knows only "linear", got {loss!r}: take "trf" or '
+                '"dogbox"'
+            )
         check_real(scale, name="scale", positive=True)
         if loss == "kernel" and scale != 1:
-            raise DescentError(f"scale: expected 1, for the kernel of the problem has a scale of its own, got {scale}")
+            raise DescentError(
+                "scale: expected 1, for the kernel of the problem has a scale of its own, got "
+                f"{scale}"
+            )
         if max_evaluations is not None and max_evaluations < 1:
-            raise DescentError(f"max_evaluations: expected 1 or more, or None, got {max_evaluations}")
+            raise DescentError(
+                f"max_evaluations: expected 1 or more, or None, got {max_evaluations}"
+            )
         if not _UNIT <= tolerance < 1:
-            raise DescentError(f"tolerance: expected a number from {_UNIT:.3g} to 1, got {tolerance}")
+            raise DescentError(
+                f"tolerance: expected a number from {_UNIT:.3g} to 1, got {tolerance}"
+            )
         options: dict[str, Any] = {"method": method, "max_nfev": max_evaluations}
         options |= dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
         kernel = with_cost(problem).kernel
@@ -162,9 +192,17 @@ class ScipyLeastSquares(_Outside):
         elif native:
             options |= {"loss": _NATIVE[type(kernel)], "f_scale": kernel.scale}
         rooted = loss == "kernel" and not native and type(kernel) is not Squares
-        super().__init__(problem, _Scipy(with_cost(problem), kernel if rooted else Squares(), options), num_steps=1)
+        super().__init__(
+            problem,
+            _Scipy(with_cost(problem), kernel if rooted else Squares(), options),
+            num_steps=1,
+        )
         own = {"method": method, "loss": loss, "scale": scale}
-        self.own: dict[str, Any] = {**own, "max_evaluations": max_evaluations, "tolerance": tolerance}
+        self.own: dict[str, Any] = {
+            **own,
+            "max_evaluations": max_evaluations,
+            "tolerance": tolerance,
+        }
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         seen = cast(_Scipy, self.observation)
@@ -202,24 +240,33 @@ class _Scipy(Observation):
 
     def _answers(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         rows = [slice(row, row + 1) for row in range(len(x))]
-        tasks = [task_of(self.problem, self.kernel, x[row].double(), index(batch, row)) for row in rows]
+        tasks = [
+            task_of(self.problem, self.kernel, x[row].double(), index(batch, row)) for row in rows
+        ]
         tasks[0].check_rows()
         return torch.cat([self._solved(task) for task in tasks])
 
     def _solved(self, task: Task) -> Float[Tensor, "1 F"]:
         """The answer to one sample, and its status."""
-        from scipy.optimize import least_squares  # here, for the help of a command is not to wait for it
+        # here, for the help of a command is not to wait for it
+        from scipy.optimize import (
+            least_squares,
+        )
 
         start = np.zeros(task.size)
         first = task.residual(start)
         if self.options["method"] == "lm" and len(first) < task.size:
             raise DescentError(
-                f'method: scipy\'s "lm" needs at least as many residuals as unknowns, got {len(first)} for {task.size}: '
+                'method: scipy\'s "lm" needs at least as many residuals as unknowns, got '
+                f"{len(first)} for {task.size}: "
                 'take "trf"'
             )
         status, x = Status.INVALID, task.x0
         if np.isfinite(first).all() and x.isfinite().all():
             with suppress(FloatingPointError, np.linalg.LinAlgError):
                 found = least_squares(task.residual, start, task.jacobian, **self.options)
-                status, x = Status.CONVERGED if found.status > 0 else Status.RUNNING, task.reached(found.x)
+                status, x = (
+                    Status.CONVERGED if found.status > 0 else Status.RUNNING,
+                    task.reached(found.x),
+                )
         return torch.cat([x, x.new_full((1, 1), status)], 1)

@@ -18,17 +18,18 @@ from .solver import NewtonLike, Status
 
 @final
 class GaussNewton(NewtonLike):
-    """Batched Gauss-Newton: quadratic convergence near a minimum with small residuals, and no promise elsewhere.
+    """Batched Gauss-Newton: quadratic convergence near a minimum with small residuals, and no
+    promise elsewhere.
 
-    A sample whose normal equations are singular or not finite, or whose step leads to where numbers end, stays where it is:
-    its status is ``INVALID``.
+    A sample whose normal equations are singular or not finite, or whose step leads to where numbers
+    end, stays where it is: its status is ``INVALID``.
 
     Args:
         problem: the problem, with its cost.
         num_steps: the largest number of steps.
         damping: a fixed multiple of the diagonal of ``J^T W J`` that is added to it.
-        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it;
-            ``None`` for what rounding allows.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can
+            change falls below it; ``None`` for what rounding allows.
         double: whether all is computed in float64; the iterates keep the precision of the start.
 
     Raises:
@@ -54,7 +55,9 @@ class GaussNewton(NewtonLike):
         tolerance: float | None = None,
         double: bool = False,
     ) -> None:
-        super().__init__(problem, num_steps=num_steps, damping=damping, tolerance=tolerance, double=double)
+        super().__init__(
+            problem, num_steps=num_steps, damping=damping, tolerance=tolerance, double=double
+        )
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         size = self.problem.local(x[:1], x[:1]).shape[1]
@@ -62,7 +65,9 @@ class GaussNewton(NewtonLike):
 
     @torch.no_grad()
     @outside_autocast()
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
         status = cast(Tensor, state)[:, -1]
         none = torch.zeros_like(cost)
@@ -81,7 +86,12 @@ class GaussNewton(NewtonLike):
 
     @outside_autocast()
     def move(
-        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+        self,
+        k: int,
+        x: Float[Tensor, "B p"],
+        delta: Float[Tensor, "B d"],
+        state: State,
+        batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
         trial = self.problem.retract(x, delta.to(x))
         valid = trial.isfinite().all(1)
@@ -104,7 +114,9 @@ class GaussNewton(NewtonLike):
         running = status == Status.RUNNING
         short = running & self.is_short(x, trial)
         little = self.vanishes(fall, cost, unit**0.5) | (fall <= 10 * self.noise(diagonal, x))
-        done = running & (self.vanishes(fall, cost, unit) | (short & little)) & self.told(least, units)
+        done = (
+            running & (self.vanishes(fall, cost, unit) | (short & little)) & self.told(least, units)
+        )
         status = torch.where(running & ~valid, Status.INVALID, status)
         status = torch.where(valid & short, Status.STALLED, status)
         status = torch.where(valid & done, Status.CONVERGED, status)

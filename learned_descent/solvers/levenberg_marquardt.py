@@ -33,33 +33,41 @@ _PROBED = 1e3
 class LevenbergMarquardt(NewtonLike):
     """Batched Levenberg-Marquardt with a damping of its own for every sample.
 
-    1. The step solves ``(J^T W J + damping * scale) delta = -J^T W r``. The scale is the diagonal of ``J^T W J``, or the
-       largest one met so far (Moré's scaling) where that is larger: a parameter whose influence fades does not run away. It
-       fades by a factor of .3 a step, so that a parameter is not frozen by what it once was.
-    2. A step that does not keep a thousandth of its promise, robust kernel included, is refused, and so is one that leads to
-       where derivatives are not finite: the sample stays and is damped more strongly (Nielsen's rule).
-    3. A sample has converged when a step that is *not* damped promises nothing, or is too short to matter and promises
-       little. Where a damped step says so, the next one is not damped. One that stands still while an undamped step promises
-       more has not converged but ``STALLED``: its parameters cannot be written, or its derivatives told apart, more finely
-       in this precision.
+    1. The step solves ``(J^T W J + damping * scale) delta = -J^T W r``. The scale is the diagonal
+       of ``J^T W J``, or the largest one met so far (Moré's scaling) where that is larger: a
+       parameter whose influence fades does not run away. It fades by a factor of .3 a step, so that
+       a parameter is not frozen by what it once was.
+    2. A step that does not keep a thousandth of its promise, robust kernel included, is refused,
+       and so is one that leads to where derivatives are not finite: the sample stays and is damped
+       more strongly (Nielsen's rule).
+    3. A sample has converged when a step that is *not* damped promises nothing, or is too short to
+       matter and promises little. Where a damped step says so, the next one is not damped. One that
+       stands still while an undamped step promises more has not converged but ``STALLED``: its
+       parameters cannot be written, or its derivatives told apart, more finely in this precision.
 
     Args:
         problem: the problem, with its cost.
         num_steps: the largest number of steps, refused ones included.
         damping: the first damping.
-        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it;
-            ``None`` for what rounding allows.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can
+            change falls below it; ``None`` for what rounding allows.
         double: whether all is computed in float64; the iterates keep the precision of the start.
 
     Raises:
         DescentError: if the problem has no residuals, or a number is out of its range.
 
     References:
-        D. Marquardt. An algorithm for least-squares estimation of nonlinear parameters. SIAM Journal 11, 1963.
-        J. Moré. The Levenberg-Marquardt algorithm: implementation and theory. 1978, section 6 (the scaling).
-        K. Madsen, H. Nielsen and O. Tingleff. Methods for non-linear least squares problems. 2004, section 3.2 (the damping).
-        D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear least squares.
-        Technometrics 23, 1981 (the cosine).
+        D. Marquardt. An algorithm for least-squares estimation of nonlinear parameters. SIAM
+        Journal 11, 1963.
+
+        J. Moré. The Levenberg-Marquardt algorithm: implementation and theory. 1978, section 6 (the
+        scaling).
+
+        K. Madsen, H. Nielsen and O. Tingleff. Methods for non-linear least squares problems. 2004,
+        section 3.2 (the damping).
+
+        D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear
+        least squares. Technometrics 23, 1981 (the cosine).
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -82,9 +90,13 @@ class LevenbergMarquardt(NewtonLike):
         tolerance: float | None = None,
         double: bool = False,
     ) -> None:
-        super().__init__(problem, num_steps=num_steps, damping=damping, tolerance=tolerance, double=double)
+        super().__init__(
+            problem, num_steps=num_steps, damping=damping, tolerance=tolerance, double=double
+        )
         if damping == 0:
-            raise DescentError("damping: expected a positive number, got 0; GaussNewton is undamped")
+            raise DescentError(
+                "damping: expected a positive number, got 0; GaussNewton is undamped"
+            )
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         size = self.problem.local(x[:1], x[:1]).shape[1]
@@ -92,7 +104,9 @@ class LevenbergMarquardt(NewtonLike):
 
     @torch.no_grad()
     @outside_autocast()
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
         memory = _Memory.of(cast(Tensor, state), gradient.shape[1])
         finite = all_finite(features)
@@ -127,7 +141,12 @@ class LevenbergMarquardt(NewtonLike):
 
     @outside_autocast()
     def move(
-        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+        self,
+        k: int,
+        x: Float[Tensor, "B p"],
+        delta: Float[Tensor, "B d"],
+        state: State,
+        batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
         memory = _Memory.of(cast(Tensor, state), delta.shape[1])
         trial = self.problem.retract(x, delta.to(x))
@@ -163,7 +182,8 @@ class LevenbergMarquardt(NewtonLike):
         running = memory.status == Status.RUNNING
         refused = running & ~accepted
         solved = running & fall.isfinite() & (memory.lost == 0)
-        # An undamped step would promise the same: its matrix is far from singular, or the damping is but its rounding.
+        # An undamped step would promise the same: its matrix is far from singular, or the damping
+        # is but its rounding.
         sure = damping <= 0.01 * memory.least
         full = solved & (sure | (damping <= 1.01 * units.floor))
         told = self.told(memory.least, units)
@@ -175,8 +195,9 @@ class LevenbergMarquardt(NewtonLike):
         rounded = (cost <= noise) | (sure & (fall <= 10 * noise))
         little = rounded | (sure & self.vanishes(fall, cost, units.both**0.5))
         near = torch.where(full, (little & told).to(cost), memory.near)
-        # Towards a double root steps shrink slowly, and never in relation to x: the residual fell to the rounding of what it
-        # was at the start, and a step changes no parameter by what such a residual tells of it.
+        # Towards a double root steps shrink slowly, and never in relation to x: the residual fell
+        # to the rounding of what it was at the start, and a step changes no parameter by what such
+        # a residual tells of it.
         resting = ((trial - x).abs().amax(1) <= units.both**0.5 * largest) & (reached > 1e-3 * cost)
         faded = resting & (cost <= units.both**2 * memory.first)
 
@@ -186,11 +207,18 @@ class LevenbergMarquardt(NewtonLike):
         done = full & (tiny | faded | (short & little) | (rounded & refused))
         done = (done & told) | (spent & refused & (near > 0))
         done = done & (memory.gone == 0)
-        stalled = spent | (full & tiny) | (full & short & refused) | (refused & (damping > 1 / units.both))
+        stalled = (
+            spent
+            | (full & tiny)
+            | (full & short & refused)
+            | (refused & (damping > 1 / units.both))
+        )
         status = torch.where(stalled, Status.STALLED, memory.status)
         status = torch.where(done, Status.CONVERGED, status)
         probed = torch.where(probe, 1.0, memory.probed)
-        return memory._replace(largest=largest, near=near, probed=probed, probe=probe.to(cost), status=status)
+        return memory._replace(
+            largest=largest, near=near, probed=probed, probe=probe.to(cost), status=status
+        )
 
     @staticmethod
     def _damped(
@@ -206,12 +234,14 @@ class LevenbergMarquardt(NewtonLike):
         eased = damping * (1 - (2 * gain / memory.fall - 1) ** 3).clamp(min=1 / 3)
         damping = torch.where(accepted, eased, torch.where(refused, damping * growth, damping))
         growth = torch.where(accepted, 2.0, torch.where(refused, 2 * growth, growth))
-        # Ten times what led to where the derivatives are not finite, which was eased by three at most.
+        # Ten times what led to where the derivatives are not finite, which was eased by three at
+        # most.
         damping = torch.where(memory.lost > 0, 30 * memory.damping, damping).clamp(min=units.floor)
         probe = memory.probe > 0
         damping = torch.where(probe, units.floor, damping)
         growth = torch.where(probe, _PROBED, growth)
-        # What an undamped step promises does not depend on the past, but for what had an influence once.
+        # What an undamped step promises does not depend on the past, but for what had an influence
+        # once.
         scale = memory.scale.where(~probe.unsqueeze(1), memory.scale.clamp(max=_TRACE))
         probed = torch.where(accepted & (gain > units.both * cost) & ~probe, 0.0, memory.probed)
         return memory._replace(scale=scale, damping=damping, growth=growth, probed=probed)

@@ -18,10 +18,12 @@ from .solver import Solver
 
 @final
 class Polished(DescentModel):
-    """The steps of a model, and then those of a solver: ``model.num_steps + solver.num_steps`` steps of one loop.
+    """The steps of a model, and then those of a solver: ``model.num_steps + solver.num_steps``
+    steps of one loop.
 
-    The state holds the memory of the model and that of the solver side by side, so that ``Solver.status`` reads its
-    trajectories too. Gradients reach the model straight through the steps of the solver.
+    The state holds the memory of the model and that of the solver side by side, so that
+    ``Solver.status`` reads its trajectories too. Gradients reach the model straight through the
+    steps of the solver.
 
     Args:
         model: goes first; a learned model, or another solver.
@@ -49,8 +51,9 @@ class Polished(DescentModel):
     def __init__(self, model: DescentModel, solver: Solver) -> None:
         if solver.problem is not model.problem:
             raise DescentError(
-                f"solver: expected one made for the very {type(model.problem).__name__} of the model, got one for another "
-                f"{type(solver.problem).__name__}: build it with {type(solver).__name__}(model.problem)"
+                f"solver: expected one made for the very {type(model.problem).__name__} of the "
+                f"model, got one for another {type(solver.problem).__name__}: build it with "
+                f"{type(solver).__name__}(model.problem)"
             )
         eyes = _Handover(model.observation, solver.observation, model.num_steps)
         super().__init__(model.problem, eyes, model.num_steps + solver.num_steps)
@@ -61,11 +64,18 @@ class Polished(DescentModel):
         own, other = self.model.init_state(x), self.solver.init_state(x)
         return _joined(own, other)
 
-    def step(self, k: int, features: Float[Tensor, "B F"], state: State) -> tuple[Float[Tensor, "B d"], State]:
+    def step(
+        self, k: int, features: Float[Tensor, "B F"], state: State
+    ) -> tuple[Float[Tensor, "B d"], State]:
         return features, state  # the sizes of the two memories are known where x is: see move
 
     def move(
-        self, k: int, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"], state: State, batch: Batch
+        self,
+        k: int,
+        x: Float[Tensor, "B p"],
+        delta: Float[Tensor, "B d"],
+        state: State,
+        batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
         features, batch = delta, self.eyes.part(k, batch)
         own, other = self._parts(x, state)
@@ -124,7 +134,11 @@ class _Handover(Observation):
 
     def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         own = self.part(k, batch)
-        return self.first.observe(k, x, own) if k < self.after else self.second.observe(k - self.after, x, own)
+        return (
+            self.first.observe(k, x, own)
+            if k < self.after
+            else self.second.observe(k - self.after, x, own)
+        )
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         return self.observe(0, x, batch)

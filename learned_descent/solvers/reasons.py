@@ -17,7 +17,9 @@ from ..system.precision import outside_autocast
 
 @torch.no_grad()
 @outside_autocast()
-def why_invalid(problem: LeastSquares, x: Float[Tensor, "B p"], batch: Batch, prepared: Batch) -> list[str]:
+def why_invalid(
+    problem: LeastSquares, x: Float[Tensor, "B p"], batch: Batch, prepared: Batch
+) -> list[str]:
     """The first check that each sample fails where a solver left it, in words.
 
     Args:
@@ -33,7 +35,9 @@ def why_invalid(problem: LeastSquares, x: Float[Tensor, "B p"], batch: Batch, pr
     return reasons
 
 
-def _checks(problem: LeastSquares, x: Tensor, batch: Batch, prepared: Batch) -> Iterator[tuple[str, Bool[Tensor, " B"]]]:
+def _checks(
+    problem: LeastSquares, x: Tensor, batch: Batch, prepared: Batch
+) -> Iterator[tuple[str, Bool[Tensor, " B"]]]:
     yield "x is not finite where the solver starts", ~_finite(x)
     residual = problem.residual(x, prepared)
     lost = ~_finite(residual)
@@ -45,7 +49,10 @@ def _checks(problem: LeastSquares, x: Tensor, batch: Batch, prepared: Batch) -> 
     jacobian = problem.jacobian(x, prepared)
     yield "derivatives of the residuals are not finite", ~_finite(jacobian)
     yield "no residual depends on x", (jacobian == 0).flatten(1).all(1)
-    yield "the kernel gives no residual a weight: all are outliers", (problem.weights(residual) == 0).all(1)
+    yield (
+        "the kernel gives no residual a weight: all are outliers",
+        (problem.weights(residual) == 0).all(1),
+    )
     hessian, gradient, _ = problem.normal_equations(x, prepared)
     yield "the normal equations are not finite", ~(_finite(hessian) & _finite(gradient))
     _, least = damped_step(hessian, gradient, torch.zeros_like(gradient[:, 0]))

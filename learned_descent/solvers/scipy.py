@@ -1,4 +1,6 @@
-"""One sample as a solver from elsewhere wants it: residuals and Jacobian in numpy, of an update from the start."""
+"""One sample as a solver from elsewhere wants it: residuals and Jacobian in numpy, of an update
+from the start.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,20 @@ _UNIT = float(np.finfo(np.float64).eps)
 
 
 class Task(ABC):
-    """The residuals of one sample, ``(R,)``, and their Jacobian ``(R, d)``, at ``retract(x0, delta)``.
+    """The residuals of one sample, ``(R,)``, and their Jacobian ``(R, d)``, at ``retract(x0,
+    delta)``.
 
     Args:
         problem: the problem in float64.
-        kernel: that of the residuals, which are turned into others whose plain squares cost the same.
+        kernel: that of the residuals, which are turned into others whose plain squares cost the
+            same.
         x0: the start ``(1, p)``.
         sample: a prepared batch of one.
     """
 
-    def __init__(self, problem: LeastSquares, kernel: Kernel, x0: Float[Tensor, "1 p"], sample: Batch) -> None:
+    def __init__(
+        self, problem: LeastSquares, kernel: Kernel, x0: Float[Tensor, "1 p"], sample: Batch
+    ) -> None:
         self.problem, self.kernel, self.x0, self.sample = problem, kernel, x0, sample
         self.size = problem.local(x0, x0).shape[1]
 
@@ -90,18 +96,23 @@ class _Analytic(Task):
 
 @final
 class _Differences(Task):
-    """By central differences: both ends of all of them are looked at in one batch, together with the middle.
+    """By central differences: both ends of all of them are looked at in one batch, together with
+    the middle.
 
-    A call of torch costs more than the few numbers in it, and a solver asks for the derivative where it has just asked for
-    the residuals.
+    A call of torch costs more than the few numbers in it, and a solver asks for the derivative
+    where it has just asked for the residuals.
     """
 
-    def __init__(self, problem: LeastSquares, kernel: Kernel, x0: Float[Tensor, "1 p"], sample: Batch) -> None:
+    def __init__(
+        self, problem: LeastSquares, kernel: Kernel, x0: Float[Tensor, "1 p"], sample: Batch
+    ) -> None:
         super().__init__(problem, kernel, x0, sample)
         axes = np.eye(self.size)
         self.ends = np.concatenate([np.zeros_like(axes[:1]), axes, -axes])
         self.starts = x0.expand(len(self.ends), -1)
-        self.around = {name: value.expand(len(self.ends), *value.shape[1:]) for name, value in sample.items()}
+        self.around = {
+            name: value.expand(len(self.ends), *value.shape[1:]) for name, value in sample.items()
+        }
         self.start = x0[0].cpu().numpy() if _adds_up(problem) else None
         self.latest: Any = None
 
@@ -110,8 +121,9 @@ class _Differences(Task):
         together = self.problem.residual(self.starts, self.around)
         if not torch.allclose(together, alone.expand_as(together), equal_nan=True):
             raise DescentError(
-                f"{type(self.problem).__name__}.residual: the residuals of a sample depend on the other "
-                "samples of its batch: compute (B, R) row by row, with no sum over the batch and no .item()"
+                f"{type(self.problem).__name__}.residual: the residuals of a sample depend on the "
+                "other samples of its batch: compute (B, R) row by row, with no sum over the "
+                "batch and no .item()"
             )
 
     def residual(self, delta: Any) -> Any:
@@ -128,13 +140,17 @@ class _Differences(Task):
 
     def _looked(self, delta: Any) -> tuple[Any, Any]:
         step = _UNIT ** (1 / 3) * self._sizes(delta)
-        x = self.problem.retract(self.starts, torch.from_numpy(delta + self.ends * step).to(self.x0))
+        x = self.problem.retract(
+            self.starts, torch.from_numpy(delta + self.ends * step).to(self.x0)
+        )
         rows = self.rooted(self.problem.residual(x, self.around)).cpu().numpy()
         ahead, behind = np.split(rows[1:], 2)
         return rows[0], ((ahead - behind) / (2 * step[:, None])).T
 
     def _sizes(self, delta: Any) -> Any:
-        """What a step is small against: updates of a manifold have a unit of about 1, other parameters any."""
+        """What a step is small against: updates of a manifold have a unit of about 1, other
+        parameters any.
+        """
         if self.start is None:
             return np.maximum(np.abs(delta), 1)
         size = np.maximum(np.abs(self.start + delta), np.abs(self.start))

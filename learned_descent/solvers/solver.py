@@ -1,4 +1,6 @@
-"""What classical solvers share: how a sample ends, what is seen at ``x``, and when the loop may stop."""
+"""What classical solvers share: how a sample ends, what is seen at ``x``, and when the loop may
+stop.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +33,26 @@ class Status(IntEnum):
     RUNNING = 0
     """It was still moving after the last step."""
     CONVERGED = 1
-    """An undamped step promises nothing, or is too short to matter and promises little; outside methods: it answered."""
+    """An undamped step promises nothing, or is too short to matter and promises little; outside
+    methods: it answered."""
     STALLED = 2
-    """It stands still, though an undamped step promises more, or might in float64: no step lowers the cost, the parameters
-    cannot be written more finely, the derivatives of two of them cannot be told apart, or one lost its influence on the way."""
+    """It stands still, though an undamped step promises more, or might in float64: no step lowers
+    the cost, the parameters cannot be written more finely, the derivatives of two of them cannot be
+    told apart, or one lost its influence on the way."""
     INVALID = 3
-    """Residuals or derivatives were not finite, or did not determine a step; the sample stays where it was.
+    """Residuals or derivatives were not finite, or did not determine a step; the sample stays where
+    it was.
 
     :meth:`Solver.explain` says which.
     """
 
 
 class Solver(DescentModel):
-    """A classical method, run by the same loop as the learned ones; the last column of its state is a :class:`Status`.
+    """A classical method, run by the same loop as the learned ones; the last column of its state is
+    a :class:`Status`.
 
-    The loop ends as soon as every sample has settled. A gradient goes straight through the steps, whose updates
-    count as constants.
+    The loop ends as soon as every sample has settled. A gradient goes straight through the steps,
+    whose updates count as constants.
     """
 
     def finished(self, k: int, state: State) -> bool:
@@ -69,11 +75,13 @@ class Solver(DescentModel):
         """How each sample ended, as values of :class:`Status`.
 
         Raises:
-            DescentError: if the trajectory was made without ``keep_states=True``, or without a step.
+            DescentError: if the trajectory was made without ``keep_states=True``, or without a
+                step.
         """
         if trajectory.states is None:
             raise DescentError(
-                "status: the trajectory holds no states: call the solver with keep_states=True, for a step or more"
+                "status: the trajectory holds no states: call the solver with keep_states=True, "
+                "for a step or more"
             )
         return trajectory.states[-1, :, -1].long()
 
@@ -82,7 +90,8 @@ class Solver(DescentModel):
         """Why each sample is ``INVALID``, in words; nothing for the others.
 
         Args:
-            trajectory: one of this solver, or of a :class:`Polished` that ends with it, made with ``keep_states=True``.
+            trajectory: one of this solver, or of a :class:`Polished` that ends with it, made with
+                ``keep_states=True``.
             batch: the samples that it was made of.
 
         Example:
@@ -96,7 +105,9 @@ class Solver(DescentModel):
         reasons = [""] * len(trajectory.final)
         rows = (self.status(trajectory) == Status.INVALID).nonzero().flatten()
         if len(rows):
-            for row, reason in zip(rows.tolist(), self.reasons(trajectory.final[rows], index(batch, rows))):
+            for row, reason in zip(
+                rows.tolist(), self.reasons(trajectory.final[rows], index(batch, rows))
+            ):
                 reasons[row] = reason
         return reasons
 
@@ -111,11 +122,13 @@ class NormalEquations(Observation):
 
     They are flattened to ``(B, d^2 + d + 1)``.
 
-    They are computed in float32 or float64, under autocast too; data in half precision are taken as float32.
+    They are computed in float32 or float64, under autocast too; data in half precision are taken as
+    float32.
 
     Args:
         problem: the problem.
-        double: whether residuals and derivatives are computed in float64, whatever the precision of ``x``.
+        double: whether residuals and derivatives are computed in float64, whatever the precision of
+            ``x``.
 
     Raises:
         DescentError: if the problem is no :class:`~learned_descent.LeastSquares`.
@@ -138,8 +151,8 @@ class NormalEquations(Observation):
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         if unit_of(x) > _COARSEST:
             raise DescentError(
-                f"x0: a classical solver works in float32 or float64, got {x.dtype}: call it with the batch, or with x0, in "
-                "float32"
+                f"x0: a classical solver works in float32 or float64, got {x.dtype}: call it with "
+                "the batch, or with x0, in float32"
             )
         hessian, gradient, cost = self.problem.normal_equations(self.raised(x), batch)
         return torch.cat([hessian.flatten(1), gradient, cost.unsqueeze(1).to(hessian)], 1)
@@ -161,7 +174,9 @@ class NormalEquations(Observation):
         return {"double": self.is_double}
 
     @staticmethod
-    def unpacked(features: Float[Tensor, "B F"]) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
+    def unpacked(
+        features: Float[Tensor, "B F"],
+    ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
         """Matrix, gradient and cost."""
         size = (math.isqrt(4 * features.shape[1] - 3) - 1) // 2
         hessian, gradient, cost = features.split([size * size, size, 1], 1)
@@ -192,16 +207,24 @@ class NewtonLike(Solver):
         problem: the problem, with its cost.
         num_steps: the largest number ``T`` of steps.
         damping: the (first) multiple of the diagonal that is added to the normal equations.
-        tolerance: a sample has converged when the cosine between its residuals and what a step can change falls below it;
-            ``None`` for what rounding allows.
+        tolerance: a sample has converged when the cosine between its residuals and what a step can
+            change falls below it; ``None`` for what rounding allows.
         double: whether all is computed in float64; the iterates keep the precision of the start.
 
     References:
-        D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear least squares.
-        Technometrics 23, 1981.
+        D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear
+        least squares. Technometrics 23, 1981.
     """
 
-    def __init__(self, problem: Problem, *, num_steps: int, damping: float, tolerance: float | None, double: bool) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        num_steps: int,
+        damping: float,
+        tolerance: float | None,
+        double: bool,
+    ) -> None:
         check_real(damping, name="damping")
         if tolerance is not None and not 0 <= tolerance < 1:
             raise DescentError(f"tolerance: expected a number in [0, 1), or None, got {tolerance}")
@@ -218,18 +241,25 @@ class NewtonLike(Solver):
         return Units(own, max(stored, own), max(100 * finest, 64 * own**2))
 
     @final
-    def vanishes(self, fall: Float[Tensor, " B"], cost: Float[Tensor, " B"], unit: float) -> Bool[Tensor, " B"]:
-        """Whether the ``fall`` of the cost that an undamped step promises is nothing, up to the rounding ``unit``."""
+    def vanishes(
+        self, fall: Float[Tensor, " B"], cost: Float[Tensor, " B"], unit: float
+    ) -> Bool[Tensor, " B"]:
+        """Whether the ``fall`` of the cost that an undamped step promises is nothing, up to the
+        rounding ``unit``.
+        """
         return fall <= max(unit, (self.tolerance or 0) ** 2) * cost
 
     @final
     def is_short(self, x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"]) -> Bool[Tensor, " B"]:
-        """Whether a step changes no parameter by more than a few rounding units, or the tolerance."""
+        """Whether a step changes no parameter by more than a few rounding units, or the
+        tolerance.
+        """
         return shorter(x, trial, max(10 * unit_of(x), self.tolerance or 0))
 
     @final
     def told(self, least: Float[Tensor, " B"], units: Units) -> Bool[Tensor, " B"]:
-        """Whether rounding hides no direction: derivatives are known as finely as they are summed, or far from dependent.
+        """Whether rounding hides no direction: derivatives are known as finely as they are summed,
+        or far from dependent.
 
         Args:
             least: a lower bound of the eigenvalues of the scaled matrix.
@@ -245,7 +275,8 @@ class NewtonLike(Solver):
 
         Args:
             diagonal: that of ``J^T W J``.
-            x: the parameters; where an update has another size than they have, the largest one stands for all.
+            x: the parameters; where an update has another size than they have, the largest one
+                stands for all.
         """
         size = x.to(diagonal).square()
         size = size if size.shape == diagonal.shape else size.amax(1, keepdim=True)
@@ -260,8 +291,12 @@ class NewtonLike(Solver):
         return {**super().settings(), **self.equations.settings(), **own}
 
 
-def shorter(x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"], tolerance: float) -> Bool[Tensor, " B"]:
-    """Whether every parameter changes by less than ``tolerance``, relative to it and a little to the largest one."""
+def shorter(
+    x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"], tolerance: float
+) -> Bool[Tensor, " B"]:
+    """Whether every parameter changes by less than ``tolerance``, relative to it and a little to
+    the largest one.
+    """
     size = x.abs()
     size = size + unit_of(x) ** 0.5 * size.amax(1, keepdim=True)
     found: Tensor = ((trial - x).abs() <= tolerance * size).all(1)
@@ -277,14 +312,17 @@ def with_cost(problem: Problem) -> LeastSquares:
     """The problem itself, which has to have residuals."""
     if not isinstance(problem, LeastSquares):
         raise DescentError(
-            f"{type(problem).__name__}: a classical solver needs the residuals of a LeastSquares problem; this is a Problem"
+            f"{type(problem).__name__}: a classical solver needs the residuals of a LeastSquares "
+            "problem; this is a Problem"
         )
     return problem
 
 
 def in_double(problem: LeastSquares) -> LeastSquares:
     """The problem with buffers in float64: itself where they are, and else a copy."""
-    kept = all(value.dtype == torch.float64 for value in problem.buffers() if value.is_floating_point())
+    kept = all(
+        value.dtype == torch.float64 for value in problem.buffers() if value.is_floating_point()
+    )
     return problem if kept else deepcopy(problem).double()
 
 

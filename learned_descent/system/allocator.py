@@ -7,7 +7,8 @@ import sys
 from functools import cache
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""The options of ``mallopt`` in ``malloc.h``: what may lie free, and what is asked of the system by itself, in bytes."""
+"""The options of ``mallopt`` in ``malloc.h``: what may lie free, and what is asked of the system by
+itself, in bytes."""
 _KEPT = 32 * 2**20
 """The largest tensor whose memory is kept, in bytes: the most that every glibc takes."""
 
@@ -33,4 +34,6 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     limits = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: _KEPT}
-    return mallopt is not None and all(mallopt(option, limit) == 1 for option, limit in limits.items())
+    return mallopt is not None and all(
+        mallopt(option, limit) == 1 for option, limit in limits.items()
+    )

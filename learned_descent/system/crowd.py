@@ -12,7 +12,8 @@ import torch
 _log = logging.getLogger(__name__)
 
 _TASKS = Path("/proc/self/task")
-"""Where Linux tells of every thread of a process how long it ran, and how long it waited for a processor."""
+"""Where Linux tells of every thread of a process how long it ran, and how long it waited for a
+processor."""
 
 _SECONDS = 5.0
 """The time between two looks."""
@@ -28,14 +29,16 @@ _WANTING = 0.25
 
 
 class Crowd:
-    """Takes away threads of PyTorch that have to wait for a processor, and gives them back in the end.
+    """Takes away threads of PyTorch that have to wait for a processor, and gives them back in the
+    end.
 
-    The threads of a convolution meet at barriers where they wait for each other without sleeping. When one of them has no
-    processor because another process has it, the rest burn theirs until it returns, and each of thousands of barriers takes as
-    long as the scheduler likes: beside two busy processes a training on two processors becomes 4 to 200 times slower, and
-    little more than twice with one thread. Nothing is done where ``OMP_NUM_THREADS`` is set, and where the system does not
-    tell who waits. Another number of threads adds numbers in another order: it is found out before the first update, and a
-    checkpoint keeps it.
+    The threads of a convolution meet at barriers where they wait for each other without sleeping.
+    When one of them has no processor because another process has it, the rest burn theirs until it
+    returns, and each of thousands of barriers takes as long as the scheduler likes: beside two busy
+    processes a training on two processors becomes 4 to 200 times slower, and little more than twice
+    with one thread. Nothing is done where ``OMP_NUM_THREADS`` is set, and where the system does not
+    tell who waits. Another number of threads adds numbers in another order: it is found out before
+    the first update, and a checkpoint keeps it.
 
     Example:
         >>> with Crowd() as crowd:
@@ -75,7 +78,9 @@ class Crowd:
         self._decide()
 
     def look(self) -> None:
-        """Called after every update: every few seconds it looks who had to wait, and takes fewer threads if some did."""
+        """Called after every update: every few seconds it looks who had to wait, and takes fewer
+        threads if some did.
+        """
         if not self._fixed and self.threads > 1 and time.perf_counter() > self._begun + _SECONDS:
             self._decide()
 
@@ -91,8 +96,9 @@ class Crowd:
         if served < len(shares):
             fewer = max(1, min(served, self.threads - 1))
             _log.warning(
-                f"Others keep the processors busy: the training takes {fewer} of {self.threads} threads, for they would wait "
-                "for each other; set OMP_NUM_THREADS to decide yourself"
+                f"Others keep the processors busy: the training takes {fewer} of {self.threads} "
+                "threads, for they would wait for each other; set OMP_NUM_THREADS to decide "
+                "yourself"
             )
             self._take(fewer)
         self._note()
@@ -107,7 +113,9 @@ class Crowd:
 
 
 def times_of_threads() -> dict[str, tuple[float, float]]:
-    """The seconds that each thread of this process ran and that it waited for a processor; empty where nobody knows."""
+    """The seconds that each thread of this process ran and that it waited for a processor; empty
+    where nobody knows.
+    """
     found = {}
     for task in _TASKS.iterdir():
         try:

@@ -1,4 +1,6 @@
-"""YAML and JSON files of bounded size, which build nothing but lists, mappings, text and numbers."""
+"""YAML and JSON files of bounded size, which build nothing but lists, mappings, text and
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,11 @@ def read_document(file: Path, name: str) -> Any:
         return yaml.safe_load(text)
     except DescentError:
         raise
-    except (OSError, ValueError, yaml.YAMLError) as error:  # a number of 5,000 digits is a ValueError
+    except (
+        OSError,
+        ValueError,
+        yaml.YAMLError,
+    ) as error:  # a number of 5,000 digits is a ValueError
         raise DescentError(f"{name}: expected a YAML file: {error}") from error
 
 
@@ -48,7 +54,9 @@ def _check_bounds(text: str, name: str) -> None:
     """Looks at the tokens alone, without memory or recursion, before anything is built of them."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > _DEPTH or count > _ENTRIES:
             most = f"{_DEPTH} levels and {_ENTRIES:,} entries"
             raise DescentError(f"{name}: expected at most {most}, it has more")

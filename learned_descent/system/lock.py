@@ -27,7 +27,9 @@ _held: set[Path] = set()
 
 
 def main_rank() -> bool:
-    """Whether this process writes and speaks for its run: the first rank, told by who started it or by PyTorch."""
+    """Whether this process writes and speaks for its run: the first rank, told by who started it or
+    by PyTorch.
+    """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank() == 0
     return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
@@ -40,9 +42,11 @@ def several_ranks() -> bool:
 
 @contextmanager
 def locked(folder: str | Path | None) -> Iterator[None]:
-    """Keeps a folder for this run until the block ends, and clears away what killed writers left in it.
+    """Keeps a folder for this run until the block ends, and clears away what killed writers left in
+    it.
 
-    The lock dies with the process, however that ends. The ranks of one run share the lock of the first.
+    The lock dies with the process, however that ends. The ranks of one run share the lock of the
+    first.
 
     Args:
         folder: the folder, which is made where it is missing; ``None`` for nothing to lock.
@@ -83,16 +87,24 @@ def _acquired(folder: Path) -> IO[str]:
                 break
             if os.fstat(file.fileno()).st_nlink:  # else who had it removed it in the meantime
                 file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+                file.write(
+                    f"process {os.getpid()} on {socket.gethostname()} since "
+                    f"{time.strftime('%Y-%m-%d %H:%M:%S')}"
+                )
                 file.flush()
                 return file
             file.close()
     except OSError as error:
-        raise DescentError(f"{folder}: expected a folder that can be written to: {error}; choose another one") from error
+        raise DescentError(
+            f"{folder}: expected a folder that can be written to: {error}; choose another one"
+        ) from error
     with file:
         file.seek(0)
         holder = "".join(letter for letter in file.read(200) if letter.isprintable())
-    raise DescentError(f"{folder}: is in use by another run ({holder}): wait for its end or stop it, or choose another folder")
+    raise DescentError(
+        f"{folder}: is in use by another run ({holder}): wait for its end or stop it, or choose "
+        "another folder"
+    )
 
 
 def _lock(file: IO[str]) -> bool:
@@ -100,7 +112,8 @@ def _lock(file: IO[str]) -> bool:
     if sys.platform == "win32":
         return True
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, forked workers do not inherit it
+        # Unlike flock's, forked workers do not inherit it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:

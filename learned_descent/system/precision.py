@@ -1,4 +1,6 @@
-"""Which precision the numbers of a descent have: floating point, and outside autocast where geometry and costs need it."""
+"""Which precision the numbers of a descent have: floating point, and outside autocast where
+geometry and costs need it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def outside_autocast() -> Iterator[None]:
 
 
 def floating_like(value: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """Whole numbers in the widest floating type of a batch, the default one or a wider one; others as they are.
+    """Whole numbers in the widest floating type of a batch, the default one or a wider one; others
+    as they are.
 
     Example:
         >>> floating_like(torch.tensor([2, 1]), {"y": torch.zeros(1, dtype=torch.float64)})

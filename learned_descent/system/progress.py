@@ -22,7 +22,8 @@ def progress_bar(
     unit: str = "it",
     disable: bool = False,
 ) -> tqdm[Any]:
-    """A bar on the error stream; where that is no terminal, a line every ten seconds and one at the end.
+    """A bar on the error stream; where that is no terminal, a line every ten seconds and one at the
+    end.
 
     Args:
         items: what it counts while it is iterated over; without it ``update`` counts.
@@ -41,7 +42,9 @@ def progress_bar(
 
 
 class _Log:
-    """A file that makes lines of a bar that is drawn over and over, at most one in ten seconds and the last one."""
+    """A file that makes lines of a bar that is drawn over and over, at most one in ten seconds and
+    the last one.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

@@ -8,21 +8,28 @@ from difflib import get_close_matches
 
 
 def lay_out(groups: Sequence[Sequence[Sequence[str]]], titles: Sequence[str]) -> str:
-    """Groups of columns under centred titles; the first column is flush left, all others flush right."""
+    """Groups of columns under centred titles; the first column is flush left, all others flush
+    right.
+    """
     above: list[str] = []
     lines = [""] * len(groups[0][0])
     for place, (group, title) in enumerate(zip(groups, titles)):
         widths = [max(map(len, column)) for column in group]
         widths[0] += max(0, len(title) - sum(widths) - 2 * (len(widths) - 1))
         for row in range(len(lines)):
-            cells = [f"{column[row]:{'>' if place else '<'}{width}}" for column, width in zip(group, widths)]
+            cells = [
+                f"{column[row]:{'>' if place else '<'}{width}}"
+                for column, width in zip(group, widths)
+            ]
             lines[row] += ("  " if place else "") + "  ".join(cells)
         above.append(title.center(sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join(["  ".join(above).rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Numbers with the decimals that show three digits of the smallest one; in scientific notation beyond five decimals."""
+    """Numbers with the decimals that show three digits of the smallest one; in scientific notation
+    beyond five decimals.
+    """
     smallest = min((value for value in values if 0 < value < math.inf), default=1.0)
     decimals = max(0, 2 - math.floor(math.log10(smallest)))
     return [f"{value:.{decimals}f}" if decimals <= 5 else f"{value:.2e}" for value in values]
@@ -47,10 +54,13 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    r"""A text that came from a file, for a terminal: control characters, which could steer it, are spelt out.
+    r"""A text that came from a file, for a terminal: control characters, which could steer it, are
+    spelt out.
 
     Example:
         >>> printable("red \x1b[31m")
         'red \\x1b[31m'
     """
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+    return "".join(
+        char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text
+    )

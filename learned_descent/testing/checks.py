@@ -1,6 +1,8 @@
-"""The public contract: checks that every problem, observation and model passes, ours and third-party ones alike.
+"""The public contract: checks that every problem, observation and model passes, ours and
+third-party ones alike.
 
-Each function tries every clause and returns a :class:`Report`, or raises a :class:`ContractError` that carries it.
+Each function tries every clause and returns a :class:`Report`, or raises a :class:`ContractError`
+that carries it.
 """
 
 from __future__ import annotations
@@ -64,13 +66,19 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
             if split == "val" and held_out_of(problem) is None:
                 continue
             names = sorted(samples(problem, split, device))
-            expect(names == sorted(batch), f'the split "{split}" has {names}, "train" has {sorted(batch)}')
+            expect(
+                names == sorted(batch),
+                f'the split "{split}" has {names}, "train" has {sorted(batch)}',
+            )
     contract.settle()  # the rest needs samples
     before = {name: value.clone() for name, value in batch.items()}
     with contract.clause("initial: one finite start (B, p) per sample, always the same"):
         x0 = problem.initial(batch)
         expect_parameters(x0, batch, "initial(batch)")
-        expect(torch.equal(x0, problem.initial(batch)), "two calls without a generator differ; draw from the generator only")
+        expect(
+            torch.equal(x0, problem.initial(batch)),
+            "two calls without a generator differ; draw from the generator only",
+        )
     with contract.clause("target: finite, of the shape, dtype and device of the start"):
         target = problem.target(batch)
         expect_parameters(target, batch, "target(batch)")
@@ -82,20 +90,41 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
     with contract.clause("rows: a sample alone gives what it gives in a batch"):
         expect_rows_alone(lambda rows, x: problem.initial(rows), batch, x0, "initial")
         expect_rows_alone(lambda rows, x: problem.target(rows), batch, x0, "target")
-        expect_rows_alone(lambda rows, x: problem.retract(x, problem.local(x, problem.target(rows))), batch, x0, "retract")
+        expect_rows_alone(
+            lambda rows, x: problem.retract(x, problem.local(x, problem.target(rows))),
+            batch,
+            x0,
+            "retract",
+        )
         expect_rows_alone(lambda rows, x: problem.error(x, rows)[:, None], batch, x0, "error")
         expect_rows_alone(lambda rows, x: problem.loss(x, rows)[:, None], batch, x0, "loss")
     with contract.clause("augment: the same tensors of the same shapes, drawn from the generator"):
         first, second = (problem.augment(batch, Generator(device).manual_seed(0)) for _ in range(2))
-        expect(sorted(first) == sorted(batch), f"augment(batch) has {sorted(first)}, the batch has {sorted(batch)}")
+        expect(
+            sorted(first) == sorted(batch),
+            f"augment(batch) has {sorted(first)}, the batch has {sorted(batch)}",
+        )
         for name, value in first.items():
-            check_shape(value, " ".join(map(str, batch[name].shape)), name=f"augment(batch)[{name!r}]")
-            expect(torch.equal(value, second[name]), f"the same seed gives another {name!r}; draw from the generator only")
+            check_shape(
+                value, " ".join(map(str, batch[name].shape)), name=f"augment(batch)[{name!r}]"
+            )
+            expect(
+                torch.equal(value, second[name]),
+                f"the same seed gives another {name!r}; draw from the generator only",
+            )
         expect_parameters(problem.target(first), first, "target of an augmented batch")
-    with contract.clause("settings: JSON that the constructor takes; no learnable weights; failure_above > 0"):
+    with contract.clause(
+        "settings: JSON that the constructor takes; no learnable weights; failure_above > 0"
+    ):
         expect_settings(problem.settings(), type(problem))
-        expect(not list(problem.parameters()), "a problem holds no learnable weights: register buffers instead")
-        expect(0 < problem.failure_above < float("inf"), f"failure_above: expected a number > 0, got {problem.failure_above}")
+        expect(
+            not list(problem.parameters()),
+            "a problem holds no learnable weights: register buffers instead",
+        )
+        expect(
+            0 < problem.failure_above < float("inf"),
+            f"failure_above: expected a number > 0, got {problem.failure_above}",
+        )
     if isinstance(problem, LeastSquares):
         check_least_squares(contract, problem, batch, x0)
     contract.unchanged(batch, before)
@@ -108,20 +137,35 @@ def _check_starts(contract: Contract, problem: Problem, batch: Batch, x0: Tensor
     def start(seed: int, rows: Batch) -> Tensor:
         return problem.initial(rows, Generator(x0.device).manual_seed(seed))
 
-    with contract.clause("initial: random starts come from the generator, another one for every sample and seed"):
+    with contract.clause(
+        "initial: random starts come from the generator, another one for every sample and seed"
+    ):
         state = torch.get_rng_state()
         first = start(0, batch)
         expect_like(first, x0, "initial(batch, generator)")
-        expect(torch.equal(torch.get_rng_state(), state), "the global random state was used; draw from the generator")
-        expect(torch.equal(first, start(0, batch)), "the same seed gives other starts; draw from the generator only")
+        expect(
+            torch.equal(torch.get_rng_state(), state),
+            "the global random state was used; draw from the generator",
+        )
+        expect(
+            torch.equal(first, start(0, batch)),
+            "the same seed gives other starts; draw from the generator only",
+        )
         expect(not torch.equal(first, start(1, batch)), "another seed gives the same starts")
         twice = start(0, index(batch, torch.tensor([0, 0])))
-        expect(not torch.equal(twice[0], twice[1]), "a sample that is twice in a batch gets one start; draw one for each row")
+        expect(
+            not torch.equal(twice[0], twice[1]),
+            "a sample that is twice in a batch gets one start; draw one for each row",
+        )
     with contract.clause("initial: the start of testing does not read the target"):
         eyes = problem.observation().to(x0.device).eval()
         labels = reads(problem.target, batch) - reads(lambda rows: _look(eyes, x0, rows), batch)
         known = bool(labels) and labels <= reads(problem.initial, batch)
-        expect(not known, f"the start follows {sorted(labels)}, which make the target and which no observation sees")
+        expect(
+            not known,
+            f"the start follows {sorted(labels)}, which make the target and which no observation "
+            "sees",
+        )
 
 
 def _check_geometry(contract: Contract, problem: Problem, x0: Tensor, target: Tensor) -> None:
@@ -134,37 +178,67 @@ def _check_geometry(contract: Contract, problem: Problem, x0: Tensor, target: Te
         zero = torch.zeros_like(delta)
         expect_close(problem.local(x0, x0), zero, "local(x, x)", scale=delta)
         expect_close(problem.retract(x0, zero), x0, "retract(x, 0)")
-        expect_close(problem.local(reached, target), zero, "local(retract(x, local(x, y)), y)", scale=delta)
-        expect_close(problem.local(x0, problem.retract(x0, delta / 8)), delta / 8, "local(x, retract(x, delta))", scale=delta)
+        expect_close(
+            problem.local(reached, target), zero, "local(retract(x, local(x, y)), y)", scale=delta
+        )
+        expect_close(
+            problem.local(x0, problem.retract(x0, delta / 8)),
+            delta / 8,
+            "local(x, retract(x, delta))",
+            scale=delta,
+        )
 
 
-def _check_supervision(contract: Contract, problem: Problem, batch: Batch, x0: Tensor, target: Tensor) -> None:
+def _check_supervision(
+    contract: Contract, problem: Problem, batch: Batch, x0: Tensor, target: Tensor
+) -> None:
     """Loss and errors."""
-    with contract.clause("error: (B,), zero at the target and not elsewhere; the first of the metrics"):
+    with contract.clause(
+        "error: (B,), zero at the target and not elsewhere; the first of the metrics"
+    ):
         errors = problem.error(x0, batch)
         expect_per_sample(errors, batch, "error(x, batch)")
         expect(
-            bool((errors >= 0).all() and (errors > 0).any()), f"expected positive errors at the start, got {errors.tolist()}"
+            bool((errors >= 0).all() and (errors > 0).any()),
+            f"expected positive errors at the start, got {errors.tolist()}",
         )
-        expect_close(problem.error(target, batch), torch.zeros_like(errors), "error at the target", scale=errors)
+        expect_close(
+            problem.error(target, batch),
+            torch.zeros_like(errors),
+            "error at the target",
+            scale=errors,
+        )
         metrics = problem.metrics(x0, batch)
         for name, value in metrics.items():
             expect_per_sample(value, batch, f"metrics {name!r}")
-        expect(torch.equal(next(iter(metrics.values())), errors), "the first of metrics(x, batch) is not error(x, batch)")
-    with contract.clause("loss: (B,), finite, smallest at the target, with a finite gradient there and at the start"):
+        expect(
+            torch.equal(next(iter(metrics.values())), errors),
+            "the first of metrics(x, batch) is not error(x, batch)",
+        )
+    with contract.clause(
+        "loss: (B,), finite, smallest at the target, with a finite gradient there and at the start"
+    ):
         means = []
         for where, x in (("target", target), ("start", x0)):
             moved = x.detach().clone().requires_grad_()
             loss = problem.loss(moved, batch)
             expect_per_sample(loss, batch, f"loss at the {where}")
             expect(loss.requires_grad, "no gradient of the loss reaches x")
-            expect_finite(torch.autograd.grad(loss.sum(), moved)[0], f"gradient of the loss at the {where}")
+            expect_finite(
+                torch.autograd.grad(loss.sum(), moved)[0], f"gradient of the loss at the {where}"
+            )
             means.append(float(loss.detach().mean()))
-        expect(means[0] < means[1], f"expected less at the target than at the start, got {means[0]:.3g} and {means[1]:.3g}")
+        expect(
+            means[0] < means[1],
+            f"expected less at the target than at the start, got {means[0]:.3g} and {means[1]:.3g}",
+        )
 
 
-def check_observation(observation: Observation, problem: Problem, *, device: torch.device | str = "cpu") -> Report:
-    """Checks the contract of an observation on a few samples of a problem that passes :func:`check_problem`.
+def check_observation(
+    observation: Observation, problem: Problem, *, device: torch.device | str = "cpu"
+) -> Report:
+    """Checks the contract of an observation on a few samples of a problem that passes
+    :func:`check_problem`.
 
     Args:
         observation: the observation; it is moved to ``device`` and put in evaluation mode.
@@ -195,35 +269,53 @@ def check_observation(observation: Observation, problem: Problem, *, device: tor
         check_shape(features, "B F", {"B": len(x0)}, name="features")
         expect_like(features, x0.new_empty(features.shape), "features")
         expect_finite(features, "features at the start")
-        expect(torch.equal(features, _look(observation, x0, batch)), "two looks at the same sample differ")
+        expect(
+            torch.equal(features, _look(observation, x0, batch)),
+            "two looks at the same sample differ",
+        )
     with contract.clause("features: change with x"):
         change = not torch.equal(_look(observation, target, batch), _look(observation, x0, batch))
         expect(change, "the same at the start and at the target")
     with contract.clause("features: finite ten times as far from the target as the start"):
         for factor in (-10, 10):
             far = problem.retract(target, factor * problem.local(target, x0))
-            expect_finite(_look(observation, far, batch), "features far away (pad, clamp or squash)")
+            expect_finite(
+                _look(observation, far, batch), "features far away (pad, clamp or squash)"
+            )
     with contract.clause("rows: a sample alone gives what it gives in a batch"):
         expect_rows_alone(lambda rows, x: _look(observation, x, rows), batch, x0, "features")
     if observation.differentiable:
         with contract.clause("differentiable: a finite gradient reaches x"):
             moved = x0.detach().clone().requires_grad_()
             looked = _look(observation, moved, batch)
-            expect(looked.requires_grad, "no gradient reaches x; mend it, or declare differentiable = False")
+            expect(
+                looked.requires_grad,
+                "no gradient reaches x; mend it, or declare differentiable = False",
+            )
             gradient = torch.autograd.grad(looked.square().sum(), moved, materialize_grads=True)[0]
             expect(bool((gradient != 0).any()), "the gradient with respect to x is zero")
             expect_finite(gradient, "gradient with respect to x")
     with contract.clause("settings: JSON"):
         expect_settings(observation.settings())
     if len(x0) > 1:
-        with contract.clause("features: vary less between samples at the target than at the start", required=False):
-            right, wrong = (float(_look(observation, x, batch).detach().var(0).mean()) for x in (target, x0))
-            expect(right < wrong, f"variance {right:.3g} at the target, {wrong:.3g} at the start: there is little to go by")
+        with contract.clause(
+            "features: vary less between samples at the target than at the start", required=False
+        ):
+            right, wrong = (
+                float(_look(observation, x, batch).detach().var(0).mean()) for x in (target, x0)
+            )
+            expect(
+                right < wrong,
+                f"variance {right:.3g} at the target, {wrong:.3g} at the start: there is little to "
+                "go by",
+            )
     contract.unchanged(batch, before)
     return contract.settle()
 
 
-def check_model(model: DescentModel, *, untrained: bool = False, device: torch.device | str = "cpu") -> Report:
+def check_model(
+    model: DescentModel, *, untrained: bool = False, device: torch.device | str = "cpu"
+) -> Report:
     """Checks the contract of a model on a few samples of its problem.
 
     Args:
@@ -248,7 +340,10 @@ def check_model(model: DescentModel, *, untrained: bool = False, device: torch.d
     batch = samples(model.problem, "train", device, floating_type(model.parameters()))
     before = {name: value.clone() for name, value in batch.items()}
     steps, x0 = model.num_steps, model.problem.initial(batch)
-    with contract.clause("iterates: (T + 1, B, p), finite, from the start on, always the same"), torch.no_grad():
+    with (
+        contract.clause("iterates: (T + 1, B, p), finite, from the start on, always the same"),
+        torch.no_grad(),
+    ):
         xs = model(batch).xs
         check_shape(xs, f"{steps + 1} B p", {"B": len(x0), "p": x0.shape[1]}, name="xs")
         expect_finite(xs, "xs")
@@ -257,7 +352,10 @@ def check_model(model: DescentModel, *, untrained: bool = False, device: torch.d
     contract.settle()  # the rest compares with these iterates
     if untrained:
         with contract.clause("untrained: returns its start"):
-            expect(torch.equal(xs[-1], x0), "the last iterate differs from the start; begin with zero weights")
+            expect(
+                torch.equal(xs[-1], x0),
+                "the last iterate differs from the start; begin with zero weights",
+            )
     with contract.clause("num_steps: fewer steps give the first iterates"), torch.no_grad():
         expect_close(model(batch, num_steps=1).xs, xs[:2], "one step against the first of all")
     with contract.clause("states: (T, B, H), or none"), torch.no_grad():
@@ -273,13 +371,17 @@ def check_model(model: DescentModel, *, untrained: bool = False, device: torch.d
     with contract.clause("gradient: finite, and it reaches the weights"):
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         if weights:
-            # Of every step, as in training: without noise a solver ends at the target, where the loss has no slope.
+            # Of every step, as in training: without noise a solver ends at the target, where the
+            # loss has no slope.
             iterates = model(batch, detach=cuts[-1]).xs[1:]
             loss = torch.stack([model.problem.loss(x, batch) for x in iterates]).mean()
             found = torch.autograd.grad(loss, weights, materialize_grads=True)
             for grad in found:
                 expect_finite(grad, "gradient of a weight")
-            expect(any(bool((grad != 0).any()) for grad in found), "the gradient of every weight is zero")
+            expect(
+                any(bool((grad != 0).any()) for grad in found),
+                "the gradient of every weight is zero",
+            )
     with contract.clause("rows: a sample alone gives what it gives in a batch"), torch.no_grad():
         expect_rows_alone(lambda rows, x: model(rows, x).final, batch, x0, "the last iterate")
     with contract.clause("settings: JSON"):

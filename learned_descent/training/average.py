@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """An exponential moving average of parameters, whose decay begins small so that early weights are soon forgotten.
+    """An exponential moving average of parameters, whose decay begins small so that early weights
+    are soon forgotten.
 
     Args:
         parameters: the parameters to follow.
-        decay: the share of the average that an update keeps, in the long run; 0 follows the parameters themselves.
+        decay: the share of the average that an update keeps, in the long run; 0 follows the
+            parameters themselves.
 
     Attributes:
         values: the average of each parameter.
 
     References:
-        B. Polyak and A. Juditsky. Acceleration of stochastic approximation by averaging. SIAM J. Control Optim. 1992.
+        B. Polyak and A. Juditsky. Acceleration of stochastic approximation by averaging. SIAM J.
+        Control Optim. 1992.
 
     Example:
         >>> weight = nn.Parameter(torch.zeros(1))
@@ -38,7 +41,9 @@ class MovingAverage:
     def update(self, iteration: int) -> None:
         """Moves the average towards the parameters after ``iteration``."""
         decay = min(self.decay, (1 + iteration) / (10 + iteration))
-        torch._foreach_lerp_(self.values, [parameter.detach() for parameter in self.parameters], 1 - decay)
+        torch._foreach_lerp_(
+            self.values, [parameter.detach() for parameter in self.parameters], 1 - decay
+        )
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -61,11 +61,13 @@ _COSINE = Cosine()
 @final
 @dataclass(frozen=True)
 class BackpropThroughTime(Trainer):
-    """Trains any model end to end by the gradient of the loss after every step of the unrolled descent.
+    """Trains any model end to end by the gradient of the loss after every step of the unrolled
+    descent.
 
-    AdamW with linear warm-up and then a schedule of the learning rate; the weights that are validated, kept and returned
-    are an exponential moving average (EMA). All that is random depends on the seed, the iteration and the rank alone, so a
-    resumed training equals an uninterrupted one of as many threads.
+    AdamW with linear warm-up and then a schedule of the learning rate; the weights that are
+    validated, kept and returned are an exponential moving average (EMA). All that is random depends
+    on the seed, the iteration and the rank alone, so a resumed training equals an uninterrupted one
+    of as many threads.
 
     Args:
         iterations: the number of weight updates.
@@ -73,7 +75,8 @@ class BackpropThroughTime(Trainer):
         lr: the largest learning rate.
         weight_decay: AdamW's decay of the weights.
         warmup: share of the iterations in which the learning rate rises.
-        schedule: how it goes on from there: ``cosine``, ``linear``, ``constant``, or in Python any :class:`Schedule`.
+        schedule: how it goes on from there: ``cosine``, ``linear``, ``constant``, or in Python any
+            :class:`Schedule`.
         step_weights: weight of the loss after each step; ``None`` for ones.
         detach: where back-propagation is cut, see :data:`learned_descent.model.Detach`.
         clip: the largest norm of a gradient; ``None`` for no limit.
@@ -82,10 +85,13 @@ class BackpropThroughTime(Trainer):
         accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: devices of this machine; ``torchrun`` decides where it is used.
         compile: whether ``torch.compile`` translates the unrolled descent.
-        validate_every: iterations between two validations, log lines and checkpoints; 0 for twenty in all.
-        directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept, for this training alone; ``None`` for nowhere.
+        validate_every: iterations between two validations, log lines and checkpoints; 0 for twenty
+            in all.
+        directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept, for this training
+            alone; ``None`` for nowhere.
         resume: whether to go on from the checkpoint in ``directory``, if there is one.
-        callbacks: what is told of every record; no setting, so a training may go on with other ones.
+        callbacks: what is told of every record; no setting, so a training may go on with other
+            ones.
 
     References:
         G. Trigeorgis et al. Mnemonic descent method. CVPR 2016, section 3.2.
@@ -138,17 +144,25 @@ class BackpropThroughTime(Trainer):
         check_choice(self.precision, Precision, name="precision")
         check_choice(self.accelerator, Accelerator, name="accelerator")
         if not isinstance(self.schedule, Schedule):
-            raise DescentError(f"schedule: expected a Schedule, such as Cosine(), got {self.schedule!r}")
+            raise DescentError(
+                f"schedule: expected a Schedule, such as Cosine(), got {self.schedule!r}"
+            )
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise DescentError(f"callbacks: expected instances of Callback, got {callback!r}")
         if self.resume and self.directory is None:
-            raise DescentError("resume: expected a directory that holds the checkpoint, got directory=None")
+            raise DescentError(
+                "resume: expected a directory that holds the checkpoint, got directory=None"
+            )
 
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
-        """Trains ``model`` in place; the best validated weights stay, or the last ones where there is no validation.
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
+        """Trains ``model`` in place; the best validated weights stay, or the last ones where there
+        is no validation.
 
-        The weights that it starts from take part, so a training never ends worse on ``val`` than it began.
+        The weights that it starts from take part, so a training never ends worse on ``val`` than it
+        began.
 
         Args:
             model: the model; its problem's buffers stay as they are.
@@ -157,24 +171,28 @@ class BackpropThroughTime(Trainer):
             seed: the seed of batches, starts and augmentation.
 
         Returns:
-            One record per validation: ``iteration``, mean ``loss`` since the last (none before the first iteration), ``lr``,
-            ``seconds`` and ``val_error``, the mean error at the start and after each step.
+            One record per validation: ``iteration``, mean ``loss`` since the last (none before the
+            first iteration), ``lr``, ``seconds`` and ``val_error``, the mean error at the start and
+            after each step.
 
         Raises:
-            DescentError: if a sample or a loss is not finite, ``step_weights`` has another length than the steps, a
-                checkpoint belongs to another training or would be replaced, or ``directory`` is in use by another process.
+            DescentError: if a sample or a loss is not finite, ``step_weights`` has another length
+                than the steps, a checkpoint belongs to another training or would be replaced, or
+                ``directory`` is in use by another process.
         """
         with locked(self.directory):
             checkpoint = self._checkpoint()
             if checkpoint and checkpoint.exists() and not self.resume:
                 raise DescentError(
-                    f"{checkpoint}: is there already: give resume=True to go on from it, another directory, or remove it"
+                    f"{checkpoint}: is there already: give resume=True to go on from it, another "
+                    "directory, or remove it"
                 )
             with in_own_precision(model), Crowd() as crowd:
                 return _Training(self, model, train, val, seed, crowd).run()
 
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
-        """Refuses a checkpoint that this training cannot go on from, before anything is done; without one it does nothing.
+        """Refuses a checkpoint that this training cannot go on from, before anything is done;
+        without one it does nothing.
 
         Raises:
             DescentError: if the checkpoint belongs to another training, or is damaged.
@@ -187,23 +205,39 @@ class BackpropThroughTime(Trainer):
         return replace(self, directory=str(folder), resume=resume)
 
     def files(self) -> tuple[Path, ...]:
-        return tuple(Path(self.directory, name) for name in (CHECKPOINT, LOG)) if self.directory else ()
+        return (
+            tuple(Path(self.directory, name) for name in (CHECKPOINT, LOG))
+            if self.directory
+            else ()
+        )
 
     def resumes(self) -> bool:
         checkpoint = self._checkpoint()
         return self.resume and checkpoint is not None and checkpoint.exists()
 
     def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
-        """The seconds that it will take, from a rehearsal of a few iterations on a copy of the model.
+        """The seconds that it will take, from a rehearsal of a few iterations on a copy of the
+        model.
 
         Returns:
-            The seconds; ``None`` where a rehearsal would take as long as the training, would have to compile, or fails, or
-            where the training goes on from a checkpoint.
+            The seconds; ``None`` where a rehearsal would take as long as the training, would have
+            to compile, or fails, or where the training goes on from a checkpoint.
         """
         if self.iterations < 10 * _REHEARSED or self.compile or self.resumes():
             return None
-        rehearsal = replace(self, iterations=_REHEARSED, validate_every=1, directory=None, resume=False, callbacks=())
-        with suppress(DescentError), redirect_stderr(io.StringIO()):  # no progress of what is no training
+        rehearsal = replace(
+            self,
+            iterations=_REHEARSED,
+            validate_every=1,
+            directory=None,
+            resume=False,
+            callbacks=(),
+        )
+        # No progress of what is no training
+        with (
+            suppress(DescentError),
+            redirect_stderr(io.StringIO()),
+        ):
             records = rehearsal.fit(deepcopy(model), train, seed=seed).records
             pace: float = (records[-1]["seconds"] - records[0]["seconds"]) / (_REHEARSED - 1)
             return pace * self.iterations
@@ -219,7 +253,9 @@ class BackpropThroughTime(Trainer):
         return {
             "settings": {**settings, "schedule": str(self.schedule)},
             "seed": seed,
-            "parameters": [list(weight.shape) for weight in model.parameters() if weight.requires_grad],
+            "parameters": [
+                list(weight.shape) for weight in model.parameters() if weight.requires_grad
+            ],
             "data": fingerprint(train) if self.directory else "",
         }
 
@@ -233,8 +269,8 @@ class BackpropThroughTime(Trainer):
 class _Training:
     """One training: what changes while it goes on, and the stages of its loop.
 
-    The weights that are trained, their optimizer and the average are here; what is random is drawn anew in every iteration,
-    so there is no state of it to keep.
+    The weights that are trained, their optimizer and the average are here; what is random is drawn
+    anew in every iteration, so there is no state of it to keep.
 
     Args:
         settings: the trainer.
@@ -254,9 +290,16 @@ class _Training:
         seed: int,
         crowd: Crowd,
     ) -> None:
-        weights = [1.0] * model.num_steps if settings.step_weights is None else list(settings.step_weights)
+        weights = (
+            [1.0] * model.num_steps
+            if settings.step_weights is None
+            else list(settings.step_weights)
+        )
         if len(weights) != model.num_steps:
-            raise DescentError(f"step_weights: expected one for each of the {model.num_steps} steps, got {len(weights)}")
+            raise DescentError(
+                f"step_weights: expected one for each of the {model.num_steps} steps, got "
+                f"{len(weights)}"
+            )
         self.settings = settings
         self.model = model
         self.seed = seed
@@ -266,7 +309,9 @@ class _Training:
         model.to(self.fabric.device)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fused = settings.precision != "16-mixed"  # whose scaled gradients could not be clipped
-        optimizer = torch.optim.AdamW(self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused)
+        optimizer = torch.optim.AdamW(
+            self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused
+        )
         objective: nn.Module = _Objective(model, weights, settings.detach)
         compiled = torch.compile(objective) if settings.compile else objective
         self.runner, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
@@ -294,7 +339,9 @@ class _Training:
         every = self.settings.validate_every or max(1, iterations // 20)
         self.begun = time.perf_counter() - self.history.seconds
         hidden = self.fabric.global_rank > 0
-        self.progress = progress_bar(desc="bptt", total=iterations, initial=self.start, disable=hidden)
+        self.progress = progress_bar(
+            desc="bptt", total=iterations, initial=self.start, disable=hidden
+        )
         if self.start == 0 and self.val is not None:
             self.note(0)  # what a training started from may stay the best
             self.tell()
@@ -317,10 +364,17 @@ class _Training:
             return
         state = _checked(checkpoint, self.identity)
         self.crowd.begin(state.get("threads"))
-        self.start, self.best, self.best_weights = state["iteration"], state["best"], state["best_weights"]
+        self.start, self.best, self.best_weights = (
+            state["iteration"],
+            state["best"],
+            state["best_weights"],
+        )
         self.history = History(state["records"], state["seconds"], state["best_step"])
         self.optimizer.load_state_dict(laid_out(state["optimizer"], self.trained))
-        for values, targets in ((state["weights"], self.trained), (state["average"], self.average.values)):
+        for values, targets in (
+            (state["weights"], self.trained),
+            (state["average"], self.average.values),
+        ):
             for value, target in zip(values, targets):
                 target.data.copy_(value)
 
@@ -346,7 +400,9 @@ class _Training:
         self.fabric.backward(loss)
         clip = self.settings.clip
         if clip is not None:
-            self.fabric.clip_gradients(self.runner, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+            self.fabric.clip_gradients(
+                self.runner, self.optimizer, max_norm=clip, error_if_nonfinite=False
+            )
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(iteration)
@@ -360,20 +416,32 @@ class _Training:
         device, rank = self.fabric.device, self.fabric.global_rank
         self.generator.manual_seed(mix(self.seed, iteration, rank))
         # Dropout draws from the generator of all: it is seeded here, and put back afterwards.
-        with solvable(indices), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with (
+            solvable(indices),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        ):
             torch.manual_seed(mix(self.seed, iteration, rank, 1))
             batch = self.model.problem.augment(batch, self.generator)
             losses: Tensor = self.runner(batch, self.generator)
         if not losses.isfinite().all():
             check_finite({**batch, "target": self.model.problem.target(batch)}, indices)
             bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]
-            raise DescentError(f"iteration {iteration}: the loss of samples {bad[:10]} is not finite; lower lr or clip")
+            raise DescentError(
+                f"iteration {iteration}: the loss of samples {bad[:10]} is not finite; lower lr or "
+                "clip"
+            )
         return losses
 
     def note(self, iteration: int) -> None:
-        """Validates, keeps the best weights, and adds a record of the updates since the last one."""
+        """Validates, keeps the best weights, and adds a record of the updates since the last
+        one.
+        """
         loss = self.total.item() / self.since if self.since else None
-        record: dict[str, Any] = {"iteration": iteration, "loss": loss, "lr": self.settings._rate(max(0, iteration - 1))}
+        record: dict[str, Any] = {
+            "iteration": iteration,
+            "loss": loss,
+            "lr": self.settings._rate(max(0, iteration - 1)),
+        }
         shown = {"loss": loss}
         if self.val is not None:
             with self.average.in_place():
@@ -394,8 +462,13 @@ class _Training:
         """The mean error at the start and after each step, over the samples of all ranks."""
         model, fabric = self.model.eval(), self.fabric
         sums = torch.zeros(model.num_steps + 2, dtype=torch.float64, device=fabric.device)
-        place: dict[str, Any] = {"device": fabric.device, "dtype": floating_type(model.parameters())}
-        for batch in batches(val, self.settings.batch_size, rank=fabric.global_rank, world=fabric.world_size, **place):
+        place: dict[str, Any] = {
+            "device": fabric.device,
+            "dtype": floating_type(model.parameters()),
+        }
+        for batch in batches(
+            val, self.settings.batch_size, rank=fabric.global_rank, world=fabric.world_size, **place
+        ):
             with fabric.autocast():
                 xs = model(batch).xs
             errors = torch.stack([model.problem.error(x, batch) for x in xs])
@@ -431,7 +504,9 @@ class _Training:
                 callback.record(deepcopy(self.history.records[-1]))
 
     def finish(self) -> History:
-        """Leaves the best weights in the model, or the last average where there is no validation."""
+        """Leaves the best weights in the model, or the last average where there is no
+        validation.
+        """
         kept = self.average.values if self.best_weights is None else self.best_weights
         for parameter, value in zip(self.trained, kept):
             parameter.data.copy_(value)
@@ -446,9 +521,12 @@ class _Training:
 
 
 def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """The state in a checkpoint, refused if it belongs to another training than ``identity`` says."""
+    """The state in a checkpoint, refused if it belongs to another training than ``identity``
+    says.
+    """
     state: dict[str, Any] = load_state(path)
-    state["identity"]["settings"].setdefault("schedule", str(_COSINE))  # written when there was no other
+    # Written when there was no other
+    state["identity"]["settings"].setdefault("schedule", str(_COSINE))
     check_identity(path, state["identity"], identity)
     return state
 
@@ -463,4 +541,6 @@ class _Objective(nn.Module):
     def forward(self, batch: Batch, generator: Generator) -> Tensor:
         xs = self.model(batch, detach=self.detach, generator=generator).xs[1:]
         problem = self.model.problem
-        return torch.stack([weight * problem.loss(x, batch) for weight, x in zip(self.weights, xs)]).sum(0)
+        return torch.stack(
+            [weight * problem.loss(x, batch) for weight, x in zip(self.weights, xs)]
+        ).sum(0)

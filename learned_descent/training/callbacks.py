@@ -12,13 +12,15 @@ from ..errors import DescentError
 from .trainer import History
 
 Record: TypeAlias = Mapping[str, Any]
-"""One line of the log: ``iteration``, ``loss``, ``lr``, ``seconds`` and ``val_error``, a list with one number per step."""
+"""One line of the log: ``iteration``, ``loss``, ``lr``, ``seconds`` and ``val_error``, a list with
+one number per step."""
 
 
 class Callback(ABC):
     """Is told of every record of a training, and of its end, by the first rank alone.
 
-    It gets copies: nothing that it does changes the training, or what a checkpoint compares when one goes on.
+    It gets copies: nothing that it does changes the training, or what a checkpoint compares when
+    one goes on.
     """
 
     def start(self, records: Sequence[Record]) -> None:  # noqa: B027 - nothing to do is a choice
@@ -33,7 +35,8 @@ class Callback(ABC):
         """Is told of a new record, after its checkpoint was written.
 
         Args:
-            record: the mean loss since the last one, the validation errors, and what else the log holds.
+            record: the mean loss since the last one, the validation errors, and what else the log
+                holds.
         """
 
     def end(self, history: History) -> None:  # noqa: B027 - nothing to do is a choice
@@ -46,7 +49,8 @@ class Callback(ABC):
 
 @final
 class CSVLog(Callback):
-    """A table with a row per record, written anew with each of them, so that it is whole at any time.
+    """A table with a row per record, written anew with each of them, so that it is whole at any
+    time.
 
     Args:
         path: the file; it is replaced.
@@ -112,7 +116,8 @@ class LightningLog(Callback):
         for name, value in record.items():
             if isinstance(value, list):
                 numbers |= {f"{name}_{step}": item for step, item in enumerate(value)}
-            elif value is not None and name != "iteration":  # there is no loss before the first iteration
+            # There is no loss before the first iteration
+            elif value is not None and name != "iteration":
                 numbers[name] = value
         self.logger.log_metrics(numbers, step=record["iteration"])
         self.logger.save()
@@ -138,10 +143,14 @@ def tensorboard(directory: str | Path, name: str = "") -> LightningLog:
         raise _missing("tensorboard") from error
 
 
-def weights_and_biases(project: str, *, directory: str | Path = ".", name: str | None = None) -> LightningLog:
-    """A log for Weights & Biases, through the logger of PyTorch Lightning; needs the extra ``logging``.
+def weights_and_biases(
+    project: str, *, directory: str | Path = ".", name: str | None = None
+) -> LightningLog:
+    """A log for Weights & Biases, through the logger of PyTorch Lightning; needs the extra
+    ``logging``.
 
-    Where the runs go, and whether anything leaves this machine, is told by ``WANDB_MODE`` and the like.
+    Where the runs go, and whether anything leaves this machine, is told by ``WANDB_MODE`` and the
+    like.
 
     Args:
         project: the project.
@@ -167,5 +176,6 @@ def _needed(module: str, name: str, package: str) -> Any:
 
 def _missing(package: str) -> DescentError:
     return DescentError(
-        f"{package}: is not installed, and this log needs it: pip install 'learned-descent[logging]', or give another callback"
+        f"{package}: is not installed, and this log needs it: pip install "
+        "'learned-descent[logging]', or give another callback"
     )

@@ -12,45 +12,55 @@ _WORTH = 0.01
 """The share of a loss that is worth a word."""
 
 _ARRIVED = 1e-3
-"""The share of the first error below which a descent has arrived, and ups and downs are rounding."""
+"""The share of the first error below which a descent has arrived, and ups and downs are
+rounding."""
 
 Records = Sequence[Mapping[str, Any]]
 
 
 def say(doubts: Sequence[str]) -> None:
-    """Logs each doubt as a warning, which Python writes to the error stream unless told otherwise."""
+    """Logs each doubt as a warning, which Python writes to the error stream unless told
+    otherwise.
+    """
     for doubt in doubts:
         _log.warning(doubt)
 
 
 def doubts_of_ridge(records: Records, candidates: Sequence[float]) -> list[str]:
-    """Stages that make a held-out loss worse, and a choice that ends at an edge of what was compared.
+    """Stages that make a held-out loss worse, and a choice that ends at an edge of what was
+    compared.
 
     Args:
         records: those of :class:`SequentialRidge`.
         candidates: the values of ``ridge`` that were compared.
 
     Example:
-        >>> stages = [{"stage": 0, "held_out_loss": [3.0, 1.0]}, {"stage": 1, "held_out_loss": [1.0, 1.5]}]
+        >>> stages = [{"stage": 0, "held_out_loss": [3.0, 1.0]}, {"stage": 1,
+        ...     "held_out_loss": [1.0, 1.5]}]
         >>> doubts_of_ridge(stages, [0.1])
-        ['SequentialRidge: the held-out loss rises in stage 1, from 1 to 1.5: raise ridge or repeats, or take fewer stages']
+        ['SequentialRidge: the held-out loss rises in stage 1, from 1 to 1.5: raise ridge or
+        repeats, or take fewer stages']
     """
     doubts = []
     least = _ARRIVED**2 * records[0].get("held_out_loss", [0.0])[0]
     seen = [record for record in records if "held_out_loss" in record]
-    risen = [record for record in seen if _rises(record["held_out_loss"][0], record["held_out_loss"][1], least)]
+    risen = [
+        record
+        for record in seen
+        if _rises(record["held_out_loss"][0], record["held_out_loss"][1], least)
+    ]
     if risen:
         before, after = risen[0]["held_out_loss"]
         doubts.append(
-            f"SequentialRidge: the held-out loss rises in {_stages(risen)}, from {before:.3g} to {after:.3g}: raise ridge or "
-            "repeats, or take fewer stages"
+            f"SequentialRidge: the held-out loss rises in {_stages(risen)}, from {before:.3g} to "
+            f"{after:.3g}: raise ridge or repeats, or take fewer stages"
         )
     for edge, name, more in ((max, "largest", "larger"), (min, "smallest", "smaller")):
         ends = [record for record in records if _ends_at(edge, record, candidates, least)]
         if ends:
             doubts.append(
-                f"SequentialRidge: the best ridge of {_stages(ends)} is {edge(candidates):g}, the {name} one that was "
-                f"compared: give {more} ones too"
+                f"SequentialRidge: the best ridge of {_stages(ends)} is {edge(candidates):g}, the "
+                f"{name} one that was compared: give {more} ones too"
             )
     return doubts
 
@@ -62,10 +72,13 @@ def doubts_of_bptt(records: Records) -> list[str]:
         records: those of :class:`BackpropThroughTime`.
 
     Example:
-        >>> doubts_of_bptt([{"iteration": 9, "val_error": [3.0, 1.0]}, {"iteration": 18, "val_error": [3.0, 1.5]}])[0][:88]
+        >>> doubts_of_bptt([{"iteration": 9, "val_error": [3.0, 1.0]}, {"iteration": 18,
+        ...     "val_error": [3.0, 1.5]}])[0][:88]
         'BackpropThroughTime: the validation error rises from 1 after 9 iterations to 1.5 after 1'
     """
-    errors = {record["iteration"]: record["val_error"][-1] for record in records if "val_error" in record}
+    errors = {
+        record["iteration"]: record["val_error"][-1] for record in records if "val_error" in record
+    }
     if not errors:
         return []
     best, last = min(errors, key=errors.__getitem__), max(errors)
@@ -73,9 +86,9 @@ def doubts_of_bptt(records: Records) -> list[str]:
     if not _rises(errors[best], errors[last], _ARRIVED * first):
         return []
     doubt = (
-        f"BackpropThroughTime: the validation error rises from {errors[best]:.3g} after {best} iterations to "
-        f"{errors[last]:.3g} after {last}, and the weights of then are kept: take fewer iterations, a lower lr, more samples "
-        "or a larger weight_decay"
+        f"BackpropThroughTime: the validation error rises from {errors[best]:.3g} after {best} "
+        f"iterations to {errors[last]:.3g} after {last}, and the weights of then are kept: take "
+        "fewer iterations, a lower lr, more samples or a larger weight_decay"
     )
     return [doubt]
 
@@ -86,9 +99,14 @@ def _rises(before: float, after: float, least: float) -> bool:
 
 
 def _ends_at(
-    edge: Callable[[Sequence[float]], float], record: Mapping[str, Any], candidates: Sequence[float], least: float
+    edge: Callable[[Sequence[float]], float],
+    record: Mapping[str, Any],
+    candidates: Sequence[float],
+    least: float,
 ) -> bool:
-    """Whether the best value is the one at an edge, and better than its neighbour by more than a trifle."""
+    """Whether the best value is the one at an edge, and better than its neighbour by more than a
+    trifle.
+    """
     held_out: Mapping[float, float] = record.get("held_out", {})
     others = [ridge for ridge in held_out if ridge != record["ridge"]]
     if not others or record["ridge"] != edge(candidates):

@@ -19,7 +19,8 @@ Accelerator: TypeAlias = Literal["auto", "cpu", "cuda"]
 
 
 def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric:
-    """A running Fabric: the ranks that ``torchrun`` started, else ``devices`` devices of this machine.
+    """A running Fabric: the ranks that ``torchrun`` started, else ``devices`` devices of this
+    machine.
 
     Args:
         accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -27,15 +28,27 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
         precision: Fabric's name of the precision, such as ``"32-true"`` or ``"bf16-mixed"``.
 
     Raises:
-        DescentError: if ``"cuda"`` is asked for where there is none, or more devices than this machine has.
+        DescentError: if ``"cuda"`` is asked for where there is none, or more devices than this
+            machine has.
     """
-    from lightning_fabric import Fabric  # takes as long to import as PyTorch: only what trains waits for it
+    # Takes as long to import as PyTorch: only what trains waits for it
+    from lightning_fabric import (
+        Fabric,
+    )
 
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise DescentError('accelerator="cuda": PyTorch finds no CUDA device on this machine; use "cpu" or "auto"')
+        raise DescentError(
+            'accelerator="cuda": PyTorch finds no CUDA device on this machine; use "cpu" or "auto"'
+        )
     if dist.is_torchelastic_launched():
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=world // local, strategy="ddp", precision=precision)
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp",
+            precision=precision,
+        )
     else:
         _check_devices(accelerator, devices)
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)

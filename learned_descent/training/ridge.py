@@ -1,4 +1,6 @@
-"""The closed form: stage after stage of a linear cascade by ridge regression on streamed normal equations."""
+"""The closed form: stage after stage of a linear cascade by ridge regression on streamed normal
+equations.
+"""
 
 from __future__ import annotations
 
@@ -26,32 +28,36 @@ from .trainer import History, Trainer, entered, solvable
 @final
 @dataclass(frozen=True)
 class SequentialRidge(Trainer):
-    """Trains a linear cascade stage after stage: each stage is a ridge regression of the update that is still missing.
+    """Trains a linear cascade stage after stage: each stage is a ridge regression of the update
+    that is still missing.
 
-    Stage ``k`` minimises ``mean |local(x_k, x*) - W f(x_k) - b|^2 + ridge v |W|^2`` over the samples, where ``v`` is the
-    mean variance of a feature and the bias ``b`` is free. The normal equations are summed over batches, in float32 blocks
-    that are added in float64, so the memory is ``O(F^2)`` whatever the number of samples: nothing is kept per sample, and
-    each pass runs the stages that are trained already. Data-parallel ranks (``torchrun``) take turns over the batches and
-    sum their equations.
+    Stage ``k`` minimises ``mean |local(x_k, x*) - W f(x_k) - b|^2 + ridge v |W|^2`` over the
+    samples, where ``v`` is the mean variance of a feature and the bias ``b`` is free. The normal
+    equations are summed over batches, in float32 blocks that are added in float64, so the memory is
+    ``O(F^2)`` whatever the number of samples: nothing is kept per sample, and each pass runs the
+    stages that are trained already. Data-parallel ranks (``torchrun``) take turns over the batches
+    and sum their equations.
 
-    The defaults suit some hundred features. With thousands, as those of the landmarks of a face, a stage learns the training
-    samples by heart: the families of faces take ``ridge=3.0, repeats=4``, see :func:`learned_descent.recipes_for`. Where
-    samples are held out, a stage that makes them worse, and a ridge at the edge of what was compared, are said in a line.
+    The defaults suit some hundred features. With thousands, as those of the landmarks of a face, a
+    stage learns the training samples by heart: the families of faces take ``ridge=3.0, repeats=4``,
+    see :func:`learned_descent.recipes_for`. Where samples are held out, a stage that makes them
+    worse, and a ridge at the edge of what was compared, are said in a line.
 
     Args:
-        ridge: the weight of the penalty in units of the mean feature variance; several values are compared per stage on
-            held-out samples.
+        ridge: the weight of the penalty in units of the mean feature variance; several values are
+            compared per stage on held-out samples.
         repeats: random starts per sample and pass, all from one prepared image.
         passes: passes over the samples, each with fresh augmentation and starts.
         augment: whether the samples go through ``problem.augment``.
         batch_size: samples that are prepared at a time.
-        holdout: share of the samples kept from the equations to choose among several values of ``ridge``; unused when
-            validation samples are given to :meth:`fit`.
+        holdout: share of the samples kept from the equations to choose among several values of
+            ``ridge``; unused when validation samples are given to :meth:`fit`.
         accelerator: where the sums are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: devices of this machine; ``torchrun`` decides where it is used.
 
     References:
-        X. Xiong and F. De la Torre. Supervised descent method and its applications to face alignment. CVPR 2013, eq. 12.
+        X. Xiong and F. De la Torre. Supervised descent method and its applications to face
+        alignment. CVPR 2013, eq. 12.
 
     Example:
         >>> from learned_descent import Cascade, SequentialRidge
@@ -84,26 +90,32 @@ class SequentialRidge(Trainer):
         check_real(self.holdout, name="holdout", positive=True, below=1)
         check_choice(self.accelerator, Accelerator, name="accelerator")
 
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
         """Trains the stages of ``model`` in place, one after the other.
 
         Args:
             model: a :class:`Cascade` with linear stages.
             train: training samples.
-            val: held-out samples that choose among several values of ``ridge``, and tell whether a stage makes it worse.
+            val: held-out samples that choose among several values of ``ridge``, and tell whether a
+                stage makes it worse.
             seed: the seed of starts and augmentation.
 
         Returns:
-            One record per stage: ``stage``, ``ridge``, the mean square ``loss`` of the update that is left on the training
-            samples; where samples are held out, ``held_out_loss``: the loss there before and after the stage; and where there
-            was a choice, ``held_out``: the loss there by ridge, over the smallest.
+            One record per stage: ``stage``, ``ridge``, the mean square ``loss`` of the update that
+            is left on the training samples; where samples are held out, ``held_out_loss``: the loss
+            there before and after the stage; and where there was a choice, ``held_out``: the loss
+            there by ridge, over the smallest.
 
         Raises:
-            DescentError: if the model is no linear cascade, a sample is not finite, or a system is singular.
+            DescentError: if the model is no linear cascade, a sample is not finite, or a system is
+                singular.
         """
         if not isinstance(model, Cascade) or model.hidden is not None:
             raise DescentError(
-                f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: use BackpropThroughTime"
+                f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: "
+                "use BackpropThroughTime"
             )
         start = time.perf_counter()
         train, val = entered(model, train, val, gradients=False, augment=self.augment)
@@ -114,16 +126,21 @@ class SequentialRidge(Trainer):
         every = round(1 / self.holdout) if len(candidates) > 1 and val is None else 0
         if every and count < every:
             raise DescentError(
-                f"ridge: {count} samples are too few to choose among {candidates}; give one value, or val samples"
+                f"ridge: {count} samples are too few to choose among {candidates}; give one value, "
+                "or val samples"
             )
         records = []
         with (
             torch.no_grad(),
-            progress_bar(desc="ridge", total=model.num_steps, unit="stage", disable=fabric.global_rank > 0) as progress,
+            progress_bar(
+                desc="ridge", total=model.num_steps, unit="stage", disable=fabric.global_rank > 0
+            ) as progress,
         ):
             for stage in range(model.num_steps):
                 equations: NormalEquations | None = None
-                for features, updates in self._rows(fabric, model, stage, train, seed, every, held_out=False):
+                for features, updates in self._rows(
+                    fabric, model, stage, train, seed, every, held_out=False
+                ):
                     equations = equations or NormalEquations(features.shape[1], updates)
                     equations.add(features, updates)
                 if equations is None:
@@ -134,7 +151,9 @@ class SequentialRidge(Trainer):
                 if val is not None or len(candidates) > 1:
                     held = train if val is None else val
                     rows = self._rows(fabric, model, stage, held, seed, every, held_out=True)
-                    before, *losses = _left(fabric, rows, [(weight, offset) for weight, offset, _ in solutions.values()])
+                    before, *losses = _left(
+                        fabric, rows, [(weight, offset) for weight, offset, _ in solutions.values()]
+                    )
                     best = losses.index(min(losses))
                 layer = cast(nn.Linear, model.stages[stage])
                 weight, offset, loss = solutions[solved[best]]
@@ -146,11 +165,15 @@ class SequentialRidge(Trainer):
                     record["held_out_loss"] = [before, losses[best]]
                 if len(candidates) > 1:
                     least = max(losses[best], sys.float_info.min)
-                    record["held_out"] = {ridge: loss / least for ridge, loss in zip(solved, losses)}
+                    record["held_out"] = {
+                        ridge: loss / least for ridge, loss in zip(solved, losses)
+                    }
                 records.append(record)
                 progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=solved[best])
                 progress.update()
-        history = History(records, time.perf_counter() - start, doubts=doubts_of_ridge(records, candidates))
+        history = History(
+            records, time.perf_counter() - start, doubts=doubts_of_ridge(records, candidates)
+        )
         if fabric.is_global_zero:
             say(history.doubts)
         return history
@@ -166,37 +189,61 @@ class SequentialRidge(Trainer):
         return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)
 
     def _rows(
-        self, fabric: ranks.Fabric, model: Cascade, stage: int, samples: Samples, seed: int, every: int, *, held_out: bool
+        self,
+        fabric: ranks.Fabric,
+        model: Cascade,
+        stage: int,
+        samples: Samples,
+        seed: int,
+        every: int,
+        *,
+        held_out: bool,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by start, on this rank."""
+        """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by
+        start, on this rank.
+        """
         problem, rank, world = model.problem, fabric.global_rank, fabric.world_size
-        place: dict[str, Any] = {"device": fabric.device, "dtype": floating_type(model.parameters())}
+        place: dict[str, Any] = {
+            "device": fabric.device,
+            "dtype": floating_type(model.parameters()),
+        }
         for number in range(1 if held_out else self.passes):
-            for position, batch in enumerate(batches(samples, self.batch_size, rank=rank, world=world, **place)):
+            for position, batch in enumerate(
+                batches(samples, self.batch_size, rank=rank, world=world, **place)
+            ):
                 first = (position * world + rank) * self.batch_size
                 rows = list(range(first, first + len(next(iter(batch.values())))))
                 if every:
-                    keep = [row for row, place in enumerate(rows) if (place % every == every - 1) == held_out]
+                    keep = [
+                        row
+                        for row, place in enumerate(rows)
+                        if (place % every == every - 1) == held_out
+                    ]
                     if not keep:
                         continue
                     batch = {name: value[keep] for name, value in batch.items()}
                     rows = [rows[row] for row in keep]
                 check_finite(batch, rows)
-                generator = Generator(fabric.device).manual_seed(mix(seed, int(held_out), number, first))
+                generator = Generator(fabric.device).manual_seed(
+                    mix(seed, int(held_out), number, first)
+                )
                 with solvable(rows):
                     if self.augment and not held_out:
                         batch = problem.augment(batch, generator)
                     target, prepared = problem.target(batch), model.observation.prepare(batch)
                     check_finite({"target": target}, rows)
                     for _ in range(1 if held_out else self.repeats):
-                        x = model.descend(prepared, problem.initial(batch, generator), num_steps=stage).final
+                        x = model.descend(
+                            prepared, problem.initial(batch, generator), num_steps=stage
+                        ).final
                         features = model.observation.observe(stage, x, prepared)
                         check_finite({f"features of stage {stage}": features}, rows)
                         yield features, problem.local(x, target)
 
 
 class NormalEquations:
-    """Sums of ``f f^T``, ``f y^T``, ``f`` and ``y`` over rows that come in batches, for ridge regression with a free bias.
+    """Sums of ``f f^T``, ``f y^T``, ``f`` and ``y`` over rows that come in batches, for ridge
+    regression with a free bias.
 
     Args:
         num_features: the size ``F``.
@@ -234,12 +281,15 @@ class NormalEquations:
         self.cross += features.T @ updates
         self.sum_features += features.sum(0, dtype=torch.float64)
         self.sum_updates += updates.sum(0, dtype=torch.float64)
-        self.scalars += torch.stack([self.scalars.new_tensor(len(features)), updates.double().square().sum()])
+        self.scalars += torch.stack(
+            [self.scalars.new_tensor(len(features)), updates.double().square().sum()]
+        )
 
     def solve(
         self, fabric: ranks.Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
     ) -> dict[float, tuple[Tensor, Tensor, float]]:
-        """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for each ridge that is enough.
+        """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for
+        each ridge that is enough.
 
         Raises:
             DescentError: if no system is positive definite; the message names the ridge to raise.
@@ -248,7 +298,8 @@ class NormalEquations:
         for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
             setattr(self, name, _summed(fabric, getattr(self, name)))
         (count, square), size = self.scalars.tolist(), len(self.gram)
-        least = max(self.rounding * self.gram.diagonal().mean().item(), 1e-100)  # where nothing but rounding is left to see
+        # Where nothing but rounding is left to see
+        least = max(self.rounding * self.gram.diagonal().mean().item(), 1e-100)
         if bias:  # centre the rows
             mean_features, mean_updates = self.sum_features / count, self.sum_updates / count
             self.gram.addr_(self.sum_features, mean_features, alpha=-1)
@@ -261,28 +312,45 @@ class NormalEquations:
             self.gram.diagonal().copy_(diagonal + penalty)
             factor, info = torch.linalg.cholesky_ex(self.gram, upper=True)
             pivots = factor.diagonal()
-            if info.item() or pivots.min() ** 2 <= size * torch.finfo(torch.float64).eps * pivots.max() ** 2:
+            if (
+                info.item()
+                or pivots.min() ** 2 <= size * torch.finfo(torch.float64).eps * pivots.max() ** 2
+            ):
                 continue
             weight = torch.cholesky_solve(self.cross, factor, upper=True)
             del factor
             offset = mean_updates - mean_features @ weight if bias else torch.zeros_like(weight[0])
-            left = square - (weight * self.cross).sum().item() - penalty.item() * weight.square().sum().item()
+            left = (
+                square
+                - (weight * self.cross).sum().item()
+                - penalty.item() * weight.square().sum().item()
+            )
             solutions[ridge] = (weight, offset, max(left, 0.0) / (count * weight.shape[1]))
         if not solutions:
             ridge = max(candidates)
             raise DescentError(
-                f"ridge={ridge:g}: the system of stage {stage} with {size} features from {count:.0f} rows is not positive "
-                f"definite; raise ridge (for example to {max(10 * ridge, 1e-4):g}) or give more samples"
+                f"ridge={ridge:g}: the system of stage {stage} with {size} features from "
+                f"{count:.0f} rows is not positive definite; raise ridge (for example to "
+                f"{max(10 * ridge, 1e-4):g}) or give more samples"
             )
         return solutions
 
 
-def _left(fabric: ranks.Fabric, rows: Iterator[tuple[Tensor, Tensor]], solutions: list[tuple[Tensor, Tensor]]) -> list[float]:
+def _left(
+    fabric: ranks.Fabric,
+    rows: Iterator[tuple[Tensor, Tensor]],
+    solutions: list[tuple[Tensor, Tensor]],
+) -> list[float]:
     """The mean square of the updates of some rows, and of what each solution leaves of them."""
     sums: Tensor = torch.zeros(len(solutions) + 2, dtype=torch.float64, device=fabric.device)
     for features, updates in rows:
-        left = [updates - features @ weight.to(features) - offset.to(features) for weight, offset in solutions]
-        sums[:-1] += torch.stack([part.square().sum(dtype=torch.float64) for part in (updates, *left)])
+        left = [
+            updates - features @ weight.to(features) - offset.to(features)
+            for weight, offset in solutions
+        ]
+        sums[:-1] += torch.stack(
+            [part.square().sum(dtype=torch.float64) for part in (updates, *left)]
+        )
         sums[-1] += updates.numel()
     sums = _summed(fabric, sums)
     return (sums[:-1] / sums[-1]).tolist()
@@ -290,4 +358,6 @@ def _left(fabric: ranks.Fabric, rows: Iterator[tuple[Tensor, Tensor]], solutions
 
 def _summed(fabric: ranks.Fabric, value: Tensor) -> Tensor:
     """The sum of ``value`` over the ranks."""
-    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum")) if fabric.world_size > 1 else value
+    return (
+        cast(Tensor, fabric.all_reduce(value, reduce_op="sum")) if fabric.world_size > 1 else value
+    )

@@ -13,8 +13,8 @@ from ..errors import DescentError
 class Schedule(ABC):
     """The share of the largest learning rate in each iteration after the warm-up.
 
-    Its attributes are its settings: two of one class with equal ones are equal, and a training that goes on from a checkpoint
-    compares them.
+    Its attributes are its settings: two of one class with equal ones are equal, and a training that
+    goes on from a checkpoint compares them.
     """
 
     @abstractmethod
@@ -22,7 +22,8 @@ class Schedule(ABC):
         """The factor of the learning rate.
 
         Args:
-            iteration: how many iterations were done since the warm-up; no whole number where the warm-up is none.
+            iteration: how many iterations were done since the warm-up; no whole number where the
+                warm-up is none.
             iterations: how many there are after the warm-up.
 
         Returns:
@@ -49,7 +50,8 @@ class Cosine(Schedule):
     """Half a period of the cosine, from one to zero.
 
     References:
-        I. Loshchilov and F. Hutter. SGDR: stochastic gradient descent with warm restarts. ICLR 2017, equation 5.
+        I. Loshchilov and F. Hutter. SGDR: stochastic gradient descent with warm restarts. ICLR
+        2017, equation 5.
 
     Example:
         >>> [round(Cosine().factor(iteration, 4), 2) for iteration in range(4)]
@@ -101,5 +103,7 @@ def schedule_of(name: object) -> Schedule:
         Constant()
     """
     if not isinstance(name, str) or name not in SCHEDULES:
-        raise DescentError(f"expected one of {', '.join(SCHEDULES)}, or in Python any Schedule, got {name!r}")
+        raise DescentError(
+            f"expected one of {', '.join(SCHEDULES)}, or in Python any Schedule, got {name!r}"
+        )
     return SCHEDULES[name]

@@ -30,10 +30,12 @@ class History:
     """What a training did.
 
     Attributes:
-        records: one mapping of numbers per logged event, in order: stages for the closed form, iterations for gradients.
+        records: one mapping of numbers per logged event, in order: stages for the closed form,
+            iterations for gradients.
         seconds: the wall-clock time of the training.
         best_step: the iteration whose weights were kept; ``None`` where there is no choice to make.
-        doubts: what should be looked at, such as an error that rises, in a line each; they are logged as warnings too.
+        doubts: what should be looked at, such as an error that rises, in a line each; they are
+            logged as warnings too.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -42,7 +44,9 @@ class History:
     doubts: list[str] = field(default_factory=list)
 
     def write_csv(self, path: Path) -> None:
-        """Writes the records as a table, atomically; a list of errors becomes one column per step."""
+        """Writes the records as a table, atomically; a list of errors becomes one column per
+        step.
+        """
 
         def write(temporary: Path) -> None:
             rows: list[dict[str, Any]] = []
@@ -50,7 +54,11 @@ class History:
                 rows.append({})
                 for name, value in record.items():
                     several = isinstance(value, list)
-                    rows[-1] |= {f"{name}_{step}": item for step, item in enumerate(value)} if several else {name: value}
+                    rows[-1] |= (
+                        {f"{name}_{step}": item for step, item in enumerate(value)}
+                        if several
+                        else {name: value}
+                    )
             with temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, rows[0].keys())
                 writer.writeheader()
@@ -60,20 +68,26 @@ class History:
 
 
 class Trainer(ABC):
-    """Changes the weights of a model; never its own settings, so a second ``fit`` forgets the first.
+    """Changes the weights of a model; never its own settings, so a second ``fit`` forgets the
+    first.
 
-    A trainer is a frozen dataclass: its fields are its settings, and options of the commands. Only :meth:`fit` must be
-    written; one that takes long, or keeps files to go on from, says so in the other methods.
+    A trainer is a frozen dataclass: its fields are its settings, and options of the commands. Only
+    :meth:`fit` must be written; one that takes long, or keeps files to go on from, says so in the
+    other methods.
     """
 
     places: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are no settings: where files are kept and whether to go on from them, which the command says."""
+    """Fields that are no settings: where files are kept and whether to go on from them, which the
+    command says."""
 
     closed_form: ClassVar[bool] = False
-    """Whether it forgets the weights that it starts from: it is left out where weights are given."""
+    """Whether it forgets the weights that it starts from: it is left out where weights are
+    given."""
 
     @abstractmethod
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
         """Trains ``model`` in place.
 
         Args:
@@ -97,7 +111,9 @@ class Trainer(ABC):
         return changed
 
     def augmenting(self) -> Trainer:
-        """The same trainer on samples that go through ``problem.augment``, as they do by default."""
+        """The same trainer on samples that go through ``problem.augment``, as they do by
+        default.
+        """
         return self
 
     def within(self, folder: Path, *, resume: bool) -> Trainer:
@@ -117,25 +133,36 @@ class Trainer(ABC):
         return
 
     def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
-        """The seconds that ``fit`` will take, found without changing the model; ``None`` where it cannot tell."""
+        """The seconds that ``fit`` will take, found without changing the model; ``None`` where it
+        cannot tell.
+        """
         return None
 
 
 def check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuses to go on from the checkpoint at ``path`` if it was made with other settings, or another seed, model or data."""
-    found["settings"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()}
+    """Refuses to go on from the checkpoint at ``path`` if it was made with other settings, or
+    another seed, model or data.
+    """
+    found["settings"] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in found["settings"].items()
+    }
     flat, stored_flat = ({**identity, **identity["settings"]} for identity in (wanted, found))
     for name in flat.keys() - {"settings"}:
         value, stored = flat[name], stored_flat.get(name)
         if stored != value:
             raise DescentError(
-                f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this training has {value!r}; give the "
-                "settings of the checkpoint, or another directory"
+                f"{path}: cannot resume: the checkpoint was made with {name}={stored!r}, this "
+                f"training has {value!r}; give the settings of the checkpoint, or another directory"
             )
 
 
 def entered(
-    model: DescentModel, train: Samples, val: Samples | None, *, gradients: bool, augment: bool = True
+    model: DescentModel,
+    train: Samples,
+    val: Samples | None,
+    *,
+    gradients: bool,
+    augment: bool = True,
 ) -> tuple[Batch | Rows, Batch | Rows | None]:
     """The samples of a training, after a first look at all that it needs.
 
@@ -147,10 +174,13 @@ def entered(
         augment: whether the samples go through ``problem.augment``.
 
     Raises:
-        DescentError: if the samples, the problem or the observation are not what they have to be, or a sample is not finite.
+        DescentError: if the samples, the problem or the observation are not what they have to be,
+            or a sample is not finite.
     """
     if not any(weight.requires_grad or not gradients for weight in model.parameters()):
-        raise DescentError(f"model: expected one with weights to train, got {type(model).__name__}, which has none")
+        raise DescentError(
+            f"model: expected one with weights to train, got {type(model).__name__}, which has none"
+        )
     own, held = as_samples(train, "train"), None if val is None else as_samples(val, "val")
     for samples in (own,) if held is None else (own, held):
         check_images(model.images, samples)
@@ -159,17 +189,27 @@ def entered(
     look_training(model.eval(), own, gradients=gradients, augment=augment)
     with about("the held-out samples"):
         if held is not None:
-            look(model.problem, held, device=next(model.parameters()).device, dtype=floating_type(model.parameters()))
+            look(
+                model.problem,
+                held,
+                device=next(model.parameters()).device,
+                dtype=floating_type(model.parameters()),
+            )
     return own, held
 
 
 @contextmanager
 def in_own_precision(model: DescentModel) -> Iterator[None]:
-    """Weights and buffers have the types afterwards that they had before, in whatever precision they were trained."""
+    """Weights and buffers have the types afterwards that they had before, in whatever precision
+    they were trained.
+    """
     tensors = [
         (module, name, tensor.dtype)
         for module in model.modules()
-        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        for name, tensor in (
+            *module.named_parameters(recurse=False),
+            *module.named_buffers(recurse=False),
+        )
     ]
     try:
         yield
@@ -193,28 +233,33 @@ def solvable(indices: Sequence[int]) -> Iterator[None]:
         >>> with solvable([3, 8]):  # doctest: +ELLIPSIS
         ...     torch.linalg.cholesky(torch.zeros(2, 2))
         Traceback (most recent call last):
-        learned_descent.errors.DescentError: samples [3, 8]: one of them makes a matrix that cannot be decomposed ...
+        learned_descent.errors.DescentError: samples [3, 8]: one of them makes a matrix that cannot
+        be decomposed ...
     """
     try:
         yield
     except (torch.linalg.LinAlgError, np.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         raise DescentError(
-            f"samples {list(indices)}: one of them makes a matrix that cannot be decomposed ({error}): remove or mend the one "
-            "that is degenerate, such as a face whose landmarks are all in one place"
+            f"samples {list(indices)}: one of them makes a matrix that cannot be decomposed "
+            f"({error}): remove or mend the one that is degenerate, such as a face whose landmarks "
+            "are all in one place"
         ) from error
 
 
 def laid_out(state: dict[str, Any], parameters: list[nn.Parameter]) -> dict[str, Any]:
     """The state of an optimizer, in whose memory every moment lies as its parameter does.
 
-    A file holds tensors row by row, and the parameters of a convolution need not lie so: the fused AdamW goes through memory
-    without a look at strides, and would move a weight by the moments of another one.
+    A file holds tensors row by row, and the parameters of a convolution need not lie so: the fused
+    AdamW goes through memory without a look at strides, and would move a weight by the moments of
+    another one.
     """
     moments = {}
     for number, stored in state["state"].items():
         own = parameters[number].detach()
         moments[number] = {
-            name: torch.empty_like(own, dtype=value.dtype).copy_(value) if value.shape == own.shape else value
+            name: torch.empty_like(own, dtype=value.dtype).copy_(value)
+            if value.shape == own.shape
+            else value
             for name, value in stored.items()
         }
     return {**state, "state": moments}

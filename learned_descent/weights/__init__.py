@@ -1,4 +1,6 @@
-"""Trained weights that come with the package, found by name: ``NAME.safetensors``, and their model card ``NAME.md``."""
+"""Trained weights that come with the package, found by name: ``NAME.safetensors``, and their model
+card ``NAME.md``.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ def find_weights(name_or_path: str | Path) -> Path:
     """The weights file that a user names.
 
     Args:
-        name_or_path: the name of weights that come with the package, such as ``"mdm"``, or the path of a file; a name goes
-            before a file of the same name, which ``"./mdm"`` names.
+        name_or_path: the name of weights that come with the package, such as ``"mdm"``, or the path
+            of a file; a name goes before a file of the same name, which ``"./mdm"`` names.
 
     Raises:
         DescentError: if nothing answers to it; the message lists the names.
@@ -33,6 +35,6 @@ def find_weights(name_or_path: str | Path) -> Path:
         return path
     found = f"{path} is a folder" if path.is_dir() else "there is no such file"
     raise DescentError(
-        f"weights {str(name_or_path)!r}: {found}; expected a weights file, or the name of weights that come with the package: "
-        f"{', '.join(names) or 'none are there'}"
+        f"weights {str(name_or_path)!r}: {found}; expected a weights file, or the name of weights "
+        f"that come with the package: {', '.join(names) or 'none are there'}"
     )

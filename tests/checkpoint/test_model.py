@@ -1,4 +1,5 @@
-"""Weights files: what goes in comes back, and what is no such file is refused with one clear message."""
+"""Weights files: what goes in comes back, and what is no such file is refused with one clear
+message."""
 
 from __future__ import annotations
 
@@ -44,7 +45,10 @@ class Photo(Line):
     """Points in an image: two parameters are one point."""
 
     def data(self, split):
-        return {**super().data(split), "image": torch.zeros(self.count, 1, 16, 16, dtype=torch.uint8)}
+        return {
+            **super().data(split),
+            "image": torch.zeros(self.count, 1, 16, 16, dtype=torch.uint8),
+        }
 
     def observation(self):
         return Patches(lambda x: x.unflatten(1, (-1, 2)), size=2)
@@ -59,7 +63,9 @@ def shaken(model: DescentModel) -> DescentModel:
     """The model with other than fresh weights."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        parameter.data += torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) / 100
+        parameter.data += (
+            torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) / 100
+        )
     return model
 
 
@@ -108,7 +114,11 @@ def test_a_model_comes_back_bit_by_bit(model: DescentModel, path: Path):
 )
 def test_image_observations_are_rebuilt_around_the_points_of_the_problem(eyes: Any, path: Path):
     problem = Photo()
-    model = shaken(Cascade.for_problem(problem, observation=eyes(lambda x: x.unflatten(1, (-1, 2))), num_steps=2))
+    model = shaken(
+        Cascade.for_problem(
+            problem, observation=eyes(lambda x: x.unflatten(1, (-1, 2))), num_steps=2
+        )
+    )
     save_model(model, path)
     loaded = load_model(path, problem=Photo())
     batch = {**problem.data("test"), "image": torch.arange(24 * 256).view(24, 1, 16, 16) % 251}
@@ -127,7 +137,11 @@ def test_a_file_never_imports_code(path: Path, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     save_model(Cascade.for_problem(Analytic("sin")), path)
-    for change in ({"problem__name": "evil:Problem"}, {"model__name": "evil:Model"}, {"observation__name": "evil:Eyes"}):
+    for change in (
+        {"problem__name": "evil:Problem"},
+        {"model__name": "evil:Model"},
+        {"observation__name": "evil:Eyes"},
+    ):
         save_model(Cascade.for_problem(Analytic("sin")), path)
         edit(path, **change)
         with pytest.raises(DescentError, match="evil"):
@@ -136,18 +150,29 @@ def test_a_file_never_imports_code(path: Path, tmp_path: Path, monkeypatch: pyte
 
 def test_a_problem_that_is_not_built_in_is_asked_for(path: Path):
     save_model(Cascade.for_problem(Turn()), path)
-    with pytest.raises(DescentError, match=r"made for the problem Turn, which is not built in: .*--problem-file file.py:Turn"):
+    with pytest.raises(
+        DescentError,
+        match=r"made for the problem Turn, which is not built in: .*--problem-file file.py:Turn",
+    ):
         load_model(path)
-    with pytest.raises(DescentError, match=r"model.safetensors: made for the problem Turn, got Line"):
+    with pytest.raises(
+        DescentError, match=r"model.safetensors: made for the problem Turn, got Line"
+    ):
         load_model(path, problem=Line())
     assert isinstance(load_model(path, problem=Turn()).problem, Turn)
 
 
 def test_an_observation_that_is_not_built_in_must_be_the_problems_own(path: Path):
     problem = Line()
-    save_model(Cascade.for_problem(problem, observation=Residual(lambda x: x @ problem.matrix.T, "y", "tanh")), path)
+    save_model(
+        Cascade.for_problem(
+            problem, observation=Residual(lambda x: x @ problem.matrix.T, "y", "tanh")
+        ),
+        path,
+    )
     with pytest.raises(
-        DescentError, match=r"the observation Residual .*tanh.* is not built in, and Line.observation\(\) gives"
+        DescentError,
+        match=r"the observation Residual .*tanh.* is not built in, and Line.observation\(\) gives",
     ):
         load_model(path, problem=Line())
 
@@ -159,13 +184,18 @@ def test_an_observation_that_is_not_built_in_must_be_the_problems_own(path: Path
         ({"model__settings__hidden": 7}, "the weights do not fit the model"),
         ({"model__settings__num_steps": 2}, "the weights do not fit the model"),
         ({"model__settings__colour": 7}, "could not use it: TypeError.*colour"),
-        ({"model": None}, "expected the name and the settings of the model in the description, got None"),
+        (
+            {"model": None},
+            "expected the name and the settings of the model in the description, got None",
+        ),
         ({"problem__settings__function": "tan"}, "function: expected one of"),
         ({"problem__settings__colour": 1}, "Analytic: cannot be made with the settings .*colour"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_a_description_that_does_not_fit_is_refused(path: Path, change: dict[str, Any], message: str):
+def test_a_description_that_does_not_fit_is_refused(
+    path: Path, change: dict[str, Any], message: str
+):
     save_model(Cascade.for_problem(Analytic("sin")), path)
     edit(path, **change)
     with pytest.raises(DescentError, match=rf"model.safetensors: .*{message}"):
@@ -183,7 +213,9 @@ def test_tensors_are_strict(path: Path, change: str):
     else:
         tensors["more" if change == "unknown" else "stages.0.weight"] = torch.zeros(3)
     save_file(tensors, path, metadata)
-    with pytest.raises(DescentError, match=r"(?s)the weights do not fit the model.*(stages.0.weight|more)"):
+    with pytest.raises(
+        DescentError, match=r"(?s)the weights do not fit the model.*(stages.0.weight|more)"
+    ):
         load_model(path)
 
 
@@ -193,13 +225,21 @@ def test_files_of_other_kinds_are_refused(path: Path):
     with pytest.raises(DescentError, match="expected a weights file, found a folder there"):
         load_model(path.parent)
     path.write_bytes(b"PK\x03\x04 a pickle")
-    with pytest.raises(DescentError, match=r"expected a safetensors file, could not read it .* truncated or foreign"):
+    with pytest.raises(
+        DescentError,
+        match=r"expected a safetensors file, could not read it .* truncated or foreign",
+    ):
         load_model(path)
     save_file({"weight": torch.zeros(1)}, path)
-    with pytest.raises(DescentError, match="expected a model of learned_descent, got a safetensors file of another program"):
+    with pytest.raises(
+        DescentError,
+        match="expected a model of learned_descent, got a safetensors file of another program",
+    ):
         load_model(path)
     save_state(path, {"iteration": 3})
-    with pytest.raises(DescentError, match=r"the state of a training, not a model: give model.safetensors"):
+    with pytest.raises(
+        DescentError, match=r"the state of a training, not a model: give model.safetensors"
+    ):
         load_model(path)
     save_file({"weight": torch.zeros(1)}, path, {"learned_descent": "{"})
     with pytest.raises(DescentError, match="expected a description as JSON in the metadata"):
@@ -220,10 +260,17 @@ def test_a_damaged_file_is_refused_and_one_without_a_checksum_is_read(path: Path
     save_model(model, path)
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the last bit of a weight
-    with pytest.raises(DescentError, match=r"model.safetensors: is damaged: its content and its checksum do not agree"):
+    with pytest.raises(
+        DescentError,
+        match=r"model.safetensors: is damaged: its content and its checksum do not agree",
+    ):
         load_model(path)
-    save_file(model.state_dict(), path, {"learned_descent": json.dumps(describe(model))})  # as older versions wrote it
-    assert all(torch.equal(value, load_model(path).state_dict()[name]) for name, value in model.state_dict().items())
+    # As older versions wrote it
+    save_file(model.state_dict(), path, {"learned_descent": json.dumps(describe(model))})
+    assert all(
+        torch.equal(value, load_model(path).state_dict()[name])
+        for name, value in model.state_dict().items()
+    )
 
 
 def test_what_cannot_be_stored_is_refused_and_the_old_file_stays(path: Path):
@@ -253,7 +300,9 @@ class Own(DescentModel):
 def test_a_model_of_ones_own_is_stored_and_goes_back_into_one_of_its_class(path: Path):
     model, other = Own(Analytic("sin")), Own(Analytic("sin"))
     save_model(model, path)
-    with pytest.raises(DescentError, match="made with the model Own, which is not built in: give its class"):
+    with pytest.raises(
+        DescentError, match="made with the model Own, which is not built in: give its class"
+    ):
         load_model(path)
     load_weights(other, path)
     assert torch.equal(other.linear.weight, model.linear.weight)
@@ -263,9 +312,14 @@ def test_a_model_of_ones_own_is_stored_and_goes_back_into_one_of_its_class(path:
 
 def test_a_solver_is_not_stored(path: Path):
     solver = LevenbergMarquardt(problem := Analytic("sin"))
-    with pytest.raises(DescentError, match="expected a learned model, got LevenbergMarquardt, which has no weights to store"):
+    with pytest.raises(
+        DescentError,
+        match="expected a learned model, got LevenbergMarquardt, which has no weights to store",
+    ):
         save_model(solver, path)
-    with pytest.raises(DescentError, match=r"got a Polished one: store what it learned, its \.model"):
+    with pytest.raises(
+        DescentError, match=r"got a Polished one: store what it learned, its \.model"
+    ):
         save_model(Polished(Cascade.for_problem(problem), solver), path)
 
 
@@ -298,9 +352,21 @@ def test_settings_may_hold_arrays(mark: Any, stored: Any, path: Path):
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        (object(), r"Marked.settings\(\)\['mark'\]: expected what JSON can hold .*, got object: .*register it as a buffer"),
-        ([{"a": torch.sin}], r"Marked.settings\(\)\['mark'\]\['a'\]: expected what JSON can hold .*, got builtin"),
-        (None, r"Marked.settings\(\): expected the constructor's arguments as a dict, got NoneType"),
+        (
+            object(),
+            (
+                r"Marked.settings\(\)\['mark'\]: expected what JSON can hold .*, got object: "
+                r".*register it as a buffer"
+            ),
+        ),
+        (
+            [{"a": torch.sin}],
+            r"Marked.settings\(\)\['mark'\]\['a'\]: expected what JSON can hold .*, got builtin",
+        ),
+        (
+            None,
+            r"Marked.settings\(\): expected the constructor's arguments as a dict, got NoneType",
+        ),
     ],
 )
 def test_settings_that_cannot_be_stored_are_named(mark: Any, message: str):
@@ -328,10 +394,18 @@ def test_weights_move_into_a_model_of_the_same_kind_only(path: Path):
     assert torch.equal(model.stages[2].weight, stored.stages[2].weight)
     assert torch.equal(model.problem.matrix, other.matrix)
     assert not torch.equal(model.problem.matrix, stored.problem.matrix)
-    with pytest.raises(DescentError, match=r"expected the model .*'num_steps': 2.*, the file holds .*'num_steps': 4"):
+    with pytest.raises(
+        DescentError,
+        match=r"expected the model .*'num_steps': 2.*, the file holds .*'num_steps': 4",
+    ):
         load_weights(Cascade.for_problem(Line(), num_steps=2), path)
     with pytest.raises(DescentError, match=r"expected the observation .*tanh"):
-        load_weights(Cascade.for_problem(Line(), observation=Residual(lambda x: x @ Line().matrix.T, "y", "tanh")), path)
+        load_weights(
+            Cascade.for_problem(
+                Line(), observation=Residual(lambda x: x @ Line().matrix.T, "y", "tanh")
+            ),
+            path,
+        )
 
 
 def test_settings_that_came_later_have_their_defaults(path: Path):
@@ -343,7 +417,10 @@ def test_settings_that_came_later_have_their_defaults(path: Path):
     model = MnemonicDescent.for_problem(Line())
     load_weights(model, path)
     assert torch.equal(model.cell.weight_hh, stored.cell.weight_hh)
-    with pytest.raises(DescentError, match=r"expected the model .*'memory': False.*, the file holds .*'memory': True"):
+    with pytest.raises(
+        DescentError,
+        match=r"expected the model .*'memory': False.*, the file holds .*'memory': True",
+    ):
         load_weights(MnemonicDescent.for_problem(Line(), memory=False), path)
 
 
@@ -362,15 +439,26 @@ def test_an_annotation_changes_nothing_else(path: Path):
 
 def test_a_packed_copy_is_half_as_large_and_names_no_folder(path: Path):
     model = shaken(Cascade.for_problem(Line(), num_steps=2))
-    typed = {"family": "sdm", "problem": {"root": "/home/me/faces", "boxes": "/home/me/boxes.csv", "crop": 96}}
+    typed = {
+        "family": "sdm",
+        "problem": {"root": "/home/me/faces", "boxes": "/home/me/boxes.csv", "crop": 96},
+    }
     second = {"init": "/home/me/first.safetensors", "problem": {"root": "/home/me/faces"}}
-    save_model(model, path, training={"seed": 3, "settings": second, "init": {"seed": 2, "settings": typed}})
+    save_model(
+        model,
+        path,
+        training={"seed": 3, "settings": second, "init": {"seed": 2, "settings": typed}},
+    )
     copy = path.with_name("copy.safetensors")
     pack(path, copy)
     assert b"/home/me" in path.read_bytes()
     assert b"/home/me" not in copy.read_bytes()
     first = {"seed": 2, "settings": {"family": "sdm", "problem": {"crop": 96}}}
-    assert read_description(copy)["training"] == {"seed": 3, "settings": {"problem": {}}, "init": first}
+    assert read_description(copy)["training"] == {
+        "seed": 3,
+        "settings": {"problem": {}},
+        "init": first,
+    }
     loaded = load_model(copy, problem=Line())
     for name, value in load_model(path, problem=Line()).state_dict().items():
         assert load_file(copy)[name].dtype == torch.float16
@@ -386,13 +474,22 @@ def test_a_file_without_settings_is_packed_too(path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model__settings__hidden": 10**6}, r"the model that it describes has [\d,]{15,} numbers, and the file holds"),
-        ({"model__settings__num_features": 10**7}, r"the model that it describes has [\d,]{9,} numbers"),
+        (
+            {"model__settings__hidden": 10**6},
+            r"the model that it describes has [\d,]{15,} numbers, and the file holds",
+        ),
+        (
+            {"model__settings__num_features": 10**7},
+            r"the model that it describes has [\d,]{9,} numbers",
+        ),
         (
             {"model__settings__num_steps": 10**9},
             "model.num_steps: expected whole numbers of at most 10,000,000",
         ),
-        ({"model__settings__num_steps": 10**6}, "num_steps: expected at most 10,000, got 1,000,000"),
+        (
+            {"model__settings__num_steps": 10**6},
+            "num_steps: expected at most 10,000, got 1,000,000",
+        ),
         ({"model__settings__hidden": "8"}, "MnemonicDescent: hidden: expected int, got '8'"),
         ({"model__settings__hidden": None}, "MnemonicDescent: hidden: expected int, got None"),
         ({"model__settings__cell": "lstm"}, "cell: expected one of 'tanh', 'gru', got 'lstm'"),
@@ -403,11 +500,19 @@ def test_a_file_without_settings_is_packed_too(path: Path):
             "cell: expected int, got 0.5",
         ),
         ({"training": {"seconds": "long"}}, "expected what is said of the training"),
-        ({"training": {"settings": {"problem": 3}}}, "expected the settings of the training by section"),
-        ({"calibration": json.loads("[" * 40 + "]" * 40)}, "expected a description of at most 30 levels"),
+        (
+            {"training": {"settings": {"problem": 3}}},
+            "expected the settings of the training by section",
+        ),
+        (
+            {"calibration": json.loads("[" * 40 + "]" * 40)},
+            "expected a description of at most 30 levels",
+        ),
     ],
 )
-def test_a_forged_description_is_refused_before_memory_is_taken(path: Path, change: dict[str, Any], message: str):
+def test_a_forged_description_is_refused_before_memory_is_taken(
+    path: Path, change: dict[str, Any], message: str
+):
     save_model(MnemonicDescent.for_problem(Analytic("sin"), hidden=4), path)
     edit(path, **change)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -420,13 +525,18 @@ def test_sizes_of_eyes_are_compared_with_the_file_too(path: Path):
     eyes = ConvolutionalPatches(lambda x: x.unflatten(1, (-1, 2)), size=10, filters=2, channels=1)
     save_model(Cascade.for_problem(Photo(), observation=eyes), path)
     edit(path, observation__settings__filters=10**6)
-    with pytest.raises(DescentError, match=r"the observation that it describes has [\d,]{12,} numbers"):
+    with pytest.raises(
+        DescentError, match=r"the observation that it describes has [\d,]{12,} numbers"
+    ):
         load_model(path, problem=Photo())
 
 
 def test_a_model_of_images_computes_in_single_precision(path: Path):
     model = shaken(Cascade.for_problem(Photo(), num_steps=2))
-    batch = {**model.problem.data("test"), "image": torch.arange(24 * 256).view(24, 1, 16, 16) % 251}
+    batch = {
+        **model.problem.data("test"),
+        "image": torch.arange(24 * 256).view(24, 1, 16, 16) % 251,
+    }
     save_model(copy.deepcopy(model).double(), path)
     loaded = load_model(path, problem=Photo())
     assert torch.equal(loaded(batch, detach="state").xs, model(batch, detach="state").xs)

@@ -1,6 +1,8 @@
-"""Trains in processes that are killed or asked to end, and goes on each time: python -m tests.cli.killed_runs FOLDER KILLS.
+"""Trains in processes that are killed or asked to end, and goes on each time: python -m
+tests.cli.killed_runs FOLDER KILLS.
 
-Linux alone. One process imports PyTorch; each training is a fork of it. Prints one JSON object of how the trainings ended.
+Linux alone. One process imports PyTorch; each training is a fork of it. Prints one JSON object of
+how the trainings ended.
 """
 
 from __future__ import annotations
@@ -21,8 +23,14 @@ from learned_descent import files as _files
 from learned_descent.cli.main import main
 from learned_descent.training.trainer import CHECKPOINT
 
-TRAIN = "train analytic --family mdm --model.hidden 32 --bptt.iterations 60 --bptt.batch_size 8 --bptt.validate_every 1 --out"
-FACES = "train synthetic-faces --problem.count 3000 --problem.crop 64 --problem.box_side 38 --family sdm --out"
+TRAIN = (
+    "train analytic --family mdm --model.hidden 32 --bptt.iterations 60 --bptt.batch_size 8 "
+    "--bptt.validate_every 1 --out"
+)
+FACES = (
+    "train synthetic-faces --problem.count 3000 --problem.crop 64 --problem.box_side 38 --family "
+    "sdm --out"
+)
 
 
 def started(words: list[str], prepare: Callable[[], None]) -> int:
@@ -50,7 +58,8 @@ def in_the_middle_of_writing() -> None:
 
 
 def before_renaming() -> None:
-    """Ends the process when a checkpoint or the weights are written and have not got their name yet."""
+    """Ends the process when a checkpoint or the weights are written and have not got their name
+    yet."""
     replace = Path.replace
 
     def killed(path: Path, target: Path) -> None:
@@ -89,19 +98,28 @@ def killed(folder: Path, kills: int) -> dict[str, object]:
     return {"ends": ends, "left": left}
 
 
-def asked_to_end(words: list[str], log: Path, number: int, ready: Callable[[int], object]) -> dict[str, object]:
-    """How a command ends that gets a signal once it is ready, what it says, and which of its processes are left."""
+def asked_to_end(
+    words: list[str], log: Path, number: int, ready: Callable[[int], object]
+) -> dict[str, object]:
+    """How a command ends that gets a signal once it is ready, what it says, and which of its
+    processes are left."""
 
     def logged() -> None:
         os.dup2(os.open(log, os.O_CREAT | os.O_WRONLY), 2)
 
     child = started(words, logged)
     while not ready(child) and Path(f"/proc/{child}").exists():
-        time.sleep(0.001)  # workers are seen before the fork has returned, where Python drops what a signal raises
+        # Workers are seen before the fork has returned, where Python drops what a signal raises
+        time.sleep(0.001)
     workers = Path(f"/proc/{child}/task/{child}/children").read_text().split()
     os.kill(child, number)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return {"code": code, "text": log.read_text(), "workers": len(workers), "left": [x for x in workers if alive(x)]}
+    return {
+        "code": code,
+        "text": log.read_text(),
+        "workers": len(workers),
+        "left": [x for x in workers if alive(x)],
+    }
 
 
 def alive(process: str) -> bool:
@@ -116,7 +134,10 @@ def asked(folder: Path) -> dict[str, object]:
         out = folder / name
         ready = (out / CHECKPOINT).exists
         found[name] = asked_to_end(
-            [*words, str(out)], folder / f"{name}.log", signal.Signals[name], lambda child, ready=ready: ready()
+            [*words, str(out)],
+            folder / f"{name}.log",
+            signal.Signals[name],
+            lambda child, ready=ready: ready(),
         )
     torch.set_num_threads(2)
     found["faces"] = asked_to_end(
@@ -131,4 +152,11 @@ def asked(folder: Path) -> dict[str, object]:
 if __name__ == "__main__":
     # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    print(json.dumps({"killed": killed(Path(sys.argv[1]), int(sys.argv[2])), "asked": asked(Path(sys.argv[1]))}))
+    print(
+        json.dumps(
+            {
+                "killed": killed(Path(sys.argv[1]), int(sys.argv[2])),
+                "asked": asked(Path(sys.argv[1])),
+            }
+        )
+    )

@@ -1,4 +1,5 @@
-"""`align` and `calibrate` on the command line: what they write and print, and what they say to bad input."""
+"""`align` and `calibrate` on the command line: what they write and print, and what they say to bad
+input."""
 
 from __future__ import annotations
 
@@ -36,10 +37,15 @@ SURE = Confidence(face=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with weights and photos: `bright.png` has a face to the detector, `dark.png` has none."""
+    """The current folder, with weights and photos: `bright.png` has a face to the detector,
+    `dark.png` has none."""
     monkeypatch.chdir(tmp_path)
     save_model(small_model(), "tiny.safetensors")
-    annotate("tiny.safetensors", "calibration", Calibration({"bright": BoxOffset((0.0, 0.1), 0.1)}, SURE).to_json())
+    annotate(
+        "tiny.safetensors",
+        "calibration",
+        Calibration({"bright": BoxOffset((0.0, 0.1), 0.1)}, SURE).to_json(),
+    )
     save_model(Cascade.for_problem(Analytic("sin")), "sin.safetensors")
     pixels = np.random.default_rng(0).integers(0, 90, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("dark.png")
@@ -62,7 +68,11 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def call(line: str) -> tuple[int, str, str]:
         capsys.readouterr()
         return main(
-            ["align", *shlex.split(line), *([] if "--weights" in line else ["--weights", "tiny.safetensors"])]
+            [
+                "align",
+                *shlex.split(line),
+                *([] if "--weights" in line else ["--weights", "tiny.safetensors"]),
+            ]
         ), *capsys.readouterr()
 
     return call
@@ -91,10 +101,16 @@ def test_given_boxes_go_before_the_detector_and_are_not_moved(run: Run):
     assert run("dark.png --box 10 12 40 42")[0] == 0
     (face,) = json.loads(Path("aligned/dark.json").read_text())["faces"]
     assert face["box"] == [10, 12, 40, 42]
-    Path("boxes.csv").write_text("image,x0,y0,x1,y1\nbright.png,10,12,40,42\nbright.png,15,12,45,42\ndark.png,5,5,35,35\n")
+    Path("boxes.csv").write_text(
+        "image,x0,y0,x1,y1\nbright.png,10,12,40,42\nbright.png,15,12,45,42\ndark.png,5,5,35,35\n"
+    )
     assert run("bright.png dark.png --boxes boxes.csv --output two")[0] == 0
-    assert [face["box"][0] for face in json.loads(Path("two/bright.json").read_text())["faces"]] == [10, 15]
-    Path("boxes.json").write_text(json.dumps({"bright.png": [[10, 12, 40, 42], [15, 12, 45, 42]], "dark.png": [5, 5, 35, 35]}))
+    assert [
+        face["box"][0] for face in json.loads(Path("two/bright.json").read_text())["faces"]
+    ] == [10, 15]
+    Path("boxes.json").write_text(
+        json.dumps({"bright.png": [[10, 12, 40, 42], [15, 12, 45, 42]], "dark.png": [5, 5, 35, 35]})
+    )
     assert run("bright.png dark.png --boxes boxes.json --output three")[0] == 0
     assert Path("two/bright.json").read_text() == Path("three/bright.json").read_text()
 
@@ -162,7 +178,10 @@ def test_the_rest_are_done_and_the_summary_names_those_that_failed(run: Run):
         ("nan 0 50 50", "bright.png: the box (nan 0 50 50) has a side that is not a finite number"),
         ("20 20 20 20", "bright.png: the box (20 20 20 20) is 0 x 0 px, expected 2 px or more"),
         ("50 20 10 60", "bright.png: the box (50 20 10 60) is mirrored"),
-        ("-400 -400 -300 -300", "the box (-400 -400 -300 -300) has its centre outside of the image of 80 x 60 px"),
+        (
+            "-400 -400 -300 -300",
+            "the box (-400 -400 -300 -300) has its centre outside of the image of 80 x 60 px",
+        ),
         ("1 2 3 x", "--box: expected the four numbers x0 y0 x1 y1, got 1 2 3 x"),
     ],
 )
@@ -183,7 +202,10 @@ def test_a_bad_box_gets_one_message(run: Run, box: str, message: str):
         ("bright.png --weights text.jpg", "text.jpg: expected a safetensors file"),
         ("bright.png --weights gone", "weights 'gone': there is no such file"),
         ("bright.png dark.png --box 1 2 30 40", "--box: expected one photo and no --boxes"),
-        ("bright.png --boxes gone.csv", "expected a .csv or .json file of boxes, but gone.csv is none"),
+        (
+            "bright.png --boxes gone.csv",
+            "expected a .csv or .json file of boxes, but gone.csv is none",
+        ),
         ("bright.png --output text.jpg", "text.jpg: expected a folder that can be written to"),
         ("bright.png --format gif", "invalid choice: 'gif'"),
         ("bright.png --box 1 2 3", "--box"),
@@ -202,11 +224,17 @@ def test_nothing_is_replaced_unasked(run: Run):
     assert run("bright.png")[0] == 0
     code, _, err = run("bright.png")
     assert code == 1
-    assert "aligned/bright.png: is there already: give another --output, or --overwrite to replace it" in err
+    assert (
+        "aligned/bright.png: is there already: give another --output, or --overwrite to replace it"
+        in err
+    )
     assert run("bright.png --overwrite")[0] == 0
     before = Path("bright.png").read_bytes()
     code, _, err = run("bright.png --overwrite --output .")
-    assert (code, "bright.png is one of the files to read: give another --output" in err) == (1, True)
+    assert (code, "bright.png is one of the files to read: give another --output" in err) == (
+        1,
+        True,
+    )
     assert Path("bright.png").read_bytes() == before
 
 
@@ -233,15 +261,22 @@ def test_warnings_name_the_photo_and_those_of_the_set_up_come_once(run: Run):
     annotate("tiny.safetensors", "calibration", Calibration().to_json())
     code, out, err = run("bright.png copy.png")
     assert code == 0
-    assert err.count("learned-descent: warning: the weights do not know how the boxes of bright lie on faces") == 1
+    assert (
+        err.count(
+            "learned-descent: warning: the weights do not know how the boxes of bright lie on faces"
+        )
+        == 1
+    )
     assert "1 face, confidence unknown: calibrate the weights; " in out
     assert (
-        "warning: bright.png: face 0: the box (10 10 70 20) is 6.0 times" in run("bright.png --box 10 10 70 20 --overwrite")[2]
+        "warning: bright.png: face 0: the box (10 10 70 20) is 6.0 times"
+        in run("bright.png --box 10 10 70 20 --overwrite")[2]
     )
 
 
 def test_one_odd_photo_does_not_end_the_others(run: Run):
-    """Seen before: a photo of 200,000 x 2 px ended all in a traceback; one of NaN gave NaN in the JSON, exit code 0."""
+    """Seen before: a photo of 200,000 x 2 px ended all in a traceback; one of NaN gave NaN in the
+    JSON, exit code 0."""
     Image.fromarray(np.zeros((2, 30_000, 3), np.uint8)).save("wide.png")
     code, out, err = run("cut.jpg wide.png bright.png")
     assert code == 1
@@ -260,7 +295,9 @@ def test_what_nobody_thought_of_costs_one_photo(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr(Bright, "__call__", odd)
     code, out, err = run("dark.png bright.png")
     assert (code, out[:18]) == (1, "bright.png: 1 face")
-    assert "learned-descent: dark.png: could not be aligned (RuntimeError('the\\nnetwork'))\n" in err
+    assert (
+        "learned-descent: dark.png: could not be aligned (RuntimeError('the\\nnetwork'))\n" in err
+    )
 
 
 def test_weights_that_are_not_finite_are_refused_before_any_photo(run: Run):
@@ -274,21 +311,28 @@ def test_weights_that_are_not_finite_are_refused_before_any_photo(run: Run):
 
 
 def test_many_faces_are_told_in_one_line(run: Run):
-    rows = [f"bright.png,{x},{y},{x + 30},{y + 12}\n" for x in range(0, 45, 5) for y in range(0, 45, 15)]
+    rows = [
+        f"bright.png,{x},{y},{x + 30},{y + 12}\n" for x in range(0, 45, 5) for y in range(0, 45, 15)
+    ]
     Path("boxes.csv").write_text("".join(rows))
     code, out, err = run("bright.png --boxes boxes.csv --format json pts")
     assert code == 0, err
     assert re.fullmatch(
-        r"bright.png: 27 faces, confidence 0.\d\d; aligned/bright.json, aligned/bright_0.pts to bright_26.pts\n",
+        r"bright.png: 27 faces, confidence 0.\d\d; aligned/bright.json, aligned/bright_0.pts to "
+        r"bright_26.pts\n",
         out,
     )
-    assert re.fullmatch(r"learned-descent: warning: bright.png: face 0: (.*; ){3}and \d+ more\n", err)
+    assert re.fullmatch(
+        r"learned-descent: warning: bright.png: face 0: (.*; ){3}and \d+ more\n", err
+    )
     assert "face 0: the box (0 0 30 12) is 2.5 times as long as wide, unlike a face's" in err
 
 
 def test_the_confidence_of_many_faces_is_a_range():
     points = torch.zeros(68, 2)
-    faces = [Face((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68)) for sure in (0.91, 0.3, 0.305, 1.0)]
+    faces = [
+        Face((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68)) for sure in (0.91, 0.3, 0.305, 1.0)
+    ]
     assert photos._summary(faces) == "4 faces, confidence 0.30 to 1.00"
 
 
@@ -326,7 +370,10 @@ def test_the_fall_back_is_announced(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(detect, "CenterFace", missing)
     code, _, err = run("dark.png")
     assert code == 1
-    assert "learned-descent: warning: CenterFace is not installed; scikit-image's LBP cascade finds the faces instead" in err
+    assert (
+        "learned-descent: warning: CenterFace is not installed; scikit-image's LBP cascade finds "
+        "the faces instead" in err
+    )
 
 
 @pytest.mark.parametrize(
@@ -335,11 +382,19 @@ def test_the_fall_back_is_announced(run: Run, monkeypatch: pytest.MonkeyPatch):
         ("sin.safetensors", "model: expected one of faces, got one of the problem Analytic"),
         ("nan.safetensors", "model: stages.0.bias holds NaN or infinity"),
         ("tiny.safetensors --faces -3", "calibrate: expected 10 or more faces, got -3"),
-        ("tiny.safetensors --output tiny.safetensors", "--output tiny.safetensors: is the weights file itself"),
-        ("tiny.safetensors --output sin.safetensors", "sin.safetensors: is there already: give another --output"),
+        (
+            "tiny.safetensors --output tiny.safetensors",
+            "--output tiny.safetensors: is the weights file itself",
+        ),
+        (
+            "tiny.safetensors --output sin.safetensors",
+            "sin.safetensors: is there already: give another --output",
+        ),
     ],
 )
-def test_calibrate_refuses_before_it_reads_a_face(here: Path, capsys: pytest.CaptureFixture[str], line: str, message: str):
+def test_calibrate_refuses_before_it_reads_a_face(
+    here: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+):
     """Seen before: a KeyError, all but three faces, and weights that were replaced."""
     model = small_model()
     model.stages[0].bias.data[3] = np.nan
@@ -352,13 +407,20 @@ def test_calibrate_refuses_before_it_reads_a_face(here: Path, capsys: pytest.Cap
     assert Path("sin.safetensors").read_bytes() == before
 
 
-def test_calibrate_stores_what_it_found(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+def test_calibrate_stores_what_it_found(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(calibration, "VARIANTS", 2)
     monkeypatch.setattr(detect, "LBPCascade", Bright)
     monkeypatch.setattr(
         Bright,
         "__call__",
-        lambda _, photo: [(*(0.2 * side for side in photo.shape[1::-1]), *(0.8 * side for side in photo.shape[1::-1]))],
+        lambda _, photo: [
+            (
+                *(0.2 * side for side in photo.shape[1::-1]),
+                *(0.8 * side for side in photo.shape[1::-1]),
+            )
+        ],
     )
     root = write_fake_300w(here / "300w", {"afw": 12}, size=96)
     options = "--problem.train [afw] --problem.test [] --problem.val_fraction 0.3"

@@ -26,7 +26,9 @@ def test_there_is_no_markup_in_it(capsys: pytest.CaptureFixture[str], problem: s
     assert not MARKUP.search(text)
 
 
-@pytest.mark.parametrize("line", ["train", "compare", "evaluate", "calibrate", "check", "align", "inspect"])
+@pytest.mark.parametrize(
+    "line", ["train", "compare", "evaluate", "calibrate", "check", "align", "inspect"]
+)
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], line: str):
     text = shown(capsys, f"{line} --help")
     assert "--config" in text
@@ -34,7 +36,10 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], line:
     assert ("--data FOLDER" in text) == (line not in ("align", "inspect"))
 
 
-@pytest.mark.parametrize("line", ["train faces", "train faces --family mdm", "compare faces", "check faces", "evaluate mdm"])
+@pytest.mark.parametrize(
+    "line",
+    ["train faces", "train faces --family mdm", "compare faces", "check faces", "evaluate mdm"],
+)
 def test_the_short_names_are_listed(capsys: pytest.CaptureFixture[str], line: str):
     text = shown(capsys, f"{line} --help")
     assert "--problem.root ROOT, --data ROOT" in text
@@ -46,4 +51,7 @@ def test_without_a_family_the_options_of_the_problem_are_shown(capsys: pytest.Ca
     assert "--problem.crop" in text
     assert "--model.num_steps" not in text
     assert main(["train", "analytic", "--data", "here", "--family", "mdm", "--out", "x"]) == 2
-    assert "--data: it is short for --problem.root, and this problem has no such setting" in capsys.readouterr().err
+    assert (
+        "--data: it is short for --problem.root, and this problem has no such setting"
+        in capsys.readouterr().err
+    )

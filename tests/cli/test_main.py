@@ -1,4 +1,5 @@
-"""The command line, as a user meets it: what it writes and prints, and what it says to a mistake."""
+"""The command line, as a user meets it: what it writes and prints, and what it says to a
+mistake."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Dot(Problem):
 
     failure_above = 1.0
 
-    def __init__(self, root: str = "here", *, skip_bad: bool = False, width: float = 2.0, count: int = 40):
+    def __init__(self, root: str = "here", *, skip_bad: bool = False, width: float = 2.0,
+    count: int = 40):
         super().__init__()
         self.root, self.skip_bad, self.width, self.count = root, skip_bad, width, count
         self.register_buffer("middle", torch.full((2,), 7.5))
@@ -154,14 +156,21 @@ def refused(run: Run) -> Callable[[str], str]:
 
 
 def test_train_writes_weights_settings_and_history(run: Run, dot: str):
-    code, out, err = run(f"train {dot} --family joint --out runs/joint --seed 3 --model.num_steps 2 --ridge.ridge 0.1 {QUICK}")
+    code, out, err = run(
+        f"train {dot} --family joint --out runs/joint --seed 3 --model.num_steps 2 --ridge.ridge "
+        f"0.1 {QUICK}"
+    )
     assert code == 0, err
     assert "validation error after step 0 (the start) to 2: " in out
     assert "weights: runs/joint/model.safetensors" in out
     assert "ridge: 100%" in err
     settings = yaml.safe_load(Path("runs/joint/settings.yaml").read_text())
     assert (settings["family"], settings["seed"], settings["task"]) == ("joint", 3, dot)
-    assert (settings["model"]["num_steps"], settings["ridge"]["ridge"], settings["bptt"]["iterations"]) == (2, 0.1, 4)
+    assert (
+        settings["model"]["num_steps"],
+        settings["ridge"]["ridge"],
+        settings["bptt"]["iterations"],
+    ) == (2, 0.1, 4)
     history = json.loads(Path("runs/joint/history.json").read_text())
     errors = history["val_error"]["after_step"]
     assert len(errors) == 3
@@ -176,7 +185,10 @@ def test_train_writes_weights_settings_and_history(run: Run, dot: str):
 
 
 def test_the_written_settings_repeat_the_training(run: Run, dot: str):
-    assert run(f"train {dot} --family mdm --out one --model.hidden 6 --problem.width 3 {QUICK}")[0] == 0
+    assert (
+        run(f"train {dot} --family mdm --out one --model.hidden 6 --problem.width 3 {QUICK}")[0]
+        == 0
+    )
     assert run(f"train {dot} --config one/settings.yaml --out two")[0] == 0
     one, two = load_file("one/model.safetensors"), load_file("two/model.safetensors")
     assert one["cell.weight_ih"].shape[0] == 6
@@ -184,13 +196,21 @@ def test_the_written_settings_repeat_the_training(run: Run, dot: str):
 
 
 def test_the_command_line_goes_before_the_configuration(run: Run, dot: str):
-    Path("run.yaml").write_text("family: sdm\nseed: 4\nmodel: {num_steps: 3}\nridge: {ridge: 0.5}\n")
+    Path("run.yaml").write_text(
+        "family: sdm\nseed: 4\nmodel: {num_steps: 3}\nridge: {ridge: 0.5}\n"
+    )
     assert run(f"train {dot} --config run.yaml --out runs --ridge.ridge 0.25")[0] == 0
     settings = yaml.safe_load(Path("runs/settings.yaml").read_text())
-    assert (settings["seed"], settings["model"]["num_steps"], settings["ridge"]["ridge"]) == (4, 3, 0.25)
+    assert (settings["seed"], settings["model"]["num_steps"], settings["ridge"]["ridge"]) == (
+        4,
+        3,
+        0.25,
+    )
 
 
-def test_resume_equals_an_uninterrupted_training(run: Run, dot: str, monkeypatch: pytest.MonkeyPatch):
+def test_resume_equals_an_uninterrupted_training(
+    run: Run, dot: str, monkeypatch: pytest.MonkeyPatch
+):
     line = f"train {dot} --family joint --ridge.ridge 0.1 {QUICK} --bptt.validate_every 1"
     assert run(f"{line} --out whole")[0] == 0
     import learned_descent.training.bptt as bptt
@@ -215,11 +235,16 @@ def test_resume_equals_an_uninterrupted_training(run: Run, dot: str, monkeypatch
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_finished_work_is_replaced_on_demand_only(run: Run, refused: Callable[[str], str], dot: str):
+def test_finished_work_is_replaced_on_demand_only(
+    run: Run, refused: Callable[[str], str], dot: str
+):
     line = f"train {dot} --family sdm --ridge.ridge 0.1 --out runs"
     assert run(line)[0] == 0
     before = Path("runs/model.safetensors").read_bytes()
-    assert "runs/model.safetensors: is there already: give another --out, --resume to go on, or --overwrite" in refused(line)
+    assert (
+        "runs/model.safetensors: is there already: give another --out, --resume to go on, or "
+        "--overwrite" in refused(line)
+    )
     assert Path("runs/model.safetensors").read_bytes() == before
     assert run(f"{line} --overwrite --model.num_steps 2")[0] == 0
     assert load_model("runs/model.safetensors", problem=_dot(dot)).num_steps == 2
@@ -227,21 +252,34 @@ def test_finished_work_is_replaced_on_demand_only(run: Run, refused: Callable[[s
 
 def test_joint_starts_from_a_given_sdm(run: Run, refused: Callable[[str], str], dot: str):
     assert run(f"train {dot} --family sdm --out sdm --ridge.ridge 0.1")[0] == 0
-    code, _, err = run(f"train {dot} --family joint --out joint --init sdm/model.safetensors --bptt.lr 1e-12 {QUICK}")
+    code, _, err = run(
+        f"train {dot} --family joint --out joint --init sdm/model.safetensors --bptt.lr 1e-12 "
+        f"{QUICK}"
+    )
     assert code == 0
     assert "ridge" not in err
     sdm, joint = load_file("sdm/model.safetensors"), load_file("joint/model.safetensors")
     torch.testing.assert_close(joint, sdm)
-    first, both = (read_description(f"{name}/model.safetensors")["training"] for name in ("sdm", "joint"))
+    first, both = (
+        read_description(f"{name}/model.safetensors")["training"] for name in ("sdm", "joint")
+    )
     assert both["init"] == first
     assert both["seconds"] > first["seconds"]
-    assert "forgets its start" in refused(f"train {dot} --family sdm --out x --init sdm/model.safetensors")
-    assert "expected the model" in refused(f"train {dot} --family mdm --out x --init sdm/model.safetensors {QUICK}")
+    assert "forgets its start" in refused(
+        f"train {dot} --family sdm --out x --init sdm/model.safetensors"
+    )
+    assert "expected the model" in refused(
+        f"train {dot} --family mdm --out x --init sdm/model.safetensors {QUICK}"
+    )
 
 
-def test_evaluate_prints_a_table_and_writes_every_error(run: Run, refused: Callable[[str], str], dot: str):
+def test_evaluate_prints_a_table_and_writes_every_error(
+    run: Run, refused: Callable[[str], str], dot: str
+):
     assert run(f"train {dot} --family sdm --out runs --ridge.ridge 0.1")[0] == 0
-    code, out, err = run(f"evaluate runs/model.safetensors --problem-file {dot} --data there --batch-size 5")
+    code, out, err = run(
+        f"evaluate runs/model.safetensors --problem-file {dot} --data there --batch-size 5"
+    )
     assert code == 0, err
     assert "AUC %" in out
     assert "test error after step 0 (the start) to 4: " in out
@@ -249,14 +287,20 @@ def test_evaluate_prints_a_table_and_writes_every_error(run: Run, refused: Calla
     assert len(stored["errors"]["error"]) == 5
     assert len(stored["errors"]["error"][0]) == 12
     assert (stored["split"], stored["versions"]["learned_descent"]) == ("test", __version__)
-    assert "made for the problem Dot, which is not built in" in refused("evaluate runs/model.safetensors")
+    assert "made for the problem Dot, which is not built in" in refused(
+        "evaluate runs/model.safetensors"
+    )
     line = f"evaluate runs/model.safetensors --problem-file {dot}"
-    assert "--split: expected one of 'train', 'val', 'test', got best" in refused(f"{line} --split best")
+    assert "--split: expected one of 'train', 'val', 'test', got best" in refused(
+        f"{line} --split best"
+    )
     assert "nowhere: no such folder" in refused(f"{line} --data nowhere")
     assert "unrecognized arguments: --colour" in refused(f"{line} --colour 3")
 
 
-def test_evaluate_writes_nothing_into_the_package(run: Run, dot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_evaluate_writes_nothing_into_the_package(
+    run: Run, dot: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(weights, "FOLDER", tmp_path / "package")
     assert run(f"train {dot} --family sdm --out package --ridge.ridge 0.1")[0] == 0
     Path("package/model.safetensors").rename("package/tiny.safetensors")
@@ -264,29 +308,52 @@ def test_evaluate_writes_nothing_into_the_package(run: Run, dot: str, tmp_path: 
     code, out, err = run(f"evaluate tiny --problem-file {dot} --split val")
     assert code == 0, err
     assert "errors: tiny.val.json" in out
-    assert json.loads(Path("tiny.val.json").read_text())["weights"] == str(tmp_path / "package" / "tiny.safetensors")
+    assert json.loads(Path("tiny.val.json").read_text())["weights"] == str(
+        tmp_path / "package" / "tiny.safetensors"
+    )
     assert sorted(Path("package").iterdir()) == before
 
 
 def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, dot: str):
-    own = QUICK.replace("--", "--joint.") + " " + QUICK.replace("--", "--mdm.") + " --mdm.model.hidden 6"
-    code, out, err = run(f"compare {dot} --out all --sdm.ridge.ridge 0.1 --joint.ridge.ridge 0.1 {own}")
+    own = (
+        QUICK.replace("--", "--joint.")
+        + " "
+        + QUICK.replace("--", "--mdm.")
+        + " --mdm.model.hidden 6"
+    )
+    code, out, err = run(
+        f"compare {dot} --out all --sdm.ridge.ridge 0.1 --joint.ridge.ridge 0.1 {own}"
+    )
     assert code == 0, err
     assert "training joint, from sdm (2 of 3)" in err
     assert "measuring sdm, joint, mdm on 12 samples" in err
     assert "ridge: " not in err.partition("training joint")[2]
-    for word in ("sdm", "joint", "mdm", "training s", "ms/sample", "parameters", "results: all", "report: all/report.html"):
+    for word in (
+        "sdm",
+        "joint",
+        "mdm",
+        "training s",
+        "ms/sample",
+        "parameters",
+        "results: all",
+        "report: all/report.html",
+    ):
         assert word in out
-    assert re.findall(r"(observation|Patches)\n", out) == ["observation"] + 3 * ["Patches"]  # what each of them sees through
+    # What each of them sees through
+    assert re.findall(r"(observation|Patches)\n", out) == ["observation"] + 3 * ["Patches"]
     for name in ("ced.png", "steps.png", "time.png", "fits.png"):
         assert Path("all", name).read_bytes().startswith(b"\x89PNG")
     stored = json.loads(Path("all/results.json").read_text())
     families = stored["families"]
     assert list(families) == ["sdm", "joint", "mdm"]
-    assert len({str(family["errors"]["error"][0]) for family in families.values()}) == 1  # the same starts
+    # The same starts
+    assert len({str(family["errors"]["error"][0]) for family in families.values()}) == 1
     assert families["joint"]["training_seconds"] > families["sdm"]["training_seconds"]
     assert set(stored["data"]) == {"train", "test"}
-    assert (stored["seed"], set(stored["versions"])) == (0, {"python", "torch", "numpy", "learned_descent"})
+    assert (stored["seed"], set(stored["versions"])) == (
+        0,
+        {"python", "torch", "numpy", "learned_descent"},
+    )
     assert stored["settings"]["mdm"]["model"]["hidden"] == 6
     assert stored["samples"] == {"train": 40, "test": 12}
     assert stored["problem"] == {"name": "custom:Dot", "settings": {"width": 2.0, "count": 40}}
@@ -294,14 +361,21 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     assert families["joint"]["settings"]["bptt"]["iterations"] == 4
     expected = {"name": "mnemonic", "num_steps": 4, "hidden": 6, "cell": "tanh", "memory": True}
     assert families["mdm"]["settings"]["model"] == expected
-    assert families["mdm"]["settings"]["observation"] == {"name": "patches", "size": 8, "spacing": 1.0}
+    assert families["mdm"]["settings"]["observation"] == {
+        "name": "patches",
+        "size": 8,
+        "spacing": 1.0,
+    }
     page = Path("all/report.html").read_text()
     assert page.count("data:image/png;base64,") == 4  # twelve starts have no basin
     assert stored["basin"] is None
     assert "300-W" not in page
     assert page.count("<td>patches</td>") == 3
 
-    code, out, err = run(f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors mdm=all/mdm.safetensors")
+    code, out, err = run(
+        f"compare {dot} --families sdm mdm --weights sdm=all/sdm.safetensors "
+        "mdm=all/mdm.safetensors"
+    )
     assert code == 0, err
     assert "training sdm" not in err
     assert "training mdm" not in err
@@ -314,7 +388,9 @@ def test_compare_measures_all_families_on_the_same_samples_and_starts(run: Run, 
     code, _, err = run(f"compare {dot} --config all/settings.yaml --out third")
     assert code == 0, err
     third = json.loads(Path("third/results.json").read_text())["families"]
-    assert [third[name]["errors"] for name in third] == [families[name]["errors"] for name in families]
+    assert [third[name]["errors"] for name in third] == [
+        families[name]["errors"] for name in families
+    ]
 
 
 def test_solvers_are_families_and_nothing_is_trained_twice(run: Run):
@@ -346,16 +422,25 @@ def test_solvers_are_families_and_nothing_is_trained_twice(run: Run):
     assert families["lm"]["settings"]["solver"]["name"] == "LevenbergMarquardt"
     assert families["sdm+lm"]["settings"]["solver"]["num_steps"] == 3
     assert families["sdm+lm"]["settings"]["model"] == families["sdm"]["settings"]["model"]
-    assert families["sdm+lm"]["errors"]["error"][2] == families["sdm"]["errors"]["error"][2]  # where the learned part ends
+    # Where the learned part ends
+    assert families["sdm+lm"]["errors"]["error"][2] == families["sdm"]["errors"]["error"][2]
     assert "<h2>Basin of attraction</h2>" in (folder / "report.html").read_text()
 
-    code, _, err = run("compare --config runs/compare/settings.yaml --weights sdm=runs/compare/sdm.safetensors --out again")
+    code, _, err = run(
+        "compare --config runs/compare/settings.yaml --weights sdm=runs/compare/sdm.safetensors "
+        "--out again"
+    )
     assert code == 0, err
     assert "training" not in err
     again = json.loads(Path("again/results.json").read_text())["families"]
-    assert [family["errors"] for family in again.values()] == [family["errors"] for family in families.values()]
+    assert [family["errors"] for family in again.values()] == [
+        family["errors"] for family in families.values()
+    ]
     page = Path("again/report.html").read_text()
-    assert "--config again/settings.yaml --weights sdm=runs/compare/sdm.safetensors --out runs/again" in page
+    assert (
+        "--config again/settings.yaml --weights sdm=runs/compare/sdm.safetensors --out runs/again"
+        in page
+    )
 
 
 def test_a_comparison_of_solvers_alone_trains_nothing(run: Run):
@@ -375,20 +460,27 @@ def test_a_problem_that_is_silent_about_its_settings_is_built_as_it_was_trained(
     assert code == 0, err
 
 
-def test_weights_on_a_problem_with_other_settings_say_which(run: Run, refused: Callable[[str], str], tmp_path: Path):
+def test_weights_on_a_problem_with_other_settings_say_which(
+    run: Run, refused: Callable[[str], str], tmp_path: Path
+):
     (tmp_path / "sized.py").write_text(SIZED)
-    code, _, err = run("train sized.py:Sized --family sdm --out x --ridge.ridge 0.1 --problem.size 3")
+    code, _, err = run(
+        "train sized.py:Sized --family sdm --out x --ridge.ridge 0.1 --problem.size 3"
+    )
     assert code == 0, err
     message = refused("evaluate x/model.safetensors --problem-file sized.py:Sized --problem.size 2")
     assert message.startswith(
-        "x/model.safetensors, trained with {'size': 3}, on a problem with {'size': 2}: features of step 0"
+        "x/model.safetensors, trained with {'size': 3}, on a problem with {'size': 2}: features of "
+        "step 0"
     )
     assert "made for the problem Sized, got analytic: give the one it was made for" in refused(
         "evaluate x/model.safetensors --problem-file analytic"
     )
 
 
-@pytest.mark.parametrize("line", ["train DOT --family sdm --out x", "compare DOT --families sdm --out x"])
+@pytest.mark.parametrize(
+    "line", ["train DOT --family sdm --out x", "compare DOT --families sdm --out x"]
+)
 def test_a_model_that_could_not_be_stored_is_not_trained(run: Run, dot: str, line: str):
     code, _, err = run(line.replace("DOT", dot.replace(":Dot", ":Unwritable")))
     assert code == 2
@@ -398,15 +490,17 @@ def test_a_model_that_could_not_be_stored_is_not_trained(run: Run, dot: str, lin
 
 def test_compare_says_how_long_it_will_take(run: Run, dot: str):
     code, _, err = run(
-        f"compare {dot} --families sdm mdm --out all --mdm.model.hidden 6 {QUICK.replace('--', '--mdm.')} "
-        "--mdm.bptt.iterations 40 --sdm.ridge.ridge 0.1"
+        f"compare {dot} --families sdm mdm --out all --mdm.model.hidden 6 "
+        f"{QUICK.replace('--', '--mdm.')} --mdm.bptt.iterations 40 --sdm.ridge.ridge 0.1"
     )
     assert code == 0, err
     assert re.search(r"training sdm \(1 of 2; about \d+ s left after the closed form\)", err)
     assert re.search(r"training mdm \(2 of 2; about \d+ s left\)", err)
 
 
-def test_weights_that_start_elsewhere_or_move_otherwise_are_not_compared(run: Run, refused: Callable[[str], str], dot: str):
+def test_weights_that_start_elsewhere_or_move_otherwise_are_not_compared(
+    run: Run, refused: Callable[[str], str], dot: str
+):
     assert run(f"train {dot} --family sdm --out runs --ridge.ridge 0.1")[0] == 0
     path = Path("runs/model.safetensors")
     problem = _dot(dot)
@@ -423,7 +517,12 @@ def test_check_lists_what_passes_and_what_fails(run: Run, dot: str):
     code, out, err = run(f"check {dot}")
     assert code == 0, out + err
     assert "the contract holds" in out
-    for part in ("problem: Dot", "observation: Patches", "family sdm: Cascade", "family mdm: MnemonicDescent"):
+    for part in (
+        "problem: Dot",
+        "observation: Patches",
+        "family sdm: Cascade",
+        "family mdm: MnemonicDescent",
+    ):
         assert part in out
     code, out, _ = run(f"check {dot.replace(':Dot', ':Wrong')}")
     assert code == 1
@@ -441,7 +540,10 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
             f"train {dot} --family joint --help",
             ("--problem.width", "--model.num_steps", "--ridge.ridge", "--bptt.lr", "--init"),
         ),
-        (f"compare {dot} --help", ("--sdm.ridge.ridge", "--mdm.bptt.iterations", "--families", "--weights")),
+        (
+            f"compare {dot} --help",
+            ("--sdm.ridge.ridge", "--mdm.bptt.iterations", "--families", "--weights"),
+        ),
         ("train --help", ("PROBLEM", "--family", "--out")),
         ("evaluate --help", ("--split", "--batch_size")),
         ("align --help", ("PHOTO", "--box", "--boxes", "--weights", "--output", "--format")),
@@ -459,77 +561,165 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
     [
         (
             "trian DOT",
-            "command 'trian': expected one of train, evaluate, compare, align, calibrate, inspect, check: did you mean train?",
+            (
+                "command 'trian': expected one of train, evaluate, compare, align, calibrate, "
+                "inspect, check: did you mean train?"
+            ),
         ),
-        ("train facse --family sdm --out x", "or package.module:Class, or file.py:Class: did you mean faces?"),
-        ("train DOT --family jiont --out x", "family 'jiont': expected one of sdm, joint, mdm: did you mean joint?"),
-        ("train DOT --family mdm --out x --iterations 5", "arguments: --iterations 5: did you mean --bptt.iterations?"),
+        (
+            "train facse --family sdm --out x",
+            "or package.module:Class, or file.py:Class: did you mean faces?",
+        ),
+        (
+            "train DOT --family jiont --out x",
+            "family 'jiont': expected one of sdm, joint, mdm: did you mean joint?",
+        ),
+        (
+            "train DOT --family mdm --out x --iterations 5",
+            "arguments: --iterations 5: did you mean --bptt.iterations?",
+        ),
         (
             "train DOT --family mdm --out x --bptt.iteratoins 5",
             "arguments: --bptt.iteratoins 5: did you mean --bptt.iterations?",
         ),
-        ("train DOT --family mdm --out x --model.cell lstm", "--model.cell: expected one of 'tanh', 'gru', got lstm"),
+        (
+            "train DOT --family mdm --out x --model.cell lstm",
+            "--model.cell: expected one of 'tanh', 'gru', got lstm",
+        ),
         ("train DOT --family mdm --out x --bptt.lr 1.5x", "--bptt.lr: expected float, got 1.5x"),
-        ("train DOT --family mdm --out x --seed 99999999999999999999", "seed: expected a whole number of 64 bits"),
+        (
+            "train DOT --family mdm --out x --seed 99999999999999999999",
+            "seed: expected a whole number of 64 bits",
+        ),
         ("train DOT more --family mdm --out x", "unrecognized arguments: more"),
         ("train DOT --family mdm --out", "argument --out: expected one argument"),
         ("train :X --family mdm --out x", "problem ':X': "),
-        ("train os:system --family mdm --out x", "problem 'os:system': expected a subclass of learned_descent.Problem"),
-        ("evaluate mdm --problem-file analytic", "mdm.safetensors: made for the problem faces, got analytic"),
+        (
+            "train os:system --family mdm --out x",
+            "problem 'os:system': expected a subclass of learned_descent.Problem",
+        ),
+        (
+            "evaluate mdm --problem-file analytic",
+            "mdm.safetensors: made for the problem faces, got analytic",
+        ),
         ("inspect mdm --faces many", "--faces: expected int, got many"),
         ("fly", "command 'fly': expected one of train, evaluate, compare, align, calibrate, "),
-        ("train", f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class"),
+        (
+            "train",
+            f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class",
+        ),
         ("train DOT --out x", "--family: expected one of sdm, joint, mdm"),
         ("train DOT --family cnn --out x", "family 'cnn': expected one of sdm, joint, mdm"),
-        ("train analytic --family lm --out x", "--family lm: a classical solver has nothing to train: compare --families lm"),
-        ("train analytic --family mdm+gn --out x", "nothing to train: train mdm, and compare --families mdm+gn"),
+        (
+            "train analytic --family lm --out x",
+            "--family lm: a classical solver has nothing to train: compare --families lm",
+        ),
+        (
+            "train analytic --family mdm+gn --out x",
+            "nothing to train: train mdm, and compare --families mdm+gn",
+        ),
         (
             "compare DOT --families sdm lm --out x",
             "family 'lm': a classical solver needs the residuals of a LeastSquares",
         ),
-        ("compare DOT --families sdm+lm --out x", "and Dot is a Problem without: expected one of sdm, joint, mdm"),
-        ("compare analytic --families sdm+cnn --out x", "mdm+lm, lm, gn, scipy, or a learned one and a solver, such as sdm+gn"),
-        ("compare analytic --families lm --lm.num_steps 0 --out x", "num_steps: expected 1 or more, got 0"),
-        ("compare analytic --families lm --weights lm=a --out x", "expected families among learned ones, and there are none"),
+        (
+            "compare DOT --families sdm+lm --out x",
+            "and Dot is a Problem without: expected one of sdm, joint, mdm",
+        ),
+        (
+            "compare analytic --families sdm+cnn --out x",
+            "mdm+lm, lm, gn, scipy, or a learned one and a solver, such as sdm+gn",
+        ),
+        (
+            "compare analytic --families lm --lm.num_steps 0 --out x",
+            "num_steps: expected 1 or more, got 0",
+        ),
+        (
+            "compare analytic --families lm --weights lm=a --out x",
+            "expected families among learned ones, and there are none",
+        ),
         ("train DOT --family sdm", "arguments are required: out"),
         ("train DOT --family sdm --out x --colour 3", "unrecognized arguments: --colour 3"),
         ("train DOT --family sdm --out x --model.num_steps many", "model.num_steps"),
-        ("train DOT --family sdm --out x --model.num_steps 0", "num_steps: expected 1 or more, got 0"),
+        (
+            "train DOT --family sdm --out x --model.num_steps 0",
+            "num_steps: expected 1 or more, got 0",
+        ),
         ("train DOT --family sdm --out x --ridge.ridge -1", "ridge: expected"),
         ("train DOT --family sdm --out x --ridge.ridge 0 --problem.count 3", "raise ridge"),
-        ("train DOT --family mdm --out x --bptt.iterations 0", "iterations: expected 1 or more, got 0"),
+        (
+            "train DOT --family mdm --out x --bptt.iterations 0",
+            "iterations: expected 1 or more, got 0",
+        ),
         ("train DOT --family mdm --out x --data nowhere", "nowhere: no such folder"),
-        ("train DOT --family mdm --out x --problem.count 0", "the train data of Dot: samples: expected at least one sample"),
-        ("train DOT --family mdm --out dot_problem.py/x", "dot_problem.py/x: expected a folder that can be written to"),
-        ("train DOT --family sdm --out x --config gone.yaml", "--config gone.yaml: expected a YAML file"),
-        ("train DOT --family sdm --out x --config dot_problem.py", "--config dot_problem.py: expected"),
+        (
+            "train DOT --family mdm --out x --problem.count 0",
+            "the train data of Dot: samples: expected at least one sample",
+        ),
+        (
+            "train DOT --family mdm --out dot_problem.py/x",
+            "dot_problem.py/x: expected a folder that can be written to",
+        ),
+        (
+            "train DOT --family sdm --out x --config gone.yaml",
+            "--config gone.yaml: expected a YAML file",
+        ),
+        (
+            "train DOT --family sdm --out x --config dot_problem.py",
+            "--config dot_problem.py: expected",
+        ),
         ("train DOT --family sdm --out x --init gone.safetensors", "forgets its start"),
-        ("train DOT --family joint --out x --init gone.safetensors", "weights 'gone.safetensors': there is no such file"),
-        ("train gone.py:Dot --family sdm --out x", "gone.py: expected a Python file, found nothing there"),
+        (
+            "train DOT --family joint --out x --init gone.safetensors",
+            "weights 'gone.safetensors': there is no such file",
+        ),
+        (
+            "train gone.py:Dot --family sdm --out x",
+            "gone.py: expected a Python file, found nothing there",
+        ),
         (
             "train dot_problem.py:Spot --family sdm --out x",
             "expected a class 'Spot'; it holds the problems Dot, ",
         ),
         ("check gone.py:Dot", "gone.py: expected a Python file, found nothing there"),
         ("compare DOT --families sdm cnn --out x", "family 'cnn': expected one of"),
-        ("compare DOT --families sdm --weights sdm --out x", "--weights: expected FAMILY=FILE, got sdm"),
-        ("compare DOT --families sdm --weights mdm=a --out x", "--weights: expected families among sdm, got mdm"),
-        ("compare DOT --families sdm --weights sdm=gone --out x", "gone: expected a weights file, found nothing there"),
-        ("compare DOT --families sdm --batch-size 0 --out x", "--batch-size: expected 1 or more samples, got 0"),
-        ("evaluate gone.safetensors", "weights 'gone.safetensors': there is no such file; expected a weights file"),
+        (
+            "compare DOT --families sdm --weights sdm --out x",
+            "--weights: expected FAMILY=FILE, got sdm",
+        ),
+        (
+            "compare DOT --families sdm --weights mdm=a --out x",
+            "--weights: expected families among sdm, got mdm",
+        ),
+        (
+            "compare DOT --families sdm --weights sdm=gone --out x",
+            "gone: expected a weights file, found nothing there",
+        ),
+        (
+            "compare DOT --families sdm --batch-size 0 --out x",
+            "--batch-size: expected 1 or more samples, got 0",
+        ),
+        (
+            "evaluate gone.safetensors",
+            "weights 'gone.safetensors': there is no such file; expected a weights file",
+        ),
         ("calibrate mdm", "mdm: expected a weights file, found nothing there"),
         ("evaluate dot_problem.py", "dot_problem.py: expected a safetensors file"),
         ("evaluate --split test", "arguments are required: weights"),
     ],
 )
-def test_a_mistake_gets_one_message_and_exit_code_2(refused: Callable[[str], str], dot: str, line: str, message: str):
+def test_a_mistake_gets_one_message_and_exit_code_2(
+    refused: Callable[[str], str], dot: str, line: str, message: str
+):
     assert message in refused(line.replace("DOT", dot))
     assert not Path("x", "model.safetensors").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there(refused: Callable[[str], str], dot: str):
-    assert "PyTorch finds no CUDA device" in refused(f"train {dot} --family mdm --out x --bptt.accelerator cuda")
+    assert "PyTorch finds no CUDA device" in refused(
+        f"train {dot} --family mdm --out x --bptt.accelerator cuda"
+    )
     assert "PyTorch finds no CUDA device" in refused(f"compare {dot} --out x --device cuda")
 
 
@@ -539,14 +729,19 @@ def test_a_syntax_error_in_a_problem_names_the_line(refused: Callable[[str], str
 
 
 def test_without_validation_samples_the_training_error_is_shown(run: Run, dot: str):
-    code, out, err = run(f"train {dot} --family sdm --problem.count 30 --ridge.ridge 0.1 --out runs")
+    code, out, err = run(
+        f"train {dot} --family sdm --problem.count 30 --ridge.ridge 0.1 --out runs"
+    )
     assert code == 0, err
     assert "training error after step 0" in out
     assert "train_error" in json.loads(Path("runs/history.json").read_text())
 
 
 def test_short_names(run: Run, dot: str):
-    assert run(f"train {dot} --family sdm --data=there --skip-bad --ridge.ridge 0.1 --out runs")[0] == 0
+    assert (
+        run(f"train {dot} --family sdm --data=there --skip-bad --ridge.ridge 0.1 --out runs")[0]
+        == 0
+    )
     problem = yaml.safe_load(Path("runs/settings.yaml").read_text())["problem"]
     assert (problem["root"], problem["skip_bad"]) == ("there", True)
 
@@ -557,7 +752,9 @@ def test_what_a_file_says_cannot_steer_the_terminal(refused: Callable[[str], str
     for name in ("problem", "observation", "model"):
         annotate("m.safetensors", name, {"name": "\x1b[2J\x9b31mevil", "settings": {}})
         message = refused("evaluate m.safetensors")
-        assert message.isprintable() or set(filter(lambda char: not char.isprintable(), message)) == {"\n"}
+        assert message.isprintable() or set(
+            filter(lambda char: not char.isprintable(), message)
+        ) == {"\n"}
         save_model(model, "m.safetensors")
 
 
@@ -568,7 +765,12 @@ def test_traceback_is_shown_on_demand(run: Run):
 
 
 def test_the_installed_program_answers():
-    done = subprocess.run([sys.executable, "-m", "learned_descent", "fly"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "learned_descent", "fly"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("learned-descent: error: command 'fly'")
 

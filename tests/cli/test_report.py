@@ -19,7 +19,8 @@ METRICS = ("68 points / inter_ocular", "51 points / inter_ocular", "68 points / 
 
 
 class Page(HTMLParser):
-    """Elements, headings and rows of a page; an element that is not closed, or not open, is an error."""
+    """Elements, headings and rows of a page; an element that is not closed, or not open, is an
+    error."""
 
     VOID = ("meta", "img")
 
@@ -56,7 +57,14 @@ class Page(HTMLParser):
 
 def evaluation(last: list[float]) -> Evaluation:
     errors = torch.tensor([[0.2] * len(last), last])
-    return Evaluation(dict.fromkeys(METRICS, errors), None, 0.08, seconds_per_sample=2e-3, batch_size=64, device="cpu")
+    return Evaluation(
+        dict.fromkeys(METRICS, errors),
+        None,
+        0.08,
+        seconds_per_sample=2e-3,
+        batch_size=64,
+        device="cpu",
+    )
 
 
 def family(last: list[float], settings: dict[str, Any], **other: Any) -> dict[str, Any]:
@@ -74,7 +82,10 @@ def family(last: list[float], settings: dict[str, Any], **other: Any) -> dict[st
 @pytest.fixture
 def results() -> dict[str, Any]:
     cascade = {"model": {"name": "cascade", "num_steps": 5, "bias": True}, "ridge": {"ridge": 3.0}}
-    mnemonic = {"model": {"name": "mnemonic", "num_steps": 4}, "bptt": {"lr": 2e-5, "clip": None, "betas": [0.9, 0.99]}}
+    mnemonic = {
+        "model": {"name": "mnemonic", "num_steps": 4},
+        "bptt": {"lr": 2e-5, "clip": None, "betas": [0.9, 0.99]},
+    }
     return {
         "seed": 7,
         "settings": {"task": "there.py:Faces"},
@@ -87,13 +98,19 @@ def results() -> dict[str, Any]:
         "families": {
             "sdm": family([0.02, 0.03, 0.04, 0.07], cascade),
             "mdm": family(
-                [0.02, 0.02, 0.02, 0.09], mnemonic, training_seconds=None, trainers={}, weights="my runs/m.safetensors"
+                [0.02, 0.02, 0.02, 0.09],
+                mnemonic,
+                training_seconds=None,
+                trainers={},
+                weights="my runs/m.safetensors",
             ),
         },
     }
 
 
-def made(results: dict[str, Any], names: tuple[str, ...] = ("ced", "steps", "fits"), faces: bool = True) -> str:
+def made(
+    results: dict[str, Any], names: tuple[str, ...] = ("ced", "steps", "fits"), faces: bool = True
+) -> str:
     other = THREE_HUNDRED_W if faces else None
     return report(results, dict.fromkeys(names, PNG), folder=Path("runs/compare"), other=other)
 
@@ -102,7 +119,14 @@ def test_headings_and_facts(results):
     page, text = Page(made(results)), made(results)
     assert page.headings[0] == ("h1", "sdm and mdm on Faces")
     sections = [name for tag, name in page.headings if tag == "h2"]
-    assert sections == ["Results", "Error distribution", "Error after each step", "Fits", "Settings", "Run it again"]
+    assert sections == [
+        "Results",
+        "Error distribution",
+        "Error after each step",
+        "Fits",
+        "Settings",
+        "Run it again",
+    ]
     for fact in (
         "436d4de472d947a6, 2,284 samples",
         "9786ca2e98b2877b, 4 samples",
@@ -167,7 +191,11 @@ def test_nothing_outside_is_needed(results):
 
 
 def test_wide_contents_scroll_by_keyboard_too(results):
-    regions = [attributes for attributes in Page(made(results)).all("div") if attributes.get("class") == "scroll"]
+    regions = [
+        attributes
+        for attributes in Page(made(results)).all("div")
+        if attributes.get("class") == "scroll"
+    ]
     assert len(regions) == 4
     assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
 
@@ -185,7 +213,10 @@ def test_names_are_text(results):
 
 def test_commands(results):
     text = made(results)
-    again = "compare there.py:Faces --config runs/compare/settings.yaml --weights &#39;mdm=my runs/m.safetensors&#39;"
+    again = (
+        "compare there.py:Faces --config runs/compare/settings.yaml --weights &#39;mdm=my "
+        "runs/m.safetensors&#39;"
+    )
     assert f"{again} --out runs/again" in text
     assert "compare faces --data /path/to/300w --families sdm mdm --seed 7" in text
     assert "compare my_problem.py:MyProblem --families sdm mdm --seed 7" in text
@@ -208,7 +239,14 @@ def test_the_same_results_give_the_same_page(results):
 
 def test_solvers_have_no_weights_and_a_column_of_their_own(results):
     solver = {"solver": {"name": "LevenbergMarquardt", "num_steps": 50}}
-    lm = family([0.02, 0.02, 0.02, 0.09], solver, training_seconds=None, trainers={}, weights=None, parameters=0)
+    lm = family(
+        [0.02, 0.02, 0.02, 0.09],
+        solver,
+        training_seconds=None,
+        trainers={},
+        weights=None,
+        parameters=0,
+    )
     results["families"]["lm"] = {**lm, "status": [1, 1, 1, 3]}
     results["families"]["lm"]["invalid"] = {"the points lie on a line": 1}
     results["families"]["mdm+lm"] = {**results["families"]["mdm"], "status": [1, 1, 0, 0]}

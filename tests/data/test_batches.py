@@ -31,7 +31,10 @@ def test_batches_come_in_order(samples, device):
 
 @pytest.mark.parametrize("samples", [BATCH, Rows(BATCH)], ids=["batch", "data set"])
 def test_ranks_take_turns(samples):
-    found = [[batch["y"].tolist() for batch in batches(samples, 2, rank=rank, world=3)] for rank in range(3)]
+    found = [
+        [batch["y"].tolist() for batch in batches(samples, 2, rank=rank, world=3)]
+        for rank in range(3)
+    ]
     assert found == [[[0, 1], [6]], [[2, 3]], [[4, 5]]]
 
 
@@ -47,7 +50,9 @@ def test_index_and_device(device):
 def test_samples_that_cannot_be_counted():
     with pytest.raises(DescentError, match="samples: expected at least one sample, got none"):
         num_samples({})
-    with pytest.raises(DescentError, match=r"same number of samples in every tensor, got \{'y': 7, 'z': 3\}"):
+    with pytest.raises(
+        DescentError, match=r"same number of samples in every tensor, got \{'y': 7, 'z': 3\}"
+    ):
         num_samples({**BATCH, "z": torch.zeros(3)})
 
 
@@ -58,7 +63,9 @@ def test_fingerprint_sees_content_dtype_and_shape_but_not_the_kind_of_set():
         {**BATCH, "z": BATCH["z"].view(7, 2, 1)},
         {"y": BATCH["y"], "w": BATCH["z"]},
     ]
-    assert fingerprint(BATCH) == fingerprint(Rows(BATCH)) == fingerprint(dict(reversed(BATCH.items())))
+    assert (
+        fingerprint(BATCH) == fingerprint(Rows(BATCH)) == fingerprint(dict(reversed(BATCH.items())))
+    )
     assert len({fingerprint(samples) for samples in [BATCH, *other]}) == 5
 
 
@@ -79,14 +86,21 @@ def test_random_batches_of_a_resumed_training_are_those_of_an_uninterrupted_one(
 
 def test_random_batches_of_the_ranks_are_those_of_one():
     whole = list(RandomBatches(10, 4, seed=1, start=0, stop=5))
-    parts = zip(*(RandomBatches(10, 4, seed=1, start=0, stop=5, rank=rank, world=2) for rank in range(2)))
+    parts = zip(
+        *(RandomBatches(10, 4, seed=1, start=0, stop=5, rank=rank, world=2) for rank in range(2))
+    )
     assert [sorted(batch) for batch in whole] == [sorted(one + other) for one, other in parts]
-    with pytest.raises(DescentError, match="batch_size: expected at least one sample for each of the 2 ranks, got 1"):
+    with pytest.raises(
+        DescentError,
+        match="batch_size: expected at least one sample for each of the 2 ranks, got 1",
+    ):
         RandomBatches(10, 1, seed=1, start=0, stop=5, world=2)
 
 
 def test_a_batch_is_no_larger_than_the_set():
-    assert [sorted(batch) for batch in RandomBatches(3, 100, seed=0, start=0, stop=2)] == [[0, 1, 2]] * 2
+    assert [sorted(batch) for batch in RandomBatches(3, 100, seed=0, start=0, stop=2)] == [
+        [0, 1, 2]
+    ] * 2
 
 
 @pytest.mark.parametrize("samples", [BATCH, Rows(BATCH)], ids=["batch", "data set"])
@@ -109,7 +123,10 @@ def test_mix_gives_seeds_far_apart():
 def test_samples_that_are_not_finite_are_named():
     check_finite(BATCH, list(range(7)))
     bad = BATCH["z"].index_fill(0, torch.tensor([2, 4]), torch.nan)
-    with pytest.raises(DescentError, match=r"samples \[12, 14\]: expected finite numbers in 'z', got NaN or infinity"):
+    with pytest.raises(
+        DescentError,
+        match=r"samples \[12, 14\]: expected finite numbers in 'z', got NaN or infinity",
+    ):
         check_finite({"z": bad}, list(range(10, 17)))
     with pytest.raises(DescentError, match=r"samples \[1\]: expected finite numbers in 'time'"):
         check_finite({"time": torch.tensor([0.5, torch.nan])}, [0, 1])

@@ -1,4 +1,5 @@
-"""Images are in 0..255: those in 0..1, in which nothing would be seen, are refused wherever they come in."""
+"""Images are in 0..255: those in 0..1, in which nothing would be seen, are refused wherever they
+come in."""
 
 from __future__ import annotations
 
@@ -15,7 +16,13 @@ from learned_descent import (
     evaluate,
 )
 from learned_descent.errors import check_levels
-from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
+from learned_descent.observations import (
+    ConvolutionalMap,
+    ConvolutionalPatches,
+    DenseHOG,
+    DenseSIFT,
+    Patches,
+)
 from learned_descent.observations.patches import as_float
 from learned_descent.problem import Problem
 from learned_descent.problems.photometric.problems import AnyTemplate, FixedTemplate
@@ -23,7 +30,10 @@ from learned_descent.solvers import LevenbergMarquardt
 
 from ..toys import Rows
 
-WRONG = r"image: expected grey levels or colours in 0..255, got floating point of at most .*: multiply images in 0..1 by 255"
+WRONG = (
+    r"image: expected grey levels or colours in 0..255, got floating point of at most .*: multiply "
+    r"images in 0..1 by 255"
+)
 
 
 def points(x: torch.Tensor) -> torch.Tensor:
@@ -101,7 +111,9 @@ def test_training_and_evaluation_look_where_samples_come_in(kind):
         lambda: evaluate(model, bad),
         lambda: SequentialRidge(ridge=1.0).fit(model, bad),
         lambda: SequentialRidge(ridge=1.0).fit(model, good, bad),
-        lambda: BackpropThroughTime(iterations=1, detach="state", accelerator="cpu").fit(model, good, bad),
+        lambda: BackpropThroughTime(iterations=1, detach="state", accelerator="cpu").fit(
+            model, good, bad
+        ),
     )
     for call in calls:
         with pytest.raises(DescentError, match=WRONG.replace("image:", "photo:")):

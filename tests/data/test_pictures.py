@@ -1,4 +1,5 @@
-"""The one reader of pictures: every kind of file gives the pixels that are displayed, or one message that names it."""
+"""The one reader of pictures: every kind of file gives the pixels that are displayed, or one
+message that names it."""
 
 from __future__ import annotations
 
@@ -26,11 +27,15 @@ def deep(bits: int) -> np.ndarray:
 
 
 def write_png(path: Path, values: np.ndarray, colour: int) -> None:
-    """Writes colours of 16 bits, which Pillow cannot: 2 is RGB, 4 grey with transparency, 6 RGBA."""
+    """Writes colours of 16 bits, which Pillow cannot: 2 is RGB, 4 grey with transparency, 6
+    RGBA."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
 
 
@@ -46,7 +51,9 @@ def test_photos_of_every_kind_become_colours(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("bits", DEPTHS)
 @pytest.mark.parametrize("name", ["deep.png", "deep.tif", "array"])
-def test_a_file_of_16_bits_is_read_by_the_bits_that_it_holds(tmp_path: Path, bits: int, name: str) -> None:
+def test_a_file_of_16_bits_is_read_by_the_bits_that_it_holds(
+    tmp_path: Path, bits: int, name: str
+) -> None:
     """Seen before: all but 16 bits nearly black in `align`, and 16 bits all white in a template."""
     path = tmp_path / name
     if name != "array":
@@ -54,13 +61,18 @@ def test_a_file_of_16_bits_is_read_by_the_bits_that_it_holds(tmp_path: Path, bit
     found = open_picture(deep(bits) if name == "array" else path)
     assert np.array_equal(found.pixels[..., 1], deep(bits) >> (bits - 8))
     most = deep(bits).max()
-    told = f"the image has room for more bits, but no pixel is above {most}: it is read as one of {bits} bits"
+    told = (
+        f"the image has room for more bits, but no pixel is above {most}: it is read as one of "
+        f"{bits} bits"
+    )
     assert found.note == ("" if bits == 16 else told)
 
 
 def test_what_is_assumed_of_a_file_is_a_warning_that_names_it(tmp_path: Path) -> None:
     Image.fromarray(deep(12)).save(tmp_path / "deep.png")
-    with pytest.warns(PictureWarning, match=r"deep.png: the image has room for more bits.*as one of 12 bits"):
+    with pytest.warns(
+        PictureWarning, match=r"deep.png: the image has room for more bits.*as one of 12 bits"
+    ):
         grey = photo_of(str(tmp_path / "deep.png"))
     assert np.array_equal(grey.numpy(), SCENE)
 
@@ -68,7 +80,9 @@ def test_what_is_assumed_of_a_file_is_a_warning_that_names_it(tmp_path: Path) ->
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (6, 4)])
 @pytest.mark.parametrize("bits", [12, 16])
 def test_colours_of_16_bits(tmp_path: Path, bits: int, colour: int, channels: int) -> None:
-    values = np.stack([deep(bits), deep(bits)[::-1], deep(bits)[:, ::-1], np.full_like(deep(bits), 65535)], -1)[..., :channels]
+    values = np.stack(
+        [deep(bits), deep(bits)[::-1], deep(bits)[:, ::-1], np.full_like(deep(bits), 65535)], -1
+    )[..., :channels]
     write_png(tmp_path / "deep.png", values, colour)
     for found in (open_picture(tmp_path / "deep.png"), open_picture(values)):
         assert np.array_equal(found.pixels, values[..., :3] >> (bits - 8))
@@ -76,9 +90,13 @@ def test_colours_of_16_bits(tmp_path: Path, bits: int, colour: int, channels: in
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_tiff_of_colours_of_16_bits(tmp_path: Path, order: Literal["<", ">"], compression: str | None) -> None:
+def test_a_tiff_of_colours_of_16_bits(
+    tmp_path: Path, order: Literal["<", ">"], compression: str | None
+) -> None:
     values = np.stack([deep(12), deep(12)[::-1], deep(12)[:, ::-1]], -1)
-    imwrite(tmp_path / "deep.tif", values, photometric="rgb", byteorder=order, compression=compression)
+    imwrite(
+        tmp_path / "deep.tif", values, photometric="rgb", byteorder=order, compression=compression
+    )
     assert np.array_equal(open_picture(tmp_path / "deep.tif").pixels, values >> 4)
 
 
@@ -131,14 +149,19 @@ def test_a_photo_is_turned_upright(tmp_path: Path, kind: str, orientation: int) 
 def test_a_deep_photo_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(deep(16)).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "deep.png", exif=exif)
+    Image.fromarray(deep(16)).transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / "deep.png", exif=exif
+    )
     assert np.array_equal(read_picture(tmp_path / "deep.png")[..., 0], deep(16) >> 8)
 
 
 def test_an_animation_is_refused_and_a_second_page_or_preview_is_not(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    with pytest.raises(DescentError, match=r"two.gif: the image is animated, with 2 frames; save the one that is meant"):
+    with pytest.raises(
+        DescentError,
+        match=r"two.gif: the image is animated, with 2 frames; save the one that is meant",
+    ):
         read_picture(tmp_path / "two.gif")
     frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=frames[1:])
@@ -147,15 +170,19 @@ def test_an_animation_is_refused_and_a_second_page_or_preview_is_not(tmp_path: P
 
 
 @pytest.mark.parametrize(("width", "height"), [(8193, 8192), (200_000, 2), (13_000, 13_000)])
-def test_a_picture_that_takes_too_much_memory_is_refused_before_it_is_decoded(tmp_path: Path, width: int, height: int) -> None:
-    """The file is small, and holds no pixels at all: only a reader that decodes it would find that out."""
+def test_a_picture_that_takes_too_much_memory_is_refused_before_it_is_decoded(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    """The file is small, and holds no pixels at all: only a reader that decodes it would find that
+    out."""
     write_png(tmp_path / "large.png", np.zeros((1, 1, 3)), 2)
     data = bytearray((tmp_path / "large.png").read_bytes())
     data[16:24] = struct.pack(">II", width, height)
     data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     (tmp_path / "large.png").write_bytes(data)
     with pytest.raises(
-        DescentError, match=r"large.png: the image has .* px.*, expected at most 67,108,864 in all and 32,767 a"
+        DescentError,
+        match=r"large.png: the image has .* px.*, expected at most 67,108,864 in all and 32,767 a",
     ):
         read_picture(tmp_path / "large.png")
 
@@ -173,9 +200,24 @@ def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
     for name, message in (
         ("text.jpg", "the image does not decode .*replace the file"),
         ("empty.png", "the image does not decode"),
-        ("pair.png", "the image has 16 bits per channel in the layout LA;16B, expected grey, RGB or RGBA; convert it"),
-        ("real.tif", "the image has pixels of type float32, expected whole numbers of at most 16 bits; convert what lies"),
-        ("long.tif", "the image has pixels of 65536 to 65536, expected whole numbers of at most 16 bits"),
+        (
+            "pair.png",
+            (
+                "the image has 16 bits per channel in the layout LA;16B, expected grey, RGB or "
+                "RGBA; convert it"
+            ),
+        ),
+        (
+            "real.tif",
+            (
+                "the image has pixels of type float32, expected whole numbers of at most 16 bits; "
+                "convert what lies"
+            ),
+        ),
+        (
+            "long.tif",
+            "the image has pixels of 65536 to 65536, expected whole numbers of at most 16 bits",
+        ),
     ):
         with pytest.raises(DescentError, match=f"{name}: {message}"):
             read_picture(tmp_path / name)
@@ -184,9 +226,15 @@ def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
 def test_arrays_of_other_kinds(tmp_path: Path) -> None:
     assert read_picture(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
     for pixels, message in (
-        (np.zeros((4, 4)), "pixels of type float64, expected whole numbers .*; convert what lies in 0..1 by"),
+        (
+            np.zeros((4, 4)),
+            "pixels of type float64, expected whole numbers .*; convert what lies in 0..1 by",
+        ),
         (np.full((4, 4), -1), "pixels of -1 to -1, expected whole numbers"),
-        (np.zeros((3, 4, 4), np.uint8)[:, :, :2], r"expected pixels \(H, W\), \(H, W, 3\) or \(H, W, 4\), got \(3, 4, 2\)"),
+        (
+            np.zeros((3, 4, 4), np.uint8)[:, :, :2],
+            r"expected pixels \(H, W\), \(H, W, 3\) or \(H, W, 4\), got \(3, 4, 2\)",
+        ),
         (np.zeros((0, 4), np.uint8), r"got \(0, 4\)"),
     ):
         with pytest.raises(DescentError, match=message):
@@ -195,7 +243,10 @@ def test_arrays_of_other_kinds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", [b"\xff\xd8", torch.zeros(3, 4, 4), None, 3])
 def test_what_is_no_picture_at_all(source: object) -> None:
-    with pytest.raises(DescentError, match=f"picture: expected an image file, .* got {type(source).__name__}; of a tensor"):
+    with pytest.raises(
+        DescentError,
+        match=f"picture: expected an image file, .* got {type(source).__name__}; of a tensor",
+    ):
         read_picture(source)  # type: ignore[arg-type]
 
 
@@ -207,7 +258,10 @@ def outcome(path: Path) -> str:
         return str(error)
 
 
-@pytest.mark.parametrize("name", ["whole.jpg", "whole.png", "whole.gif", "whole.tif", "whole.webp", "deep.png", "deep.tif"])
+@pytest.mark.parametrize(
+    "name",
+    ["whole.jpg", "whole.png", "whole.gif", "whole.tif", "whole.webp", "deep.png", "deep.tif"],
+)
 def test_a_broken_file_is_read_or_named(tmp_path: Path, name: str) -> None:
     """Forty damages of a kind: cut off, or with bytes replaced."""
     path = tmp_path / name

@@ -14,7 +14,9 @@ from learned_descent.evaluation.plots import plot_basin
 
 def made(starts: Tensor, ends: Tensor) -> Evaluation:
     errors = {"error (px)": torch.stack([starts, ends]).double()}
-    return Evaluation(errors, None, failure_above=1.0, seconds_per_sample=1e-3, batch_size=4, device="cpu")
+    return Evaluation(
+        errors, None, failure_above=1.0, seconds_per_sample=1e-3, batch_size=4, device="cpu"
+    )
 
 
 LEVELS = torch.tensor([1.0, 2.0, 4.0]).repeat(30)
@@ -64,14 +66,17 @@ def test_a_start_that_is_not_finite_is_in_no_bin():
     assert found.counts == (29, 30, 30)
 
 
-@pytest.mark.parametrize("starts", [torch.arange(39.0), torch.ones(300), torch.cat([torch.ones(50), torch.zeros(19)])])
+@pytest.mark.parametrize(
+    "starts", [torch.arange(39.0), torch.ones(300), torch.cat([torch.ones(50), torch.zeros(19)])]
+)
 def test_too_few_starts_and_starts_that_are_alike_have_no_basin(starts):
     assert basin({"sdm": made(starts, starts)}) is None
     assert plot_basin({"sdm": made(starts, starts)}) is None
 
 
 def test_the_interval_is_wilsons():
-    """Against the values that statsmodels.stats.proportion.proportion_confint gives by method="wilson"."""
+    """Against the values that statsmodels.stats.proportion.proportion_confint gives by
+    method="wilson"."""
     found = Basin((1.0, 2.0, 3.0), (20, 20, 100), {"sdm": (0, 20, 30)}, within=1.0)
     low, high = found.interval("sdm")
     assert low == pytest.approx([0.0, 0.83887, 0.21895], abs=2e-5)
@@ -80,7 +85,9 @@ def test_the_interval_is_wilsons():
 
 def test_wrong_requests_are_refused():
     one, other = made(LEVELS, LEVELS), made(LEVELS + 1, LEVELS)
-    with pytest.raises(DescentError, match="'one' and 'two' start elsewhere: measure both from the same starts"):
+    with pytest.raises(
+        DescentError, match="'one' and 'two' start elsewhere: measure both from the same starts"
+    ):
         basin({"one": one, "two": other})
     with pytest.raises(DescentError, match="within: expected a positive finite number, got 0"):
         basin({"one": one}, within=0)
@@ -89,11 +96,16 @@ def test_wrong_requests_are_refused():
 
 
 def test_the_figure_shows_every_family_with_its_band():
-    figure = plot_basin({"sdm": made(LEVELS, LEVELS / 4), "lm": made(LEVELS, LEVELS)}, label="start (deg)")
+    figure = plot_basin(
+        {"sdm": made(LEVELS, LEVELS / 4), "lm": made(LEVELS, LEVELS)}, label="start (deg)"
+    )
     assert figure is not None
     (axes,) = figure.axes
     first, second = axes.get_lines()
-    assert (list(first.get_xdata()), list(first.get_ydata())) == ([1.0, 2.0, 4.0], [100.0, 100.0, 100.0])
+    assert (list(first.get_xdata()), list(first.get_ydata())) == (
+        [1.0, 2.0, 4.0],
+        [100.0, 100.0, 100.0],
+    )
     assert list(second.get_ydata()) == [100.0, 0.0, 0.0]
     assert len(axes.collections) == 2
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("start (deg)", "samples solved to 1 (%)")

@@ -160,7 +160,9 @@ class Looked(Trainer):
 
     table: Path = Path("table.csv")
 
-    def fit(self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0) -> History:
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
         return History()
 
 

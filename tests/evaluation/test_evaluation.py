@@ -74,8 +74,12 @@ def model() -> Cascade:
     return model
 
 
-def made(errors: Mapping[str, Tensor], above: float = 2.0, *, xs: Tensor | None = None) -> Evaluation:
-    return Evaluation(errors, xs, failure_above=above, seconds_per_sample=1e-3, batch_size=4, device="cpu")
+def made(
+    errors: Mapping[str, Tensor], above: float = 2.0, *, xs: Tensor | None = None
+) -> Evaluation:
+    return Evaluation(
+        errors, xs, failure_above=above, seconds_per_sample=1e-3, batch_size=4, device="cpu"
+    )
 
 
 def test_golden_statistics_of_a_distribution_computed_by_hand() -> None:
@@ -84,7 +88,8 @@ def test_golden_statistics_of_a_distribution_computed_by_hand() -> None:
     # up to 4: the curve is 0 on [0, 1), .2 on [1, 2), .4 on [2, 3), .6 on [3, 4): 1.2 / 4
     assert auc(ERRORS, 4.0) == pytest.approx(0.3, abs=1e-15)
     assert auc(ERRORS, 2.5) == pytest.approx((0.2 + 0.2) / 2.5, abs=1e-15)
-    assert failure_rate(ERRORS, 2.0) == pytest.approx(0.6)  # an error at the threshold is no failure
+    # An error at the threshold is no failure
+    assert failure_rate(ERRORS, 2.0) == pytest.approx(0.6)
     assert failure_rate(ERRORS, 1.999) == pytest.approx(0.8)
     assert failure_rate(ERRORS, 100.0) == pytest.approx(0.4)  # NaN and infinity
     assert auc(torch.zeros(3), 1.0) == 1.0
@@ -95,7 +100,9 @@ def test_auc_is_the_integral_of_the_curve() -> None:
     errors = torch.rand(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 2
     grid = (torch.arange(200_000, dtype=torch.float64) + 0.5) * (0.3 / 200_000)
     assert auc(errors, 0.3) == pytest.approx(float(ced(errors, grid).mean()), abs=1e-5)
-    assert failure_rate(errors, 0.3) == pytest.approx(1 - float(ced(errors, torch.tensor([0.3], dtype=torch.float64))))
+    assert failure_rate(errors, 0.3) == pytest.approx(
+        1 - float(ced(errors, torch.tensor([0.3], dtype=torch.float64)))
+    )
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, math.nan, math.inf])
@@ -184,9 +191,13 @@ def test_the_model_is_in_evaluation_mode_and_restored_after_an_error(model: Casc
     assert model.training
 
 
-def test_the_time_leaves_out_the_warm_up_and_counts_every_sample_once(model: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_leaves_out_the_warm_up_and_counts_every_sample_once(
+    model: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = iter([0.0, 3.0, 100.0, 104.0, 200.0, 201.0])
-    monkeypatch.setattr("learned_descent.evaluation.evaluation.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr(
+        "learned_descent.evaluation.evaluation.time.perf_counter", lambda: next(clock)
+    )
     runs: list[int] = []
     model.observation.register_forward_hook(lambda module, inputs, output: runs.append(len(output)))
     assert evaluate(model, Line().data("test"), batch_size=2).seconds_per_sample == (3 + 4 + 1) / 5
@@ -308,5 +319,9 @@ def test_a_learned_descent_has_no_status(model: Cascade) -> None:
 
 
 def test_a_status_of_another_number_of_samples_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"status \(N=3\): expected shape \(3,\), got \(2,\)|status"):
-        Evaluation({"m": torch.ones(2, 3)}, None, 2.0, 1e-3, 4, "cpu", torch.zeros(2, dtype=torch.long))
+    with pytest.raises(
+        ShapeError, match=r"status \(N=3\): expected shape \(3,\), got \(2,\)|status"
+    ):
+        Evaluation(
+            {"m": torch.ones(2, 3)}, None, 2.0, 1e-3, 4, "cpu", torch.zeros(2, dtype=torch.long)
+        )

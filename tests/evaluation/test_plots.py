@@ -48,17 +48,26 @@ class Blobs(Problem):
     failure_above = 2.0
     edges = ((0, 1), (1, 2), (2, 3), (3, 4), (4, 0))
 
-    def __init__(self, count: int = 24, channels: int = 1, dtype: torch.dtype = torch.uint8) -> None:
+    def __init__(
+        self, count: int = 24, channels: int = 1, dtype: torch.dtype = torch.uint8
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         angles = torch.arange(5) * (2 * math.pi / 5)
         self.register_buffer("mean", 23.5 + 11 * torch.stack([angles.sin(), -angles.cos()], 1))
         move = 3 * torch.randn(count, 1, 2, generator=generator)
         points = self.mean + move + 1.5 * torch.randn(count, 5, 2, generator=generator)
-        grid = torch.stack(torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="xy"), -1)
+        grid = torch.stack(
+            torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="xy"), -1
+        )
         distances = (grid[None, None] - points[:, :, None, None]).square().sum(-1)
-        image = 200 * torch.exp(-distances / 8).amax(1) + 40 * torch.rand(count, 48, 48, generator=generator)
-        self.samples = {"photo": image[:, None].expand(-1, channels, -1, -1).to(dtype), "points": points}
+        image = 200 * torch.exp(-distances / 8).amax(1) + 40 * torch.rand(
+            count, 48, 48, generator=generator
+        )
+        self.samples = {
+            "photo": image[:, None].expand(-1, channels, -1, -1).to(dtype),
+            "points": points,
+        }
 
     def initial(self, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
         return self.mean.flatten().expand(len(batch["points"]), -1)
@@ -81,7 +90,12 @@ class Walk(DescentModel):
     """Goes a part of the way in every step, and turns off by an angle (rad)."""
 
     def __init__(
-        self, problem: Problem, part: float, angle: float, num_steps: int = 4, eyes: Observation | None = None
+        self,
+        problem: Problem,
+        part: float,
+        angle: float,
+        num_steps: int = 4,
+        eyes: Observation | None = None,
     ) -> None:
         super().__init__(problem, eyes or problem.observation(), num_steps)
         turn = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
@@ -105,9 +119,13 @@ class Rows(Dataset[dict[str, Tensor]]):
         return {name: value[index] for name, value in self.batch.items()}
 
 
-def fitted(problem: Problem, **settings: tuple[float, float]) -> dict[str, tuple[DescentModel, Evaluation]]:
+def fitted(
+    problem: Problem, **settings: tuple[float, float]
+) -> dict[str, tuple[DescentModel, Evaluation]]:
     models = {family: Walk(problem, part, angle) for family, (part, angle) in settings.items()}
-    return {family: (model, evaluate(model, problem.data("test"))) for family, model in models.items()}
+    return {
+        family: (model, evaluate(model, problem.data("test"))) for family, model in models.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -139,23 +157,37 @@ def rendered(figure: Figure) -> np.ndarray:
     return imread(buffer)
 
 
-def made(errors: Tensor, above: float = 2.0, name: str = "error", xs: Tensor | None = None) -> Evaluation:
-    return Evaluation({name: errors}, xs, failure_above=above, seconds_per_sample=1e-3, batch_size=4, device="cpu")
+def made(
+    errors: Tensor, above: float = 2.0, name: str = "error", xs: Tensor | None = None
+) -> Evaluation:
+    return Evaluation(
+        {name: errors}, xs, failure_above=above, seconds_per_sample=1e-3, batch_size=4, device="cpu"
+    )
 
 
 def test_ced_is_the_exact_step_curve() -> None:
-    figure = plot_ced({"sdm": made(torch.tensor([[3.0, 3.0, 3.0, 3.0], [0.5, 1.5, 1.0, torch.nan]]))})
+    figure = plot_ced(
+        {"sdm": made(torch.tensor([[3.0, 3.0, 3.0, 3.0], [0.5, 1.5, 1.0, torch.nan]]))}
+    )
     (axes,) = figure.axes
     curve = axes.get_lines()[0]
     assert curve.get_drawstyle() == "steps-post"
     assert curve.get_xdata().tolist() == [0.0, 0.5, 1.0, 1.5, 4.0]
     assert curve.get_ydata().tolist() == [0.0, 25.0, 50.0, 75.0, 75.0]
-    assert labels(figure) == ["sdm: AUC 37.5 %, failures 25.0 %", "start: AUC 0.0 %, failures 100.0 %"]
+    assert labels(figure) == [
+        "sdm: AUC 37.5 %, failures 25.0 %",
+        "start: AUC 0.0 %, failures 100.0 %",
+    ]
     assert "failure above 2" in [text.get_text() for text in axes.texts]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("error", "samples with at most this error (%)")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "error",
+        "samples with at most this error (%)",
+    )
 
 
-def test_ced_lists_the_best_area_first_and_states_the_metric(evaluations: Mapping[str, Evaluation]) -> None:
+def test_ced_lists_the_best_area_first_and_states_the_metric(
+    evaluations: Mapping[str, Evaluation],
+) -> None:
     figure = plot_ced(evaluations, "5 points / box")
     assert [label.split(":")[0] for label in labels(figure)] == ["mdm", "joint", "sdm", "start"]
     assert figure.axes[0].get_xlabel() == "error (5 points / box)"
@@ -164,12 +196,17 @@ def test_ced_lists_the_best_area_first_and_states_the_metric(evaluations: Mappin
 
 def test_ced_leaves_out_starts_that_differ() -> None:
     one, two = made(torch.ones(2, 3)), made(torch.full((2, 3), 0.5))
-    assert [label.split(":")[0] for label in labels(plot_ced({"one": one, "two": two}))] == ["two", "one"]
+    assert [label.split(":")[0] for label in labels(plot_ced({"one": one, "two": two}))] == [
+        "two",
+        "one",
+    ]
 
 
 def test_a_family_keeps_its_colour_in_all_figures(evaluations: Mapping[str, Evaluation]) -> None:
     for figure in (plot_ced(evaluations), plot_steps(evaluations)):
-        colours = {line.get_label().split(":")[0]: line.get_color() for line in figure.axes[0].get_lines()}
+        colours = {
+            line.get_label().split(":")[0]: line.get_color() for line in figure.axes[0].get_lines()
+        }
         assert [colours[family] for family in evaluations] == list(PALETTE[:3])
 
 
@@ -181,7 +218,9 @@ def test_many_families_are_told_apart() -> None:
 
 @pytest.mark.parametrize("plot", [plot_ced, plot_steps, plot_time])
 @pytest.mark.parametrize(("length", "several"), [(3, True), (40, False)])
-def test_a_legend_has_as_many_columns_as_fit(plot: Callable[..., Figure], length: int, several: bool) -> None:
+def test_a_legend_has_as_many_columns_as_fit(
+    plot: Callable[..., Figure], length: int, several: bool
+) -> None:
     result = made(torch.tensor([[4.0, 8.0], [1.0, 3.0]]))
     figure = plot({f"{index:0{length}d}": result for index in range(3)})
     figure.canvas.draw()
@@ -206,7 +245,11 @@ def test_steps_show_mean_and_median_of_every_step() -> None:
 
 def test_steps_over_decades_and_divergence_can_be_drawn() -> None:
     precise = made(torch.tensor([[1.0, 1.0, 1.0], [1e-4, 1e-4, 1e-4], [0.0, 1e-9, 1e-9]]))
-    diverged = made(torch.tensor([[1.0, 1.0, 1.0], [9.0, torch.inf, torch.nan], [torch.nan, torch.nan, torch.nan]]))
+    diverged = made(
+        torch.tensor(
+            [[1.0, 1.0, 1.0], [9.0, torch.inf, torch.nan], [torch.nan, torch.nan, torch.nan]]
+        )
+    )
     figure = plot_steps({"lm": precise, "raw": diverged})
     assert figure.axes[0].get_yscale() == "log"
     assert np.ptp(rendered(figure)) > 0.9
@@ -215,7 +258,9 @@ def test_steps_over_decades_and_divergence_can_be_drawn() -> None:
 
 
 def test_time_is_spread_over_the_steps_that_moved() -> None:
-    settled = made(torch.tensor([[4.0, 4.0, 7.0], [2.0, 2.0, 5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    settled = made(
+        torch.tensor([[4.0, 4.0, 7.0], [2.0, 2.0, 5.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    )
     figure = plot_time({"lm": settled, "stays": made(torch.ones(3, 3))})
     lines = figure.axes[0].get_lines()
     assert list(lines[0].get_xdata()) == [0.5, 1.0]  # ms
@@ -227,13 +272,19 @@ def test_time_is_spread_over_the_steps_that_moved() -> None:
     assert np.ptp(rendered(figure)) > 0.9
 
 
-def test_fits_show_the_extremes_of_the_reference_for_all_families(problem: Blobs, families: dict) -> None:
+def test_fits_show_the_extremes_of_the_reference_for_all_families(
+    problem: Blobs, families: dict
+) -> None:
     figure = plot_fits(families, problem.data("test"), reference="mdm")
     assert figure is not None
     order = families["mdm"][1].error().argsort().tolist()
     rows = [("best", order[0]), ("median", order[11]), ("worst", order[-1])]
-    assert [figure.axes[3 * row].get_ylabel() for row in range(3)] == [f"{rank} (sample {n})" for rank, n in rows]
-    for axes, (family, number) in zip(figure.axes, [(family, number) for _, number in rows for family in families]):
+    assert [figure.axes[3 * row].get_ylabel() for row in range(3)] == [
+        f"{rank} (sample {n})" for rank, n in rows
+    ]
+    for axes, (family, number) in zip(
+        figure.axes, [(family, number) for _, number in rows for family in families]
+    ):
         error = float(families[family][1].error()[number])
         assert axes.get_title() == f"{family}: {error:.3g}" + (" (failure)" if error > 2 else "")
     assert any("(failure)" in axes.get_title() for axes in figure.axes)
@@ -242,7 +293,9 @@ def test_fits_show_the_extremes_of_the_reference_for_all_families(problem: Blobs
     assert np.ptp(rendered(figure)) > 0.9
 
 
-def test_fits_draw_truth_start_path_end_and_edges_where_they_are(problem: Blobs, families: dict) -> None:
+def test_fits_draw_truth_start_path_end_and_edges_where_they_are(
+    problem: Blobs, families: dict
+) -> None:
     figure = plot_fits({"mdm": families["mdm"]}, problem.data("test"))
     xs = families["mdm"][1].xs.unflatten(2, (-1, 2)).double()
     number = int(families["mdm"][1].error().argmin())
@@ -273,7 +326,9 @@ def test_fits_keep_all_points_in_view_within_the_image(problem: Blobs, families:
 
 
 def test_several_samples_of_each_rank_are_not_repeated(problem: Blobs, families: dict) -> None:
-    figure = plot_fits({"mdm": families["mdm"]}, problem.data("test"), each=2, metric="5 points / box")
+    figure = plot_fits(
+        {"mdm": families["mdm"]}, problem.data("test"), each=2, metric="5 points / box"
+    )
     order = families["mdm"][1].error("5 points / box").argsort().tolist()
     expected = [*order[:2], *order[11:13], *order[-2:]]
     assert [int(axes.get_ylabel().split()[-1][:-1]) for axes in figure.axes] == expected
@@ -288,13 +343,17 @@ def test_several_samples_of_each_rank_are_not_repeated(problem: Blobs, families:
 def test_colour_float_and_data_set_samples_work(channels: int, dtype: torch.dtype) -> None:
     problem = Blobs(count=4, channels=channels, dtype=dtype)
     families = fitted(problem, mdm=(0.6, 0.4))
-    figures = [plot_fits(families, samples) for samples in (problem.data("test"), Rows(problem.data("test")))]
+    figures = [
+        plot_fits(families, samples)
+        for samples in (problem.data("test"), Rows(problem.data("test")))
+    ]
     pixels = [rendered(figure) for figure in figures]
     assert np.array_equal(*pixels)
     number = int(families["mdm"][1].error().argmin())
     shown = figures[0].axes[0].images[0].get_array()
     photo = problem.data("test")["photo"][number, 0]
-    np.testing.assert_allclose(shown, 55 + 0.75 * photo, atol=1e-3)  # equal channels: their mean or luminance is the channel
+    # Equal channels: their mean or luminance is the channel
+    np.testing.assert_allclose(shown, 55 + 0.75 * photo, atol=1e-3)
 
 
 def test_eyes_are_found_inside_other_observations_and_other_families(problem: Blobs) -> None:
@@ -312,31 +371,50 @@ def test_a_diverged_fit_can_be_drawn(problem: Blobs, families: dict) -> None:
     xs[2:, 0] = torch.nan
     for values in errors.values():
         values[2:, 0] = torch.nan
-    figure = plot_fits({"raw": (model, Evaluation(errors, xs, 2.0, 1e-3, 4, "cpu"))}, problem.data("test"))
+    figure = plot_fits(
+        {"raw": (model, Evaluation(errors, xs, 2.0, 1e-3, 4, "cpu"))}, problem.data("test")
+    )
     assert figure.axes[-1].get_ylabel() == "worst (sample 0)"
     assert figure.axes[-1].get_title() == "raw: nan (failure)"
     assert np.ptp(rendered(figure)) > 0.9
 
 
-def test_figures_refuse_what_does_not_belong_together(problem: Blobs, families: dict, evaluations: dict) -> None:
+def test_figures_refuse_what_does_not_belong_together(
+    problem: Blobs, families: dict, evaluations: dict
+) -> None:
     model, result = families["mdm"]
     others = {"mdm": result, "other": made(torch.ones(5, 24))}
     for plot in (plot_ced, plot_steps):
-        with pytest.raises(DescentError, match="'mdm' and 'other' cannot be compared: the metrics differ"):
+        with pytest.raises(
+            DescentError, match="'mdm' and 'other' cannot be compared: the metrics differ"
+        ):
             plot(others)
         with pytest.raises(DescentError, match="metric: expected one of"):
             plot(evaluations, "7 points")
     with pytest.raises(DescentError, match="cannot be compared: the metrics differ"):
-        plot_fits({family: (model, evaluation) for family, evaluation in others.items()}, problem.data("test"))
-    with pytest.raises(DescentError, match=r"reference: expected one of the families \['sdm', 'joint', 'mdm'\], got 'lm'"):
+        plot_fits(
+            {family: (model, evaluation) for family, evaluation in others.items()},
+            problem.data("test"),
+        )
+    with pytest.raises(
+        DescentError,
+        match=r"reference: expected one of the families \['sdm', 'joint', 'mdm'\], got 'lm'",
+    ):
         plot_fits(families, problem.data("test"), reference="lm")
-    with pytest.raises(DescentError, match="samples: expected the 24 samples of the evaluation, got 5"):
+    with pytest.raises(
+        DescentError, match="samples: expected the 24 samples of the evaluation, got 5"
+    ):
         plot_fits(families, Blobs(count=5).data("test"))
-    with pytest.raises(DescentError, match="evaluation of 'mdm': its parameters xs were not stored; evaluate the model again"):
+    with pytest.raises(
+        DescentError,
+        match="evaluation of 'mdm': its parameters xs were not stored; evaluate the model again",
+    ):
         plot_fits({"mdm": (model, Evaluation.from_json(result.to_json()))}, problem.data("test"))
 
 
-def test_no_figure_touches_the_state_of_pyplot(problem: Blobs, families: dict, evaluations: dict) -> None:
+def test_no_figure_touches_the_state_of_pyplot(
+    problem: Blobs, families: dict, evaluations: dict
+) -> None:
     from matplotlib import pyplot
 
     before = pyplot.get_fignums()

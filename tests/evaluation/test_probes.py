@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from learned_descent import Cascade, DescentError, MnemonicDescent, ShapeError
-from learned_descent.evaluation.probes import embed_memory, equal_bins, plot_memory, probe_memory, remember
+from learned_descent.evaluation.probes import (
+    embed_memory,
+    equal_bins,
+    plot_memory,
+    probe_memory,
+    remember,
+)
 from learned_descent.problems import Analytic
 
 COUNT = 120
@@ -41,11 +47,16 @@ def test_a_probe_finds_what_is_there_and_nothing_else(labels: Tensor, noise: Ten
 def test_a_probe_does_not_depend_on_units(labels: Tensor, noise: Tensor):
     states = noise[1:] + shown(labels)
     scale = torch.tensor([1e-6, 1.0, 1e4, 1e2])
-    assert probe_memory(scale * states, noise, labels).state == probe_memory(states, noise, labels).state
+    assert (
+        probe_memory(scale * states, noise, labels).state
+        == probe_memory(states, noise, labels).state
+    )
 
 
 def test_a_probe_is_linear(noise: Tensor):
-    corners = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]).repeat(COUNT // 4, 1)
+    corners = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]).repeat(
+        COUNT // 4, 1
+    )
     crossed = (corners.prod(1) > 0).long()
     states = torch.stack([corners, torch.stack([corners.prod(1), corners[:, 0]], 1)])
     found = probe_memory(states + 0.1 * noise[1:, :, :2], noise, crossed)
@@ -68,7 +79,10 @@ def test_the_halves_follow_the_seed(labels: Tensor, noise: Tensor):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.zeros(COUNT, dtype=torch.long), r"expected two classes or more .* got classes of \[120\] samples"),
+        (
+            torch.zeros(COUNT, dtype=torch.long),
+            r"expected two classes or more .* got classes of \[120\] samples",
+        ),
         ((torch.arange(COUNT) < 5).long(), r"got classes of \[115, 5\] samples; give more samples"),
     ],
 )
@@ -114,11 +128,14 @@ def test_one_panel_per_step():
     yaw = torch.tensor([-40.0, -1.0, 0.0, 2.0, 30.0])
     figure = plot_memory(places, yaw, "yaw (degrees)", [f"note {step}" for step in range(1, 7)])
     panels = [axes for axes in figure.axes if axes.collections and axes.get_title()]
-    assert [axes.get_title() for axes in panels] == [f"after step {step}\nnote {step}" for step in range(1, 7)]
+    assert [axes.get_title() for axes in panels] == [
+        f"after step {step}\nnote {step}" for step in range(1, 7)
+    ]
     marks = panels[3].collections[0]
     assert marks.get_offsets().tolist() == places[3].tolist()
     assert marks.get_array().tolist() == yaw.tolist()
-    assert marks.get_clim() == pytest.approx((-38, 38))  # facing the camera has the colour in the middle
+    # Facing the camera has the colour in the middle
+    assert marks.get_clim() == pytest.approx((-38, 38))
     assert figure.axes[-1].get_ylabel() == "yaw (degrees)"
     with pytest.raises(DescentError, match="notes: expected one for each of the 6 steps, got 1"):
         plot_memory(places, yaw, "yaw", ["one"])
@@ -139,9 +156,14 @@ def test_memories_of_all_samples():
 def test_memories_that_do_not_differ_or_are_not_finite_are_refused():
     states = torch.zeros(2, 12, 3)
     states[0] = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(DescentError, match="states: after step 2 all samples have the same one: train the model first"):
+    with pytest.raises(
+        DescentError,
+        match="states: after step 2 all samples have the same one: train the model first",
+    ):
         embed_memory(states)
     model = MnemonicDescent.for_problem(Analytic("sin"), hidden=4)
     model.cell.weight_ih.data.fill_(torch.nan)
-    with pytest.raises(DescentError, match="the memory of the model is not finite on these samples"):
+    with pytest.raises(
+        DescentError, match="the memory of the model is not finite on these samples"
+    ):
         remember(model, model.problem.data("test"))

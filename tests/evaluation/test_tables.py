@@ -14,7 +14,9 @@ from learned_descent.evaluation.tables import check_comparable, table
 
 
 def made(errors: Mapping[str, Tensor], above: float = 2.0) -> Evaluation:
-    return Evaluation(errors, None, failure_above=above, seconds_per_sample=1e-3, batch_size=4, device="cpu")
+    return Evaluation(
+        errors, None, failure_above=above, seconds_per_sample=1e-3, batch_size=4, device="cpu"
+    )
 
 
 def test_what_was_not_measured_alike_is_not_compared() -> None:
@@ -25,17 +27,28 @@ def test_what_was_not_measured_alike_is_not_compared() -> None:
         "number of samples differ": made({"68 points / inter_ocular": torch.ones(2, 4)}),
     }
     for message, other in others.items():
-        with pytest.raises(DescentError, match=f"'one' and 'two' cannot be compared: the {message}"):
+        with pytest.raises(
+            DescentError, match=f"'one' and 'two' cannot be compared: the {message}"
+        ):
             table({"one": one, "two": other})
-    check_comparable({"one": one, "more steps": made({"68 points / inter_ocular": torch.ones(5, 3)})})
+    check_comparable(
+        {"one": one, "more steps": made({"68 points / inter_ocular": torch.ones(5, 3)})}
+    )
     with pytest.raises(DescentError, match="evaluations: expected at least one, got none"):
         table({})
 
 
 def test_table_is_aligned_and_holds_every_column() -> None:
-    near = made({"68 points": torch.tensor([[9.0, 9.0], [0.5, 1.5]]), "51 points": torch.ones(2, 2)})
-    far = made({"68 points": torch.tensor([[9.0, 9.0], [30.0, 50.0]]), "51 points": torch.ones(2, 2)})
-    text = table({"mdm": near, "start": far}, {"parameters": {"mdm": 1234567}, "s": {"mdm": 0.51234, "start": "none"}})
+    near = made(
+        {"68 points": torch.tensor([[9.0, 9.0], [0.5, 1.5]]), "51 points": torch.ones(2, 2)}
+    )
+    far = made(
+        {"68 points": torch.tensor([[9.0, 9.0], [30.0, 50.0]]), "51 points": torch.ones(2, 2)}
+    )
+    text = table(
+        {"mdm": near, "start": far},
+        {"parameters": {"mdm": 1234567}, "s": {"mdm": 0.51234, "start": "none"}},
+    )
     assert text.splitlines() == [
         "                  68 points                     51 points",
         "family   mean  median  AUC %  fail. %  mean  median  AUC %  fail. %  parameters      s",
@@ -53,5 +66,7 @@ def test_table_shows_chosen_metrics_and_tiny_errors() -> None:
     assert " b" not in text.splitlines()[0]
     with pytest.raises(DescentError, match=r"metric: expected one of \['a', 'b'\], got 'c'"):
         table({"lm": result}, metrics=["c"])
-    with pytest.raises(DescentError, match=r"column 's': expected values for the families \['lm'\], got \['ml'\]"):
+    with pytest.raises(
+        DescentError, match=r"column 's': expected values for the families \['lm'\], got \['ml'\]"
+    ):
         table({"lm": result}, {"s": {"ml": 1.0}})

@@ -20,11 +20,14 @@ def small_model(problem: FaceAlignment | None = None) -> Cascade:
         problem.mean_shape.copy_(0.4 * neutral_face())
         problem.start_factor.copy_(torch.diag(torch.tensor([0.1, 0.1, 0.05, 0.05])))
     eyes = Patches(problem.points, size=1)
-    return Cascade(problem, eyes, 3 * problem.schema.num_points, 2 * problem.schema.num_points, num_steps=2)
+    return Cascade(
+        problem, eyes, 3 * problem.schema.num_points, 2 * problem.schema.num_points, num_steps=2
+    )
 
 
 class Bright(Detector):
-    """Finds the face where the photo is bright: its bounding box, shrunk to three quarters of its width."""
+    """Finds the face where the photo is bright: its bounding box, shrunk to three quarters of its
+    width."""
 
     name = "bright"
 
@@ -32,5 +35,7 @@ class Bright(Detector):
         rows, columns = np.nonzero(photo.min(2) > 100)
         if not len(rows):
             return []
-        left, right, top, bottom = (float(side) for side in (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1))
+        left, right, top, bottom = (
+            float(side) for side in (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1)
+        )
         return [(left + (right - left) / 8, top, right - (right - left) / 8, bottom)]

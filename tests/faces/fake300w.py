@@ -17,7 +17,9 @@ NOISE = 0.04
 """Spread of the detector's centre and side, as a fraction of the side."""
 
 
-def _arc(centre: tuple[float, float], radii: tuple[float, float], start: float, stop: float, count: int) -> Tensor:
+def _arc(
+    centre: tuple[float, float], radii: tuple[float, float], start: float, stop: float, count: int
+) -> Tensor:
     """Points on an ellipse, from one angle (degrees, clockwise from the left) to another."""
     angle = torch.linspace(start, stop, count).deg2rad()
     return torch.stack([centre[0] - radii[0] * angle.cos(), centre[1] - radii[1] * angle.sin()], 1)
@@ -28,7 +30,8 @@ def _line(start: tuple[float, float], stop: tuple[float, float], count: int) -> 
 
 
 def neutral_face() -> Tensor:
-    """A symmetric face ``(L, 2)`` in iBUG's order, half its width being 1, ``(column, row)`` from between the eyes."""
+    """A symmetric face ``(L, 2)`` in iBUG's order, half its width being 1, ``(column, row)`` from
+    between the eyes."""
     return torch.cat(
         [
             _arc((0.0, 0.0), (1.0, 1.35), 0, -180, 17),
@@ -45,7 +48,8 @@ def neutral_face() -> Tensor:
 
 
 def random_face(generator: Generator) -> Tensor:
-    """A neutral face with another mouth, other brows and proportions, turned a little to one side."""
+    """A neutral face with another mouth, other brows and proportions, turned a little to one
+    side."""
     wide, brows, smile, gape, turn = (torch.rand(5, generator=generator) * 2 - 1).tolist()
     face = neutral_face()
     mouth = torch.arange(len(face)) >= IBUG68.right_eye[-1] + 1
@@ -82,14 +86,17 @@ def _draw(points: Tensor, height: int, width: int, generator: Generator) -> Imag
     for eye in (part(36, 42), part(42, 48)):
         draw.polygon(eye, fill=(250, 250, 250), outline=dark)
         column, row = np.mean(eye, axis=0)
-        draw.ellipse((column - unit / 18, row - unit / 18, column + unit / 18, row + unit / 18), fill=dark)
+        draw.ellipse(
+            (column - unit / 18, row - unit / 18, column + unit / 18, row + unit / 18), fill=dark
+        )
     draw.polygon(part(48, 60), fill=(190, 40, 60))
     draw.polygon(part(60, 68), fill=(60, 10, 20))
     return picture.filter(ImageFilter.GaussianBlur(0.7))
 
 
 def write_pts(path: Path, points: Tensor) -> None:
-    """Writes points ``(L, 2)``, ``(column, row)`` in px from 0, as a ``.pts``, which counts from 1."""
+    """Writes points ``(L, 2)``, ``(column, row)`` in px from 0, as a ``.pts``, which counts from
+    1."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = "".join(f"{column + 1:.4f} {row + 1:.4f}\n" for column, row in points.tolist())
     path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{rows}}}\n")
@@ -98,8 +105,9 @@ def write_pts(path: Path, points: Tensor) -> None:
 def write_fake_300w(root: Path, parts: dict[str, int], seed: int = 0, size: int = 160) -> Path:
     """Writes cartoon faces below ``root`` and gives ``root`` back.
 
-    The photos differ in size, every fourth is a grey PNG, and the faces in turn (within 15 degrees), scale, place, shape
-    and colour. The box of each face is square and lies as a detector would put it: off by a few hundredths of its side.
+    The photos differ in size, every fourth is a grey PNG, and the faces in turn (within 15
+    degrees), scale, place, shape and colour. The box of each face is square and lies as a detector
+    would put it: off by a few hundredths of its side.
 
     Args:
         root: the folder to write to.
@@ -114,7 +122,9 @@ def write_fake_300w(root: Path, parts: dict[str, int], seed: int = 0, size: int 
             width, height = size + int(longer * size / 3), size + int((1 - longer) * size / 3)
             angle, scale = math.radians(30 * turn - 15), size * (0.22 + 0.06 * grow)
             centre = torch.tensor([width * (0.45 + 0.1 * across), height * (0.38 + 0.06 * down)])
-            rotation = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+            rotation = torch.tensor(
+                [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+            )
             points = centre + scale * random_face(generator) @ rotation.mT
             noise = NOISE * torch.randn(3, generator=generator)
             side = 2.1 * scale * (1 + noise[2])
@@ -142,4 +152,13 @@ def read_fake_300w(
     skip_bad: bool = False,
 ) -> FaceData:
     """Reads what :func:`write_fake_300w` wrote, in small crops."""
-    return read_faces(root, parts, schema=schema, crop=crop, box_side=56, boxes=boxes, skip_bad=skip_bad, progress=False)
+    return read_faces(
+        root,
+        parts,
+        schema=schema,
+        crop=crop,
+        box_side=56,
+        boxes=boxes,
+        skip_bad=skip_bad,
+        progress=False,
+    )

@@ -40,42 +40,60 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-def test_an_untrained_model_puts_the_mean_shape_into_the_box_of_the_photo(model: Cascade, photo: Path):
-    """And then into the box around it, in which a face has a mean shape that is a little smaller."""
+def test_an_untrained_model_puts_the_mean_shape_into_the_box_of_the_photo(
+    model: Cascade, photo: Path
+):
+    """And then into the box around it, in which a face has a mean shape that is a little
+    smaller."""
     boxes = [BOX, (0.0, 10.0, 50.0, 60.0)]
     faces = FaceAligner(model, views=1)(photo, boxes)
     assert [face.box for face in faces] == boxes
     for face, (x0, y0, x1, y1) in zip(faces, boxes):
-        wanted = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2]) + max(x1 - x0, y1 - y0) * model.problem.mean_shape
+        wanted = (
+            torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2])
+            + max(x1 - x0, y1 - y0) * model.problem.mean_shape
+        )
         centre = (wanted.amin(0) + wanted.amax(0)) / 2
-        torch.testing.assert_close(face.landmarks, centre + (wanted - centre) / 1.04, atol=1e-2, rtol=0)
+        torch.testing.assert_close(
+            face.landmarks, centre + (wanted - centre) / 1.04, atol=1e-2, rtol=0
+        )
 
 
 def test_photos_come_as_files_pictures_and_pixels(model: Cascade, photo: Path):
     aligner = FaceAligner(model)
     with Image.open(photo) as picture:
-        faces = [aligner(given, [BOX])[0] for given in (photo, str(photo), picture, read_picture(photo))]
+        faces = [
+            aligner(given, [BOX])[0] for given in (photo, str(photo), picture, read_picture(photo))
+        ]
     assert all(torch.equal(face.landmarks, faces[0].landmarks) for face in faces)
     assert aligner(photo, []) == []
 
 
 def test_a_face_does_not_depend_on_the_others(model: Cascade, photo: Path):
-    torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(
+        model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0)
+    )
     aligner = FaceAligner(model)
     together = aligner(photo, [BOX, (0.0, 10.0, 50.0, 60.0)])
-    torch.testing.assert_close(together[0].landmarks, aligner(photo, [BOX])[0].landmarks, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        together[0].landmarks, aligner(photo, [BOX])[0].landmarks, atol=1e-3, rtol=0
+    )
 
 
 def test_the_detectors_boxes_are_moved_to_those_of_training(model: Cascade, photo: Path):
     offset = BoxOffset((0.0, 0.1), 0.2)
-    aligner = FaceAligner(model, calibration=Calibration({"bright": offset}, SURE), detector=Bright())
+    aligner = FaceAligner(
+        model, calibration=Calibration({"bright": offset}, SURE), detector=Bright()
+    )
     (face,) = aligner(photo)
     assert face.box == offset(Bright()(read_picture(photo))[0])
     torch.testing.assert_close(face.landmarks, aligner(photo, [face.box])[0].landmarks)
     assert aligner(np.zeros((50, 50, 3), np.uint8)) == []
 
 
-def test_boxes_whose_offset_is_unknown_are_taken_as_they_are_with_a_warning(model: Cascade, photo: Path):
+def test_boxes_whose_offset_is_unknown_are_taken_as_they_are_with_a_warning(
+    model: Cascade, photo: Path
+):
     aligner = FaceAligner(model, detector=Bright())
     with pytest.warns(DetectorWarning, match="do not know how the boxes of bright lie on faces"):
         (face,) = aligner(photo)
@@ -84,10 +102,13 @@ def test_boxes_whose_offset_is_unknown_are_taken_as_they_are_with_a_warning(mode
 
 def test_agreement_gives_confidence_and_disagreement_takes_it(model: Cascade, photo: Path):
     (wavering,) = FaceAligner(model, calibration=Calibration(confidence=SURE))(photo, [BOX])
-    model.problem.mean_shape *= 0.1  # turned and enlarged copies of a small shape in the middle of the box lie closer together
+    # Turned and enlarged copies of a small shape in the middle of the box lie closer together
+    model.problem.mean_shape *= 0.1
     (sure,) = FaceAligner(model, calibration=Calibration(confidence=SURE))(photo, [BOX])
     assert 0 < wavering.confidence < sure.confidence <= 1
-    assert (wavering.landmark_confidence <= sure.landmark_confidence).all()  # alike in the middle, which stays in place
+    assert (
+        wavering.landmark_confidence <= sure.landmark_confidence
+    ).all()  # alike in the middle, which stays in place
     (unknown,) = FaceAligner(model)(photo, [BOX])
     assert math.isnan(unknown.confidence)
     assert unknown.landmark_confidence.isnan().all()
@@ -98,16 +119,25 @@ def test_boxes_unlike_those_of_training_warn(model: Cascade, photo: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         aligner(photo, [BOX])
-    with pytest.warns(FaceWarning, match=r"face 1: the box \(30 20 110 50\) is 2.7 times as long as wide"):
+    with pytest.warns(
+        FaceWarning, match=r"face 1: the box \(30 20 110 50\) is 2.7 times as long as wide"
+    ):
         aligner(photo, [BOX, (30, 20, 110, 50)])
-    torch.nn.init.constant_(model.stages[0].bias, 0.4)  # every landmark moves by four tenths of the side
+    # Every landmark moves by four tenths of the side
+    torch.nn.init.constant_(model.stages[0].bias, 0.4)
     unlike = r"lies on the face unlike those of the training faces \(\d+.\d standard deviations\)"
-    with pytest.warns(FaceWarning, match="cut by the frame"), pytest.warns(FaceWarning, match=unlike):
+    with (
+        pytest.warns(FaceWarning, match="cut by the frame"),
+        pytest.warns(FaceWarning, match=unlike),
+    ):
         FaceAligner(model, views=1)(photo, [BOX])
 
 
 def test_a_face_that_the_frame_cuts_is_told(model: Cascade, photo: Path):
-    told = r"face 1 is cut by the frame: (\d+) of its 68 landmarks lie outside of the photo and are guesses"
+    told = (
+        r"face 1 is cut by the frame: (\d+) of its 68 landmarks lie outside of the photo and are "
+        r"guesses"
+    )
     with pytest.warns(FaceWarning, match=told):
         _, cut = FaceAligner(model)(photo, [BOX, (-35.0, 20.0, 45.0, 90.0)])
     assert cut.landmarks[:, 0].min() < -0.5
@@ -115,15 +145,22 @@ def test_a_face_that_the_frame_cuts_is_told(model: Cascade, photo: Path):
 
 def test_two_fits_of_one_face_are_told(model: Cascade, photo: Path):
     boxes = [BOX, (0.0, 10.0, 50.0, 60.0), (32.0, 21.0, 112.0, 91.0), (60.0, 20.0, 140.0, 90.0)]
-    with pytest.warns(FaceWarning, match="face 2 has the landmarks of face 0: one face, found twice") as told:
+    with pytest.warns(
+        FaceWarning, match="face 2 has the landmarks of face 0: one face, found twice"
+    ) as told:
         FaceAligner(model)(photo, boxes)
     assert len(told) == 1
 
 
-def test_a_box_of_the_detector_outside_of_the_photo_is_left_out_with_a_word(model: Cascade, photo: Path):
+def test_a_box_of_the_detector_outside_of_the_photo_is_left_out_with_a_word(
+    model: Cascade, photo: Path
+):
     offset = BoxOffset((0.0, 5.0), 0.0)
     aligner = FaceAligner(model, calibration=Calibration({"bright": offset}), detector=Bright())
-    with pytest.warns(FaceWarning, match=r"a face at the border is left out: the box \(.*\) has its centre outside"):
+    with pytest.warns(
+        FaceWarning,
+        match=r"a face at the border is left out: the box \(.*\) has its centre outside",
+    ):
         assert aligner(photo) == []
 
 
@@ -140,7 +177,9 @@ def test_a_box_of_the_detector_outside_of_the_photo_is_left_out_with_a_word(mode
         lambda: np.array(BOX).astype(np.int32),
     ],
 )
-def test_boxes_come_in_any_container_and_a_single_one_by_itself(model: Cascade, photo: Path, given: Callable[[], Boxes]):
+def test_boxes_come_in_any_container_and_a_single_one_by_itself(
+    model: Cascade, photo: Path, given: Callable[[], Boxes]
+):
     """Seen before: no face in a generator of boxes, and a TypeError of a single one."""
     aligner = FaceAligner(model)
     (wanted,) = aligner(photo, [BOX])
@@ -163,14 +202,19 @@ def test_boxes_come_in_any_container_and_a_single_one_by_itself(model: Cascade, 
     ],
 )
 def test_what_holds_no_boxes_is_refused(model: Cascade, photo: Path, boxes: Boxes, message: str):
-    with pytest.raises(DescentError, match=rf"photo.png: boxes: expected boxes x0 y0 x1 y1, .*{message}"):
+    with pytest.raises(
+        DescentError, match=rf"photo.png: boxes: expected boxes x0 y0 x1 y1, .*{message}"
+    ):
         FaceAligner(model)(photo, boxes)
 
 
 def test_weights_that_are_not_finite_are_refused_by_name(model: Cascade, tmp_path: Path):
     """Seen before: NaN for every landmark, in valid files, and exit code 0."""
     model.stages[1].weight.data[3, 5] = math.nan
-    with pytest.raises(DescentError, match=r"model: stages.1.weight holds NaN or infinity \(1 of \d+ tensors do\); train it"):
+    with pytest.raises(
+        DescentError,
+        match=r"model: stages.1.weight holds NaN or infinity \(1 of \d+ tensors do\); train it",
+    ):
         FaceAligner(model)
     save_model(model, tmp_path / "nan.safetensors")
     with pytest.raises(DescentError, match=r"nan.safetensors: model: stages.1.weight holds NaN"):
@@ -179,7 +223,9 @@ def test_weights_that_are_not_finite_are_refused_by_name(model: Cascade, tmp_pat
 
 def test_a_fit_that_is_not_finite_is_an_error(model: Cascade, photo: Path):
     model.stages[0].bias.data.fill_(3e38)
-    with pytest.raises(DescentError, match=r"photo.png: face 0: the fit is not finite; train the model again"):
+    with pytest.raises(
+        DescentError, match=r"photo.png: face 0: the fit is not finite; train the model again"
+    ):
         FaceAligner(model)(photo, [BOX])
 
 
@@ -193,7 +239,9 @@ def test_a_fit_that_is_not_finite_is_an_error(model: Cascade, photo: Path):
         ((10, 20, 30), "3 numbers"),
     ],
 )
-def test_a_box_that_holds_no_face_is_refused(model: Cascade, photo: Path, box: tuple[float, ...], message: str):
+def test_a_box_that_holds_no_face_is_refused(
+    model: Cascade, photo: Path, box: tuple[float, ...], message: str
+):
     with pytest.raises(DescentError, match=rf"photo.png: .*{message}"):
         FaceAligner(model)(photo, [box])
     with pytest.raises(DescentError, match=rf"^the box.*{message}"):
@@ -207,18 +255,26 @@ def test_what_cannot_be_aligned_is_refused(model: Cascade):
         FaceAligner(model, views=0)
     with pytest.raises(DescentError, match=r"views: expected 1 to 4, got 2.5"):
         FaceAligner(model, views=2.5)  # type: ignore[arg-type]
-    with pytest.raises(DescentError, match="detector: expected a Detector, got function; derive a class"):
+    with pytest.raises(
+        DescentError, match="detector: expected a Detector, got function; derive a class"
+    ):
         FaceAligner(model, detector=lambda photo: [BOX])  # type: ignore[arg-type]
-    with pytest.raises(DescentError, match=r"device: expected cpu, or cuda .*, could not use 'gpu'"):
+    with pytest.raises(
+        DescentError, match=r"device: expected cpu, or cuda .*, could not use 'gpu'"
+    ):
         FaceAligner(model, device="gpu")
-    with pytest.raises(DescentError, match=r"expected one of faces, got one of the problem Analytic"):
+    with pytest.raises(
+        DescentError, match=r"expected one of faces, got one of the problem Analytic"
+    ):
         FaceAligner(Cascade.for_problem(Analytic("sin")))
     model.problem.mean_shape.fill_(math.nan)
     with pytest.raises(DescentError, match="its mean shape is not known"):
         FaceAligner(model)
 
 
-def test_pretrained_weights_go_by_name_or_path(model: Cascade, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_pretrained_weights_go_by_name_or_path(
+    model: Cascade, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     file = tmp_path / "tiny.safetensors"
     save_model(model, file)
@@ -240,19 +296,26 @@ def test_weights_of_half_precision_run_in_single(model: Cascade, photo: Path, tm
     torch.testing.assert_close(found, wanted, atol=0.2, rtol=0)
 
 
-def test_weights_of_other_problems_and_broken_calibrations_are_refused(model: Cascade, tmp_path: Path):
+def test_weights_of_other_problems_and_broken_calibrations_are_refused(
+    model: Cascade, tmp_path: Path
+):
     file = tmp_path / "sin.safetensors"
     save_model(Cascade.for_problem(Analytic("sin")), file)
     with pytest.raises(
-        DescentError, match=r"sin.safetensors: expected weights of faces, got weights of the problem 'analytic'"
+        DescentError,
+        match=r"sin.safetensors: expected weights of faces, got weights of the problem 'analytic'",
     ):
         FaceAligner.from_pretrained(file)
     annotate(file, "problem", {"name": "custom:Dot", "settings": {}})
     with pytest.raises(
-        DescentError, match=r"sin.safetensors: expected weights of faces, got weights of the problem 'custom:Dot'"
+        DescentError,
+        match=r"sin.safetensors: expected weights of faces, "
+        "got weights of the problem 'custom:Dot'",
     ):
         FaceAligner.from_pretrained(file)
     save_model(model, file)
     annotate(file, "calibration", {"boxes": 3})
-    with pytest.raises(DescentError, match=r"sin.safetensors: expected a calibration of boxes and confidence"):
+    with pytest.raises(
+        DescentError, match=r"sin.safetensors: expected a calibration of boxes and confidence"
+    ):
         FaceAligner.from_pretrained(file)

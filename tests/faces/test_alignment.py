@@ -26,8 +26,11 @@ PHOTOS = 16
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory) -> Path:
-    """Sixteen photos with two faces each, named as in Helen and LFPW, and four faces for testing."""
-    root = write_fake_300w(tmp_path_factory.mktemp("faces"), {"afw": 2 * PHOTOS, "helen/testset": 4}, size=96)
+    """Sixteen photos with two faces each, named as in Helen and LFPW, and four faces for
+    testing."""
+    root = write_fake_300w(
+        tmp_path_factory.mktemp("faces"), {"afw": 2 * PHOTOS, "helen/testset": 4}, size=96
+    )
     for path in [*root.glob("afw/*"), *root.glob("bounding_boxes/afw/*")]:
         photo, face = divmod(int(path.stem.removeprefix("face_")), 2)
         path.rename(path.with_name(f"{1000 + 37 * photo}_{face + 1}{path.suffix}"))
@@ -39,7 +42,9 @@ def make(faces, device):
     def build(root=faces, **settings) -> FaceAlignment:
         sizes = {"crop": 64, "box_side": 36.0, "val_fraction": 0.0, "mirror": False}
         defaults = {"train": ["afw"], "test": ["helen/testset"], **sizes}
-        return FaceAlignment(None if root is None else str(root), **{**defaults, **settings}).to(device)
+        return FaceAlignment(None if root is None else str(root), **{**defaults, **settings}).to(
+            device
+        )
 
     return build
 
@@ -95,8 +100,13 @@ def test_without_a_share_nothing_is_held_out(problem):
 def splits(problem):
     """The names of the training faces and of those held out, found by their pixels."""
     every = problem.faces("train")
-    names = {image.numpy().tobytes(): name for name, image in zip(every.names, every.batch["image"])}
-    return [{names[image.numpy().tobytes()] for image in problem.data(split)["image"]} for split in ("train", "val")]
+    names = {
+        image.numpy().tobytes(): name for name, image in zip(every.names, every.batch["image"])
+    }
+    return [
+        {names[image.numpy().tobytes()] for image in problem.data(split)["image"]}
+        for split in ("train", "val")
+    ]
 
 
 def photo(name):
@@ -151,17 +161,25 @@ def test_synthetic_faces_join_those_of_training(make):
 
 
 def test_a_number_of_synthetic_faces_that_makes_no_sense(make):
-    with pytest.raises(DescentError, match="synthetic: expected a number of faces, 0 or more, got -1"):
+    with pytest.raises(
+        DescentError, match="synthetic: expected a number of faces, 0 or more, got -1"
+    ):
         make(synthetic=-1)
 
 
 def test_with_mirror_images_the_mean_shape_is_symmetric(make):
     problem = make(mirror=True)
     problem.data("train")
-    opposite = problem.mean_shape[list(problem.schema.mirror)] * torch.tensor([-1.0, 1.0], device=problem.mean_shape.device)
+    opposite = problem.mean_shape[list(problem.schema.mirror)] * torch.tensor(
+        [-1.0, 1.0], device=problem.mean_shape.device
+    )
     torch.testing.assert_close(problem.mean_shape, opposite, atol=1e-5, rtol=0)
     covariance = problem.start_factor @ problem.start_factor.T
-    turns, grows = [1, 2], [0, 3]  # angle and shift along columns change sign in the mirror; scale and shift along rows do not
+    # Angle and shift along columns change sign in the mirror; scale and shift along rows do not
+    turns, grows = (
+        [1, 2],
+        [0, 3],
+    )
     assert covariance[turns][:, grows].abs().max() < 0.02 * covariance.diagonal().max()
 
 
@@ -170,7 +188,9 @@ def test_the_start_is_the_mean_shape_in_the_box(problem, device):
     mean = in_box(train["points"], train["box"]).mean(0)
     torch.testing.assert_close(problem.mean_shape, mean, atol=1e-6, rtol=0)
     start = problem.points(problem.initial(test))
-    torch.testing.assert_close(in_box(start, test["box"]), mean.expand(4, -1, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        in_box(start, test["box"]), mean.expand(4, -1, -1), atol=1e-5, rtol=0
+    )
     assert torch.equal(problem.initial(test), problem.initial(test))
 
 
@@ -212,7 +232,9 @@ def test_random_starts_are_similar_to_the_mean_shape(problem, generator, device)
 
 def test_random_starts_come_from_the_generator(problem, device):
     batch = on(device, problem.data("test"))
-    first, second, other = (problem.initial(batch, torch.Generator(device).manual_seed(seed)) for seed in (5, 5, 6))
+    first, second, other = (
+        problem.initial(batch, torch.Generator(device).manual_seed(seed)) for seed in (5, 5, 6)
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
     assert not torch.equal(first, problem.initial(batch))
@@ -221,14 +243,18 @@ def test_random_starts_come_from_the_generator(problem, device):
 def test_without_noise_random_starts_are_the_mean_shape(make, generator, device):
     problem = make(start_noise=0.0)
     batch = on(device, problem.data("test"))
-    torch.testing.assert_close(problem.initial(batch, generator), problem.initial(batch), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        problem.initial(batch, generator), problem.initial(batch), atol=1e-4, rtol=0
+    )
 
 
 def test_few_faces_have_no_spread(make, faces, tmp_path, generator):
     """The covariance of four similarities is not regular; the mean shape alone is used."""
     problem = make(write_fake_300w(tmp_path / "few", {"afw": 4, "helen/testset": 2}, size=96))
     batch = on(generator.device, problem.data("train"))
-    torch.testing.assert_close(problem.initial(batch, generator), problem.initial(batch), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        problem.initial(batch, generator), problem.initial(batch), atol=1e-4, rtol=0
+    )
 
 
 def test_the_start_reads_the_training_faces_itself(make, device):
@@ -246,7 +272,9 @@ def test_only_training_faces_make_the_start(make):
     train = problem.data("train")
     wanted = in_box(train["points"], train["box"]).mean(0)
     torch.testing.assert_close(problem.mean_shape.cpu(), wanted)
-    assert not torch.allclose(in_box(held_out["points"], held_out["box"]).mean(0), wanted, atol=1e-3)
+    assert not torch.allclose(
+        in_box(held_out["points"], held_out["box"]).mean(0), wanted, atol=1e-3
+    )
 
 
 class OwnFaces(Landmarks):
@@ -260,10 +288,17 @@ class OwnFaces(Landmarks):
 
 def test_a_training_face_without_extent_is_named_before_the_training(problem):
     """It ended in a LinAlgError that named no face."""
-    settings = {"val_fraction": 0.0, "mirror": False, "start_noise": 1.0, "augmentation": Augmentation()}
+    settings = {
+        "val_fraction": 0.0,
+        "mirror": False,
+        "start_noise": 1.0,
+        "augmentation": Augmentation(),
+    }
     own = OwnFaces(schema="ibug68", normaliser="inter_ocular", crop=96, box_side=30.0, **settings)
     with pytest.raises(
-        DescentError, match=r"training faces \[3\]: expected landmarks of a face in a box, got ones .* in one place"
+        DescentError,
+        match=r"training faces \[3\]: expected landmarks of a face in a box, got ones .* in one "
+        r"place",
     ):
         own.data("train")
 
@@ -279,11 +314,16 @@ def test_the_loss_is_the_mean_distance_over_the_box(problem, device):
     batch = on(device, problem.data("test"))
     shift = torch.tensor([3.0, 4.0], device=device)
     x = (batch["points"] + shift).flatten(1)
-    torch.testing.assert_close(problem.loss(x, batch), torch.full((4,), 5 / 36, device=device), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        problem.loss(x, batch), torch.full((4,), 5 / 36, device=device), atol=1e-5, rtol=0
+    )
     half = batch["points"].clone()
     half[:, ::2] += shift
     torch.testing.assert_close(
-        problem.loss(half.flatten(1), batch), torch.full((4,), 2.5 / 36, device=device), atol=1e-4, rtol=0
+        problem.loss(half.flatten(1), batch),
+        torch.full((4,), 2.5 / 36, device=device),
+        atol=1e-4,
+        rtol=0,
     )
 
 
@@ -305,16 +345,21 @@ def test_metrics_state_points_and_normaliser(make, device, normaliser):
     every = str(problem.schema.num_points)
     assert first == f"{every} points / {normaliser}"
     assert set(others) == {f"51 points / {normaliser}", f"49 points / {normaliser}"} | {
-        f"{every} points / {other}" for other in ("inter_ocular", "inter_pupil", "box") if other != normaliser
+        f"{every} points / {other}"
+        for other in ("inter_ocular", "inter_pupil", "box")
+        if other != normaliser
     }
     assert torch.equal(found[first], problem.error(x, batch))
     for name, errors in found.items():
         count, over = name.split(" points / ")
         subset = None if count == every else count
-        wanted = landmark_errors(problem.points(x), batch["points"], problem.schema, over, batch["box"], subset)
+        wanted = landmark_errors(
+            problem.points(x), batch["points"], problem.schema, over, batch["box"], subset
+        )
         assert torch.equal(errors, wanted)
     assert {
-        name: errors.max().item() for name, errors in problem.metrics(problem.target(batch), batch).items()
+        name: errors.max().item()
+        for name, errors in problem.metrics(problem.target(batch), batch).items()
     } == dict.fromkeys(found, 0.0)
 
 
@@ -322,8 +367,12 @@ def test_the_error_is_a_fraction_of_the_distance_between_the_eyes(problem, devic
     batch = on(device, problem.data("test"))
     left, right = problem.schema.outer_eye_corners
     eyes = torch.linalg.vector_norm(batch["points"][:, left] - batch["points"][:, right], dim=1)
-    x = (batch["points"] + (0.06 * eyes)[:, None, None] * torch.tensor([0.6, 0.8], device=device)).flatten(1)
-    torch.testing.assert_close(problem.error(x, batch), torch.full((4,), 0.06, device=device), atol=1e-5, rtol=0)
+    x = (
+        batch["points"] + (0.06 * eyes)[:, None, None] * torch.tensor([0.6, 0.8], device=device)
+    ).flatten(1)
+    torch.testing.assert_close(
+        problem.error(x, batch), torch.full((4,), 0.06, device=device), atol=1e-5, rtol=0
+    )
 
 
 def test_a_smaller_markup(make):
@@ -332,7 +381,10 @@ def test_a_smaller_markup(make):
     count = problem.schema.num_points
     assert batch["points"].shape[1] == count
     assert problem.mean_shape.shape == (count, 2)
-    assert next(iter(problem.metrics(problem.target(batch), batch))) == f"{count} points / inter_ocular"
+    assert (
+        next(iter(problem.metrics(problem.target(batch), batch)))
+        == f"{count} points / inter_ocular"
+    )
     assert problem.edges == problem.schema.edges
 
 
@@ -340,7 +392,9 @@ def test_the_variants_of_training_are_those_of_the_settings(make, device):
     problem = make(augmentation=Augmentation(mirror=1.0, rotation=0.0, noise=0.0))
     batch = on(device, problem.data("train"))
     found = problem.augment(batch, torch.Generator(device).manual_seed(1))
-    wanted = augment(batch, problem.augmentation, problem.mirror_points, torch.Generator(device).manual_seed(1))
+    wanted = augment(
+        batch, problem.augmentation, problem.mirror_points, torch.Generator(device).manual_seed(1)
+    )
     assert all(torch.equal(found[name], wanted[name]) for name in batch)
     on_photo = apply_affine(found["to_photo"], found["points"])
     original = apply_affine(batch["to_photo"], batch["points"])[:, list(problem.schema.mirror)]
@@ -351,7 +405,12 @@ def test_the_variants_of_training_are_those_of_the_settings(make, device):
     "settings",
     [
         {"mirror": True},
-        {"schema": "ibug49", "normaliser": "box", "val_fraction": 0.25, "augmentation": Augmentation(mirror=0.25, noise=3.0)},
+        {
+            "schema": "ibug49",
+            "normaliser": "box",
+            "val_fraction": 0.25,
+            "augmentation": Augmentation(mirror=0.25, noise=3.0),
+        },
     ],
 )
 def test_settings_build_the_same_problem(make, settings):
@@ -373,7 +432,10 @@ def test_a_stored_model_needs_no_faces(problem, tmp_path, eyes):
     assert loaded.problem.root is None
     batch = problem.data("test")
     assert torch.equal(loaded(batch).xs, model(batch).xs)
-    first, second = (owner.initial(batch, torch.Generator().manual_seed(0)) for owner in (problem, loaded.problem))
+    first, second = (
+        owner.initial(batch, torch.Generator().manual_seed(0))
+        for owner in (problem, loaded.problem)
+    )
     assert torch.equal(first, second)
 
 
@@ -385,36 +447,56 @@ def test_a_stored_model_keeps_its_mean_shape(make):
 
 
 def test_reading_without_a_folder(make):
-    with pytest.raises(DescentError, match=r"root: expected a folder in the layout of 300-W .*, got None; give --data DIR"):
+    with pytest.raises(
+        DescentError,
+        match=r"root: expected a folder in the layout of 300-W .*, got None; give --data DIR",
+    ):
         make(None).data("train")
 
 
 def test_a_start_without_a_mean_shape(make):
-    with pytest.raises(DescentError, match=r"the mean shape is not known yet: read training faces .* or load a trained model"):
+    with pytest.raises(
+        DescentError,
+        match=r"the mean shape is not known yet: read training faces .* or load a trained model",
+    ):
         make(None).initial({"box": torch.tensor([[0.0, 0.0, 9.0, 9.0]])})
 
 
 @pytest.mark.parametrize("val_fraction", [-0.1, 1.0])
 def test_a_share_that_makes_no_sense(val_fraction):
-    with pytest.raises(DescentError, match=rf"val_fraction: expected a share in \[0, 1\), got {val_fraction}"):
+    with pytest.raises(
+        DescentError, match=rf"val_fraction: expected a share in \[0, 1\), got {val_fraction}"
+    ):
         FaceAlignment(val_fraction=val_fraction)
 
 
 @pytest.mark.parametrize(
-    ("train", "test"), [("helen/testset", "helen/testset"), ("helen", "helen/testset"), ("helen/testset/a", "helen/testset/")]
+    ("train", "test"),
+    [
+        ("helen/testset", "helen/testset"),
+        ("helen", "helen/testset"),
+        ("helen/testset/a", "helen/testset/"),
+    ],
 )
 def test_testing_on_training_faces(train, test):
-    with pytest.raises(DescentError, match=rf"test: \['{test}'\] are training parts; test on faces that training never saw"):
+    with pytest.raises(
+        DescentError,
+        match=rf"test: \['{test}'\] are training parts; test on faces that training never saw",
+    ):
         FaceAlignment(train=["afw", train], test=["ibug", test])
 
 
 def test_parts_with_similar_names_are_different():
-    assert FaceAlignment(train=["helen/train"], test=["helen/trainset"]).test_parts == ("helen/trainset",)
+    assert FaceAlignment(train=["helen/train"], test=["helen/trainset"]).test_parts == (
+        "helen/trainset",
+    )
 
 
 @pytest.mark.parametrize("name", ["train", "test"])
 def test_a_part_alone(name):
-    with pytest.raises(DescentError, match=f"{name}: expected a sequence of folders such as .* got 'afw'"):
+    with pytest.raises(
+        DescentError, match=f"{name}: expected a sequence of folders such as .* got 'afw'"
+    ):
         FaceAlignment(**{name: "afw"})
 
 

@@ -12,7 +12,13 @@ import torch
 from PIL import Image
 
 from learned_descent import DescentError
-from learned_descent.faces.files import find_boxes, quiet_menpo, read_all_boxes, read_boxes, read_landmarks
+from learned_descent.faces.files import (
+    find_boxes,
+    quiet_menpo,
+    read_all_boxes,
+    read_boxes,
+    read_landmarks,
+)
 
 from .fake300w import read_fake_300w, write_fake_300w, write_pts
 
@@ -25,8 +31,13 @@ def points_of(path: Path) -> torch.Tensor:
 
 
 def spoil(root: Path, how: str) -> Path | None:  # noqa: C901 - a table of mistakes
-    """Spoils the face ``FACE`` in one way; gives the file of boxes to read with, if there is one."""
-    landmarks, box, image = root / f"{FACE}.pts", root / f"bounding_boxes/{FACE}.pts", root / f"{FACE}.jpg"
+    """Spoils the face ``FACE`` in one way; gives the file of boxes to read with, if there is
+    one."""
+    landmarks, box, image = (
+        root / f"{FACE}.pts",
+        root / f"bounding_boxes/{FACE}.pts",
+        root / f"{FACE}.jpg",
+    )
     table = root / "boxes.csv"
     points = points_of(landmarks)
     if how == "image that does not decode":
@@ -51,7 +62,9 @@ def spoil(root: Path, how: str) -> Path | None:  # noqa: C901 - a table of mista
     elif how == "two groups":
         group = {"landmarks": {"points": [[1.0, 2.0]], "connectivity": [[0, 0]]}, "labels": []}
         landmarks.unlink()
-        landmarks.with_suffix(".ljson").write_text(json.dumps({"version": 3, "groups": {"a": group, "b": group}}))
+        landmarks.with_suffix(".ljson").write_text(
+            json.dumps({"version": 3, "groups": {"a": group, "b": group}})
+        )
     elif how == "far landmark":
         points[3] = torch.tensor([-400.0, 20.0])
         write_pts(landmarks, points)
@@ -65,16 +78,23 @@ def spoil(root: Path, how: str) -> Path | None:  # noqa: C901 - a table of mista
         points[36] = points[45]
         write_pts(landmarks, points)
     elif how == "numbered points":
-        rows = "".join(f"{number} {column} {row}\n" for number, (column, row) in enumerate(points.tolist(), 1))
+        rows = "".join(
+            f"{number} {column} {row}\n" for number, (column, row) in enumerate(points.tolist(), 1)
+        )
         landmarks.write_text(f"version: 1\nn_points: 68\n{{\n{rows}}}\n")
     elif how == "other number than it says":
         landmarks.write_text(landmarks.read_text().replace("n_points: 68", "n_points: 67"))
     elif how == "cut off":
         landmarks.write_text("\n".join(landmarks.read_text().splitlines()[:60]))
     elif how == "points in space":
-        group = {"landmarks": {"points": [[1.0, 2.0, 3.0]] * 68, "connectivity": [[0, 0]]}, "labels": []}
+        group = {
+            "landmarks": {"points": [[1.0, 2.0, 3.0]] * 68, "connectivity": [[0, 0]]},
+            "labels": [],
+        }
         landmarks.unlink()
-        landmarks.with_suffix(".ljson").write_text(json.dumps({"version": 3, "groups": {"a": group}}))
+        landmarks.with_suffix(".ljson").write_text(
+            json.dumps({"version": 3, "groups": {"a": group}})
+        )
     elif how == "no box":
         box.unlink()
     elif how == "nan box":
@@ -104,25 +124,32 @@ SPOILT = {
     "empty landmarks": "face_0001.pts: not readable as landmarks",
     "two groups": "face_0001.ljson: expected one group of landmarks, got 2",
     "far landmark": "face_0001.pts: landmark 3 (from 0) falls on (-",
-    "landmarks in one place": "face_0001.pts: the landmarks are all in one place: expected those of a face; mend the file",
+    "landmarks in one place": "face_0001.pts: the landmarks are all in one place: expected those "
+    "of a face; mend the file",
     "landmarks on a line": "face_0001.pts: the landmarks lie on a line: expected those of a face",
     "eyes in one place": "face_0001.pts: the landmarks have both eyes in one place",
-    "numbered points": "face_0001.pts: expected a column and a row in each line of points, got 3 values (1 ",
+    "numbered points": "face_0001.pts: expected a column and a row in each line of points, got 3 "
+    "values (1 ",
     "other number than it says": "face_0001.pts: n_points is 67, but there are 68 points",
     "cut off": "face_0001.pts: n_points is 68, but there are 57 points",
-    "points in space": "face_0001.ljson: expected a row and a column for each point, got an array (68, 3)",
+    "points in space": "face_0001.ljson: expected a row and a column for each point, got an array "
+    "(68, 3)",
     "no box": "face_0001.jpg: no box; add ",
     "nan box": "bounding_boxes/afw/face_0001.pts: point 0 (from 0) is not finite",
-    "box of two corners": "bounding_boxes/afw/face_0001.pts: 2 points, expected the 4 corners of a box",
+    "box of two corners": "bounding_boxes/afw/face_0001.pts: 2 points, expected the 4 corners of a "
+    "box",
     "box outside": "face_0001.jpg: the box (500 10 560 50) has its centre outside of the image",
     "1-pixel box": "face_0001.jpg: the box (50 50 51 51) is 1 x 1 px",
     "mirrored box": "face_0001.jpg: the box (80 20 20 80) is mirrored",
-    "nan box of the user": "face_0001.jpg: the box (nan 20 80 80) has a side that is not a finite number",
+    "nan box of the user": "face_0001.jpg: the box (nan 20 80 80) has a side that is not a finite "
+    "number",
 }
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_a_face_that_cannot_be_used_is_named(root: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_face_that_cannot_be_used_is_named(
+    root: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     boxes = spoil(root, how)
     with pytest.raises(DescentError) as error:
         read_fake_300w(root, boxes=boxes)
@@ -145,14 +172,18 @@ def test_one_bad_face_in_twenty_is_put_up_with(tmp_path: Path) -> None:
     faces = read_fake_300w(tmp_path)
     assert (len(faces.names), len(faces.report[0].unusable)) == (19, 1)
     (tmp_path / "afw/face_0002.pts").unlink()
-    with pytest.raises(DescentError, match=r"2 of the 20 faces in .* cannot be used \(10.0%; 5% are put up with\)"):
+    with pytest.raises(
+        DescentError, match=r"2 of the 20 faces in .* cannot be used \(10.0%; 5% are put up with\)"
+    ):
         read_fake_300w(tmp_path)
 
 
 def test_without_a_usable_face_nothing_helps(root: Path) -> None:
     for path in (root / "bounding_boxes" / "afw").iterdir():
         path.unlink()
-    with pytest.raises(DescentError, match=r"4 of the 4 faces(.|\n)*no box(.|\n)*Mend these files\.$"):
+    with pytest.raises(
+        DescentError, match=r"4 of the 4 faces(.|\n)*no box(.|\n)*Mend these files\.$"
+    ):
         read_fake_300w(root, skip_bad=True)
 
 
@@ -167,14 +198,24 @@ def test_a_long_list_of_bad_faces_is_cut(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty_folders(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DescentError, match=r"root: there is no folder .*nowhere; give the folder that holds the parts"):
+    with pytest.raises(
+        DescentError,
+        match=r"root: there is no folder .*nowhere; give the folder that holds the parts",
+    ):
         read_fake_300w(tmp_path / "nowhere")
-    with pytest.raises(DescentError, match=r"parts: there is no folder .*ibug; .*faces holds: afw, helen$"):
+    with pytest.raises(
+        DescentError, match=r"parts: there is no folder .*ibug; .*faces holds: afw, helen$"
+    ):
         read_fake_300w(root, ("afw", "ibug"))
     (tmp_path / "empty" / "afw").mkdir(parents=True)
-    with pytest.raises(DescentError, match=r"parts: there is no image \(\.jpg, \.png, \.\.\.\) in .*afw; unpack the faces"):
+    with pytest.raises(
+        DescentError,
+        match=r"parts: there is no image \(\.jpg, \.png, \.\.\.\) in .*afw; unpack the faces",
+    ):
         read_fake_300w(tmp_path / "empty")
-    with pytest.raises(DescentError, match=r"parts: there is no folder .*x; .*afw holds: no folder"):
+    with pytest.raises(
+        DescentError, match=r"parts: there is no folder .*x; .*afw holds: no folder"
+    ):
         read_fake_300w(tmp_path / "empty" / "afw", ("x",))
 
 
@@ -183,12 +224,18 @@ def test_wrong_parts_and_sizes(root: Path) -> None:
         with pytest.raises(DescentError, match="parts: expected a sequence of folders"):
             read_fake_300w(root, parts)  # type: ignore[arg-type]
     for overlapping in (("afw", "afw"), ("helen", "helen/testset")):
-        with pytest.raises(DescentError, match="parts: expected folders of which none contains another, got"):
+        with pytest.raises(
+            DescentError, match="parts: expected folders of which none contains another, got"
+        ):
             read_fake_300w(root, overlapping)
     for elsewhere in (str(root / "afw"), "../afw"):
-        with pytest.raises(DescentError, match=r"parts: expected folders below .*, relative to it, got"):
+        with pytest.raises(
+            DescentError, match=r"parts: expected folders below .*, relative to it, got"
+        ):
             read_fake_300w(root, (elsewhere,))
-    with pytest.raises(DescentError, match="expected 0 < box_side <= crop, got box_side = 56 and crop = 50 px"):
+    with pytest.raises(
+        DescentError, match="expected 0 < box_side <= crop, got box_side = 56 and crop = 50 px"
+    ):
         read_fake_300w(root, crop=50)
 
 
@@ -201,13 +248,33 @@ def test_wrong_parts_and_sizes(root: Path) -> None:
         ("boxes.json", "[1]", r"boxes.json cannot be read \(it holds a list, not an object\)"),
         ("boxes.json", '{"a.jpg": 3}', r"gives 3 for 'a.jpg', expected the four numbers"),
         ("boxes.json", '{"a.jpg": [1, 2, 3, null]}', r"gives \[1, 2, 3, None\] for 'a.jpg'"),
-        ("boxes.csv", "b.jpg,1,2,3,4\na.jpg,1,2,3\n", r"gives \['1', '2', '3'\] for 'a.jpg', expected the four numbers"),
-        ("boxes.csv", "b.jpg,1,2,3,4\na.jpg,1,2,3,x\n", r"for 'a.jpg', expected the four numbers x0 y0 x1 y1"),
+        (
+            "boxes.csv",
+            "b.jpg,1,2,3,4\na.jpg,1,2,3\n",
+            r"gives \['1', '2', '3'\] for 'a.jpg', expected the four numbers",
+        ),
+        (
+            "boxes.csv",
+            "b.jpg,1,2,3,4\na.jpg,1,2,3,x\n",
+            r"for 'a.jpg', expected the four numbers x0 y0 x1 y1",
+        ),
         ("boxes.csv", "a.jpg,1,2,3,4\n./a.jpg,1,2,3,5\n", r"names 'a.jpg' twice; keep one box"),
-        ("boxes.csv", "image,cx,cy,w,h\na.jpg,1,2,3,4\n", r"its titles are image,cx,cy,w,h, not image,x0,y0,x1,y1 or image,x"),
-        ("boxes.csv", "image,x0,y0,x1,y1,score\na.jpg,1,2,3,4,5\n", "its titles are image,x0,y0,x1,y1,score, not"),
+        (
+            "boxes.csv",
+            "image,cx,cy,w,h\na.jpg,1,2,3,4\n",
+            r"its titles are image,cx,cy,w,h, not image,x0,y0,x1,y1 or image,x",
+        ),
+        (
+            "boxes.csv",
+            "image,x0,y0,x1,y1,score\na.jpg,1,2,3,4,5\n",
+            "its titles are image,x0,y0,x1,y1,score, not",
+        ),
         ("boxes.csv", "box,x0,y0,x1,y1\na.jpg,1,2,3,4\n", "its titles are box,x0,y0,x1,y1, not"),
-        ("boxes.csv", "image,x,y,w,h\na.jpg,1,2,3\n", r"gives \['1', '2', '3'\] for 'a.jpg', expected the four numbers"),
+        (
+            "boxes.csv",
+            "image,x,y,w,h\na.jpg,1,2,3\n",
+            r"gives \['1', '2', '3'\] for 'a.jpg', expected the four numbers",
+        ),
         ("boxes.csv", "image,x,y,w,h\na.jpg,1,2,,4\n", "for 'a.jpg', expected the four numbers"),
     ],
 )
@@ -237,12 +304,18 @@ def test_titles_say_what_the_columns_of_boxes_are(tmp_path: Path, text: str) -> 
     assert read_boxes(tmp_path / "boxes.csv") == {"a.jpg": [10, 20, 40, 80]}
 
 
-def test_boxes_that_name_no_image_are_refused_and_a_part_of_them_is_noted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_boxes_that_name_no_image_are_refused_and_a_part_of_them_is_noted(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     table = root / "boxes.csv"
-    for text, told in (("face_0000.jpg,20,20,80,80\n", "its first entry is 'face_0000.jpg'"), ("", "it is empty")):
+    for text, told in (
+        ("face_0000.jpg,20,20,80,80\n", "its first entry is 'face_0000.jpg'"),
+        ("", "it is empty"),
+    ):
         table.write_text(text)
         with pytest.raises(
-            DescentError, match=rf"boxes: .* names no image in .*: {told}; expected paths .* 'afw/face_0000.jpg'"
+            DescentError,
+            match=rf"boxes: .* names no image in .*: {told}; expected paths .* 'afw/face_0000.jpg'",
         ):
             read_fake_300w(root, boxes=table)
     table.write_text("afw/face_0000.jpg,20,20,80,80\nafw/nobody.jpg,20,20,80,80\n")
@@ -290,13 +363,20 @@ def test_a_broken_file_is_read_or_named(tmp_path: Path, name: str) -> None:
 
 
 def test_missing_file_of_boxes(root: Path) -> None:
-    with pytest.raises(DescentError, match=r"boxes: expected a .csv or .json file of boxes, but .*none.csv is none"):
+    with pytest.raises(
+        DescentError, match=r"boxes: expected a .csv or .json file of boxes, but .*none.csv is none"
+    ):
         read_fake_300w(root, boxes=root / "none.csv")
 
 
 def test_an_image_may_have_several_boxes_for_a_photo_but_one_for_training(tmp_path: Path) -> None:
-    several = {"a.jpg": [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]], "b.jpg": [[0.0, 0.0, 9.0, 9.0]]}
-    (tmp_path / "boxes.json").write_text('{"a.jpg": [[1, 2, 3, 4], [5, 6, 7, 8]], "b.jpg": [0, 0, 9, 9]}')
+    several = {
+        "a.jpg": [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]],
+        "b.jpg": [[0.0, 0.0, 9.0, 9.0]],
+    }
+    (tmp_path / "boxes.json").write_text(
+        '{"a.jpg": [[1, 2, 3, 4], [5, 6, 7, 8]], "b.jpg": [0, 0, 9, 9]}'
+    )
     (tmp_path / "boxes.csv").write_text("a.jpg,1,2,3,4\nb.jpg,0,0,9,9\na.jpg,5,6,7,8\n")
     for name in ("boxes.json", "boxes.csv"):
         assert read_all_boxes(tmp_path / name) == several
@@ -310,5 +390,7 @@ def test_the_longest_entry_that_a_path_ends_with_gives_its_boxes(tmp_path: Path)
     assert find_boxes(boxes, Path("two/a.jpg")) == [[1.0]]
     assert find_boxes(boxes, tmp_path / "one" / "a.jpg") == [[2.0]]
     assert find_boxes(boxes, tmp_path / "b.jpg") == [[3.0]]
-    with pytest.raises(DescentError, match=r"ba.jpg: there is no box for it in the file of boxes; add one"):
+    with pytest.raises(
+        DescentError, match=r"ba.jpg: there is no box for it in the file of boxes; add one"
+    ):
         find_boxes(boxes, Path("ba.jpg"))

@@ -57,11 +57,15 @@ def test_outliers_and_faces_that_are_missed_do_not_count():
 
     offset, wanted = fit_offset(Moody(), bright_faces(40)), fit_offset(Bright(), bright_faces(40))
     assert offset.found == 0.8
-    assert [*offset.shift, offset.log_scale] == pytest.approx([*wanted.shift, wanted.log_scale], abs=0.02)
+    assert [*offset.shift, offset.log_scale] == pytest.approx(
+        [*wanted.shift, wanted.log_scale], abs=0.02
+    )
 
 
 def test_a_detector_that_finds_next_to_nothing_is_refused():
-    with pytest.raises(DescentError, match="the detector bright finds 3 of 3 training faces, expected 10"):
+    with pytest.raises(
+        DescentError, match="the detector bright finds 3 of 3 training faces, expected 10"
+    ):
         fit_offset(Bright(), bright_faces(3))
 
 
@@ -84,18 +88,25 @@ def test_confidence_falls_with_the_spread():
 
 
 def test_calibration_survives_json():
-    found = Calibration({"lbp": BoxOffset((0.1, 0.2), -0.3, (0.01, 0.02), 0.9)}, Confidence((1.0, -2.0), (3.0, -4.0), 0.08))
+    found = Calibration(
+        {"lbp": BoxOffset((0.1, 0.2), -0.3, (0.01, 0.02), 0.9)},
+        Confidence((1.0, -2.0), (3.0, -4.0), 0.08),
+    )
     assert Calibration.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert Calibration.from_json(None) == Calibration()
     for wrong in ({"boxes": {"lbp": {"tilt": 3}}}, {"confidence": [1]}, {"boxes": 3}):
-        with pytest.raises(DescentError, match="expected a calibration of boxes and confidence, could not use it"):
+        with pytest.raises(
+            DescentError, match="expected a calibration of boxes and confidence, could not use it"
+        ):
             Calibration.from_json(wrong)
 
 
 @pytest.fixture
 def problem(tmp_path):
     root = write_fake_300w(tmp_path, {"afw": 12}, size=96)
-    return FaceAlignment(str(root), train=["afw"], test=[], crop=64, box_side=36.0, val_fraction=0.3)
+    return FaceAlignment(
+        str(root), train=["afw"], test=[], crop=64, box_side=36.0, val_fraction=0.3
+    )
 
 
 class Centre(Detector):
@@ -108,7 +119,9 @@ class Centre(Detector):
         return [(width * 0.2, height * 0.2, width * 0.8, height * 0.8)]
 
 
-def test_calibrate_uses_training_and_held_out_faces(problem: FaceAlignment, monkeypatch: pytest.MonkeyPatch):
+def test_calibrate_uses_training_and_held_out_faces(
+    problem: FaceAlignment, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(calibration, "VARIANTS", 2)
     problem.data("train")
     found = calibrate(small_model(problem), [Centre()], faces=12)
@@ -121,5 +134,7 @@ def test_calibrate_uses_training_and_held_out_faces(problem: FaceAlignment, monk
 def test_calibrate_needs_held_out_faces(problem: FaceAlignment):
     problem.val_fraction = 0.0
     problem.data("train")
-    with pytest.raises(DescentError, match=r"expected held-out faces .*, got none; raise val_fraction"):
+    with pytest.raises(
+        DescentError, match=r"expected held-out faces .*, got none; raise val_fraction"
+    ):
         calibrate(small_model(problem), [Centre()])

@@ -70,17 +70,22 @@ def test_weights_that_do_not_know_their_data_ask_for_them(evaluate: Run):
 
 
 def test_the_parts_can_be_chosen(evaluate: Run, weights: Path, root: Path):
-    code, out, err = evaluate("--data", root, "--problem.train", "[other]", "--problem.test", "[afw, helen/testset]")
+    code, out, err = evaluate(
+        "--data", root, "--problem.train", "[other]", "--problem.test", "[afw, helen/testset]"
+    )
     assert code == 0, err
     assert "12 samples" in out
 
 
-def test_weights_of_synthetic_faces_are_measured_on_real_ones(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]):
+def test_weights_of_synthetic_faces_are_measured_on_real_ones(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+):
     problem = SyntheticFaces(count=4, test_count=1, crop=64, box_side=36.0)
     problem.mean_shape.copy_(0.4 * neutral_face())
     count = problem.schema.num_points
     save_model(
-        Cascade(problem, Patches(problem.points, size=1), 3 * count, 2 * count, num_steps=1), tmp_path / "made.safetensors"
+        Cascade(problem, Patches(problem.points, size=1), 3 * count, 2 * count, num_steps=1),
+        tmp_path / "made.safetensors",
     )
     words = ["evaluate", str(tmp_path / "made.safetensors"), "--data", str(root)]
     assert main(words) == 2  # synthetic faces are read from no folder
@@ -90,19 +95,57 @@ def test_weights_of_synthetic_faces_are_measured_on_real_ones(tmp_path: Path, ro
     assert "made for the problem synthetic-faces, got analytic" in capsys.readouterr().err
 
 
-def test_a_second_training_by_the_example(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    words = ["train", "faces", "--data", str(root), "--problem.train", "[afw]", "--problem.val_fraction", "0.2"]
-    words += ["--observation.filters", "[4, 4]", "--observation.scales", "1", "--observation.embedding", "4"]
+def test_a_second_training_by_the_example(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = [
+        "train",
+        "faces",
+        "--data",
+        str(root),
+        "--problem.train",
+        "[afw]",
+        "--problem.val_fraction",
+        "0.2",
+    ]
+    words += [
+        "--observation.filters",
+        "[4, 4]",
+        "--observation.scales",
+        "1",
+        "--observation.embedding",
+        "4",
+    ]
     words += ["--model.hidden", "4", "--bptt.iterations", "2"]
-    assert main([*words, "--family", "mdm", "--out", str(tmp_path / "first")]) == 0, capsys.readouterr()
+    assert main([*words, "--family", "mdm", "--out", str(tmp_path / "first")]) == 0, (
+        capsys.readouterr()
+    )
     first = tmp_path / "first" / "model.safetensors"
-    again = [*words[:2], "--config", str(EXAMPLE), *words[2:]]  # what comes after a file wins: two iterations, not its 1,300
-    assert main([*again, "--init", str(first), "--out", str(tmp_path / "second")]) == 0, capsys.readouterr()
+    # What comes after a file wins: two iterations, not its 1,300
+    again = [
+        *words[:2],
+        "--config",
+        str(EXAMPLE),
+        *words[2:],
+    ]
+    assert main([*again, "--init", str(first), "--out", str(tmp_path / "second")]) == 0, (
+        capsys.readouterr()
+    )
     training = read_description(tmp_path / "second" / "model.safetensors")["training"]
     second, before = training["settings"], training["init"]["settings"]
     assert (second["model"]["dropout"], before["model"]["dropout"]) == (0.2, 0.0)
-    assert (second["bptt"]["lr"], second["bptt"]["weight_decay"]) == (5e-4, before["bptt"]["weight_decay"])
-    changed = {"rotation": 15.0, "scale": 0.1, "shift": 0.03, "contrast": 0.2, "brightness": 20.0, "colour": 0.1}
+    assert (second["bptt"]["lr"], second["bptt"]["weight_decay"]) == (
+        5e-4,
+        before["bptt"]["weight_decay"],
+    )
+    changed = {
+        "rotation": 15.0,
+        "scale": 0.1,
+        "shift": 0.03,
+        "contrast": 0.2,
+        "brightness": 20.0,
+        "colour": 0.1,
+    }
     changed |= {"noise": 5.0, "occlusion": 0.1}
     assert second["problem"]["augmentation"] == {**before["problem"]["augmentation"], **changed}
 
@@ -127,7 +170,10 @@ FACE = "helen/testset/face_0001"
     [
         (_remove("."), "there is no folder"),
         (_remove("helen/testset"), "there is no folder"),
-        (lambda root: (_remove("helen/testset")(root), (root / "helen/testset").mkdir()), "there is no image"),
+        (
+            lambda root: (_remove("helen/testset")(root), (root / "helen/testset").mkdir()),
+            "there is no image",
+        ),
         (_spoil(f"{FACE}.jpg", "no image"), f"{FACE}.jpg: the image does not decode"),
         (_spoil(f"{FACE}.pts", _points(5)), f"{FACE}.pts: "),
         (_spoil(f"{FACE}.pts", _points(68, "nan")), f"{FACE}.pts: point 0 (from 0) is not finite"),
@@ -137,7 +183,9 @@ FACE = "helen/testset/face_0001"
     ],
     ids=["no-root", "no-part", "empty", "image", "count", "nan", "outside", "box", "no-boxes"],
 )
-def test_bad_faces(evaluate: Run, weights: Path, root: Path, spoil: Callable[[Path], object], message: str):
+def test_bad_faces(
+    evaluate: Run, weights: Path, root: Path, spoil: Callable[[Path], object], message: str
+):
     spoil(root)
     code, _, err = evaluate("--data", root)
     assert code == 2

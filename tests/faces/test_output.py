@@ -54,7 +54,14 @@ def test_a_table_has_a_row_for_each_landmark(tmp_path: Path):
     write_faces(tmp_path, "a", "csv", FACES, PHOTO, EDGES)
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert len(rows) == 6
-    assert rows[1] == {"face": "0", "landmark": "1", "x": "30.25", "y": "20.0", "confidence": "0.8", "face_confidence": "0.91"}
+    assert rows[1] == {
+        "face": "0",
+        "landmark": "1",
+        "x": "30.25",
+        "y": "20.0",
+        "confidence": "0.8",
+        "face_confidence": "0.91",
+    }
     assert (rows[3]["face"], rows[3]["confidence"]) == ("1", "")
 
 
@@ -68,7 +75,9 @@ def test_menpo_reads_the_landmarks_of_each_face_back(tmp_path: Path, kind: str):
 
 def test_pts_count_from_1(tmp_path: Path):
     write_landmarks(tmp_path / "a.pts", POINTS)
-    numbers = [line.split() for line in (tmp_path / "a.pts").read_text().splitlines() if line[:1].isdigit()]
+    numbers = [
+        line.split() for line in (tmp_path / "a.pts").read_text().splitlines() if line[:1].isdigit()
+    ]
     assert [[float(number) for number in row] for row in numbers] == (POINTS + 1).tolist()
 
 
@@ -90,7 +99,9 @@ def test_landmarks_that_cannot_be_written(tmp_path: Path):
         ((2, 2), (600, 600)),
     ],
 )
-def test_the_picture_is_neither_too_small_nor_too_large(tmp_path: Path, size: tuple[int, int], drawn: tuple[int, int]):
+def test_the_picture_is_neither_too_small_nor_too_large(
+    tmp_path: Path, size: tuple[int, int], drawn: tuple[int, int]
+):
     write_faces(tmp_path, "a", "png", FACES, np.zeros((*size, 3), np.uint8), EDGES)
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == drawn
@@ -111,9 +122,12 @@ def box_at(x: float, y: float, confidence: float = 1.0) -> Face:
 
 @pytest.mark.parametrize("size", [(60, 80), (90, 160), (1250, 2500)])
 def test_a_label_is_seen_whole_wherever_its_face_lies(size: tuple[int, int]):
-    """Seen before: ".00" of 1.00 where the face lay at the left border, and nothing at the upper one."""
+    """Seen before: ".00" of 1.00 where the face lay at the left border, and nothing at the upper
+    one."""
     height, width = size
-    corners = [(x, y) for x in (-40, -5, width / 2, width - 2) for y in (-40, -5, height / 2, height - 2)]
+    corners = [
+        (x, y) for x in (-40, -5, width / 2, width - 2) for y in (-40, -5, height / 2, height - 2)
+    ]
     figure = draw(np.zeros((*size, 3), np.uint8), [box_at(x, y) for x, y in corners], EDGES)
     figure.draw_without_rendering()
     room = figure.bbox

@@ -24,7 +24,9 @@ SMALL = {"crop": 64, "box_side": 38.0}
 
 
 def make(**settings) -> SyntheticFaces:
-    return SyntheticFaces(**{"count": 20, "test_count": 4, "val_fraction": 0.2, "mirror": False, **SMALL, **settings})
+    return SyntheticFaces(
+        **{"count": 20, "test_count": 4, "val_fraction": 0.2, "mirror": False, **SMALL, **settings}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,9 @@ def faces() -> dict[str, torch.Tensor]:
 
 
 def equal(first, second) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def test_what_a_batch_holds(device):
@@ -87,7 +91,10 @@ def test_the_same_seed_gives_the_same_faces():
 
 def test_a_larger_set_begins_with_a_smaller_one():
     """Whatever the size of the last chunk."""
-    few, many = make(count=CHUNK + 2, val_fraction=0.0).data("train"), make(count=2 * CHUNK + 1, val_fraction=0.0).data("train")
+    few, many = (
+        make(count=CHUNK + 2, val_fraction=0.0).data("train"),
+        make(count=2 * CHUNK + 1, val_fraction=0.0).data("train"),
+    )
     assert equal(few, {name: value[: CHUNK + 2] for name, value in many.items()})
 
 
@@ -106,7 +113,10 @@ def test_the_global_random_state_is_left_alone():
 
 def test_splits_share_no_face():
     problem = make()
-    images = [{image.numpy().tobytes() for image in problem.data(split)["image"]} for split in ("train", "val", "test")]
+    images = [
+        {image.numpy().tobytes() for image in problem.data(split)["image"]}
+        for split in ("train", "val", "test")
+    ]
     assert sum(map(len, images)) == len(set.union(*images)) == 24
 
 
@@ -153,7 +163,10 @@ def test_the_parts_of_a_face_are_in_order(faces):
     def level(numbers) -> torch.Tensor:
         return (points[:, list(numbers)].mean(1) * down).sum(1)
 
-    order = [level(part) for part in (range(17, 27), IBUG68.left_eye + IBUG68.right_eye, [33], LIPS[0], [8])]
+    order = [
+        level(part)
+        for part in (range(17, 27), IBUG68.left_eye + IBUG68.right_eye, [33], LIPS[0], [8])
+    ]
     assert all((above < below).all() for above, below in pairwise(order))
 
 
@@ -161,7 +174,9 @@ def test_boxes_lie_around_the_landmarks_as_a_detector_draws_them(faces):
     points, box = faces["points"], faces["box"]
     sides = box[:, 2:] - box[:, :2]
     torch.testing.assert_close(sides.amax(1), torch.full_like(sides[:, 0], 38.0))
-    torch.testing.assert_close((box[:, :2] + box[:, 2:]) / 2, torch.full_like(sides, 31.5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        (box[:, :2] + box[:, 2:]) / 2, torch.full_like(sides, 31.5), atol=1e-4, rtol=0
+    )
     low, high = points.amin(1), points.amax(1)
     ratio = (sides / (high - low)).log()
     torch.testing.assert_close(ratio.mean(0), torch.zeros(2), atol=0.05, rtol=0)
@@ -175,13 +190,17 @@ def test_turned_heads_hide_their_far_side(faces):
     visible, yaw = faces["visible"].float(), faces["pose"][:, 0]
     brow = list(range(17, 22)), list(range(22, 27))
     left, right = (visible[:, part].mean(1) for part in brow)
-    assert left[yaw < -0.6].mean() < right[yaw < -0.6].mean() or right[yaw > 0.6].mean() < left[yaw > 0.6].mean()
+    assert (
+        left[yaw < -0.6].mean() < right[yaw < -0.6].mean()
+        or right[yaw > 0.6].mean() < left[yaw > 0.6].mean()
+    )
     assert visible[yaw.abs() < 0.2].mean() > 0.85
     assert 0.8 < visible.mean() < 0.99
 
 
 def test_dark_pupils_lie_between_the_lids():
-    """The picture agrees with its labels: an open eye is darker inside of its outline than the cheek below it."""
+    """The picture agrees with its labels: an open eye is darker inside of its outline than the
+    cheek below it."""
     generator = FaceGenerator(crop=128, box_side=75.0)
     chunk = generator(seed=5, chunk=0)
     frontal = (chunk["pose"][:, 0].abs() < 0.4) & chunk["visible"][:, list(IBUG68.left_eye)].all(1)
@@ -191,7 +210,11 @@ def test_dark_pupils_lie_between_the_lids():
 
     def darkest(place: torch.Tensor) -> torch.Tensor:
         column, row = place.round().long().T
-        around = [image[range(len(image)), row + down, column + right] for down in (-1, 0, 1) for right in (-2, -1, 0, 1, 2)]
+        around = [
+            image[range(len(image)), row + down, column + right]
+            for down in (-1, 0, 1)
+            for right in (-2, -1, 0, 1, 2)
+        ]
         return torch.stack(around).amin(0)
 
     assert len(eye) >= 6
@@ -221,10 +244,14 @@ def test_variants_carry_visibility_and_pose_along(device):
     wanted = torch.where(flipped[:, None], batch["visible"][:, mirror], batch["visible"])
     assert torch.equal(found["visible"], wanted)
     left, right = IBUG68.outer_eye_corners
-    before, after = (points[:, right] - points[:, left] for points in (batch["points"], found["points"]))
+    before, after = (
+        points[:, right] - points[:, left] for points in (batch["points"], found["points"])
+    )
     sign = 1 - 2 * flipped.float()
     turned = torch.atan2(after[:, 1], after[:, 0]) - sign * torch.atan2(before[:, 1], before[:, 0])
-    torch.testing.assert_close(found["pose"][:, 2] - sign * batch["pose"][:, 2], turned, atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        found["pose"][:, 2] - sign * batch["pose"][:, 2], turned, atol=1e-3, rtol=0
+    )
 
 
 def test_a_smaller_markup():

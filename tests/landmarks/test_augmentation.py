@@ -18,7 +18,9 @@ MIRROR = torch.tensor([1, 0, 2, 4, 3])
 @pytest.fixture
 def batch(device):
     """Grey images, in each channel of which one of five landmarks is a bright round dot."""
-    points = torch.tensor([[24.0, 22.3], [40.5, 20.0], [31.0, 31.5], [25.1, 41.0], [39.4, 44.0]], device=device)
+    points = torch.tensor(
+        [[24.0, 22.3], [40.5, 20.0], [31.0, 31.5], [25.1, 41.0], [39.4, 44.0]], device=device
+    )
     points = torch.stack([points + shift for shift in torch.linspace(-3, 3, 12).tolist()])
     to_photo = torch.tensor([[2.0, 0.1, 30.0], [-0.1, 2.0, 50.0]], device=device)
     return {
@@ -44,7 +46,9 @@ def brightest(images):
 
 
 def make(batch, generator, **amounts):
-    return augment(batch, Augmentation(**{**STILL, **amounts}), MIRROR.to(batch["points"].device), generator)
+    return augment(
+        batch, Augmentation(**{**STILL, **amounts}), MIRROR.to(batch["points"].device), generator
+    )
 
 
 MOVES = [
@@ -62,7 +66,9 @@ def test_the_points_move_with_the_image(batch, generator, amounts):
     change = (found["points"] - batch["points"]).norm(dim=2).amax(1)
     assert (change > 0.05).float().mean() > 0.8
     seen = brightest(found["image"])
-    flipped = (seen - found["points"]).norm(dim=2).amax(1) > 1  # the dots keep their channels, the landmarks swap
+    flipped = (seen - found["points"]).norm(dim=2).amax(
+        1
+    ) > 1  # the dots keep their channels, the landmarks swap
     seen[flipped] = seen[flipped][:, MIRROR]
     torch.testing.assert_close(seen, found["points"], atol=0.15, rtol=0)
     assert flipped.any() == ("mirror" in amounts)
@@ -88,7 +94,10 @@ def test_the_box_follows(batch, generator, amounts):
         assert (corners[:, 1] > corners[:, 0]).all()
 
     def on_photo(sample):
-        corners, scale = sample["box"].unflatten(1, (2, 2)), torch.linalg.det(sample["to_photo"][..., :2]).abs().sqrt()
+        corners, scale = (
+            sample["box"].unflatten(1, (2, 2)),
+            torch.linalg.det(sample["to_photo"][..., :2]).abs().sqrt(),
+        )
         centre = apply_affine(sample["to_photo"], corners.mean(1, keepdim=True))
         return torch.cat([centre[:, 0], (corners[:, 1] - corners[:, 0]) * scale[:, None]], 1)
 
@@ -99,13 +108,21 @@ def test_a_mirrored_face(batch, generator):
     found = make(batch, generator, mirror=1.0)
     torch.testing.assert_close(found["image"], batch["image"].flip(3), atol=1e-2, rtol=0)
     wanted = batch["points"][:, MIRROR]
-    torch.testing.assert_close(found["points"], torch.stack([SIDE - 1 - wanted[..., 0], wanted[..., 1]], 2))
+    torch.testing.assert_close(
+        found["points"], torch.stack([SIDE - 1 - wanted[..., 0], wanted[..., 1]], 2)
+    )
     box = batch["box"]
-    torch.testing.assert_close(found["box"], torch.stack([SIDE - 1 - box[:, 2], box[:, 1], SIDE - 1 - box[:, 0], box[:, 3]], 1))
+    torch.testing.assert_close(
+        found["box"],
+        torch.stack([SIDE - 1 - box[:, 2], box[:, 1], SIDE - 1 - box[:, 0], box[:, 3]], 1),
+    )
 
 
 def test_the_mirror_image_is_a_variant(batch, generator):
-    found, wanted = mirrored(batch, MIRROR.to(batch["points"].device)), make(batch, generator, mirror=1.0)
+    found, wanted = (
+        mirrored(batch, MIRROR.to(batch["points"].device)),
+        make(batch, generator, mirror=1.0),
+    )
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, atol=1e-2, rtol=1e-5)
 
@@ -129,7 +146,9 @@ def test_without_amounts_nothing_changes(batch, generator):
 
 def test_bytes_become_numbers_in_0_to_255(batch, generator):
     batch = {**batch, "image": batch["image"].to(torch.uint8)}
-    found = augment(batch, Augmentation(noise=60, brightness=100), MIRROR.to(batch["image"].device), generator)
+    found = augment(
+        batch, Augmentation(noise=60, brightness=100), MIRROR.to(batch["image"].device), generator
+    )
     assert found["image"].dtype == torch.float32
     assert found["image"].min() == 0
     assert found["image"].max() == 255
@@ -137,7 +156,12 @@ def test_bytes_become_numbers_in_0_to_255(batch, generator):
 
 def test_the_generator_decides(batch, device):
     def variant(seed):
-        return augment(batch, Augmentation(occlusion=0.5), MIRROR.to(device), torch.Generator(device).manual_seed(seed))
+        return augment(
+            batch,
+            Augmentation(occlusion=0.5),
+            MIRROR.to(device),
+            torch.Generator(device).manual_seed(seed),
+        )
 
     first, second, other = variant(1), variant(1), variant(2)
     before = torch.random.get_rng_state()
@@ -210,7 +234,8 @@ def test_noise_is_grey(batch, generator):
 
 
 def test_every_second_face_is_blurred(batch, generator):
-    """A dot under a Gaussian keeps its mass and its place, and is lower and wider; the others stay as they are."""
+    """A dot under a Gaussian keeps its mass and its place, and is lower and wider; the others stay
+    as they are."""
     many = {name: value.repeat(10, *[1] * (value.dim() - 1)) for name, value in batch.items()}
     found = make(many, generator, blur=2.0)["image"]
     torch.testing.assert_close(found.mean((2, 3)), many["image"].mean((2, 3)), atol=0.05, rtol=0)
@@ -242,7 +267,8 @@ def test_an_occlusion_is_one_rectangle_of_its_mean_colour(batch, generator, shar
     found = make({**many, "image": image}, generator, occlusion=share)["image"]
     changed = ((found - image).abs() > 0.05).any(1)
     hit = changed.flatten(1).any(1)
-    assert abs(hit.float().mean() - 0.9 * expected) < 0.2  # a few rectangles are smaller than a pixel
+    # A few rectangles are smaller than a pixel
+    assert abs(hit.float().mean() - 0.9 * expected) < 0.2
     for before, after, where in zip(image[hit], found[hit], changed[hit]):
         rows, columns = where.any(1).nonzero().flatten(), where.any(0).nonzero().flatten()
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1

@@ -14,7 +14,9 @@ CROP, SIDE = 64, 40
 
 def grid(size: int) -> Tensor:
     """The pixels ``(size * size, 2)`` of a crop as (column, row)."""
-    row, column = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
+    row, column = torch.meshgrid(
+        torch.arange(float(size)), torch.arange(float(size)), indexing="ij"
+    )
     return torch.stack([column, row], -1).flatten(0, 1)
 
 
@@ -26,8 +28,15 @@ def test_a_dot_lands_where_the_map_says(size: int) -> None:
     box = [width * 0.47 - half, height * 0.53 - half, width * 0.47 + half, height * 0.53 + half]
     column, row = width * 0.41, height * 0.61
     spread = 2 * max(2 * half / SIDE, 0.5)
-    falls = [np.exp(-((np.arange(n) - at) ** 2) / (2 * spread**2)) for n, at in ((width, column), (height, row))]
-    dot = np.round(255 * falls[1][:, None, None] * falls[0][None, :, None]).astype(np.uint8).repeat(3, 2)
+    falls = [
+        np.exp(-((np.arange(n) - at) ** 2) / (2 * spread**2))
+        for n, at in ((width, column), (height, row))
+    ]
+    dot = (
+        np.round(255 * falls[1][:, None, None] * falls[0][None, :, None])
+        .astype(np.uint8)
+        .repeat(3, 2)
+    )
     pixels, to_photo = crop_face(dot, box, CROP, SIDE)
     mass = pixels[0].double().flatten()
     centre = (mass[:, None] * grid(CROP)).sum(0) / mass.sum()
@@ -40,7 +49,9 @@ def test_a_ramp_keeps_its_values(size: int, slope: float) -> None:
     ramp = np.zeros((size, size, 3), np.uint8)
     ramp[..., 0] = np.round(np.arange(size) * slope)[None, :]
     ramp[..., 1] = np.round(np.arange(size) * slope)[:, None]
-    pixels, to_photo = crop_face(ramp, [size * 0.31, size * 0.33, size * 0.77, size * 0.69], CROP, SIDE)
+    pixels, to_photo = crop_face(
+        ramp, [size * 0.31, size * 0.33, size * 0.77, size * 0.69], CROP, SIDE
+    )
     photo = apply_affine(to_photo, grid(CROP)).view(CROP, CROP, 2).movedim(-1, 0)
     difference = pixels[:2].float() - slope * photo
     inside = ((photo > 0.03 * size) & (photo < 0.97 * size)).all(0)
@@ -59,7 +70,8 @@ def test_the_box_is_centred_and_its_longer_side_has_the_side_asked_for() -> None
 
 def test_without_scaling_pixels_are_copied_and_the_outside_is_black() -> None:
     image = np.arange(1, 1 + 20 * 30 * 3, dtype=np.uint16).reshape(20, 30, 3).astype(np.uint8) | 1
-    pixels, to_photo = crop_face(image, [0, 0, 9, 9], 20, 9)  # centre 4.5: whole pixels fall on whole pixels
+    # Centre 4.5: whole pixels fall on whole pixels
+    pixels, to_photo = crop_face(image, [0, 0, 9, 9], 20, 9)
     assert to_photo.tolist() == [[1, 0, -5], [0, 1, -5]]
     expected = np.zeros((20, 20, 3), np.uint8)
     expected[5:, 5:] = image[:15, :15]
@@ -68,7 +80,9 @@ def test_without_scaling_pixels_are_copied_and_the_outside_is_black() -> None:
 
 def test_the_filter_averages_where_the_photo_shrinks() -> None:
     board = np.indices((800, 800)).sum(0) % 2 * 255
-    pixels, _ = crop_face(board[..., None].repeat(3, 2).astype(np.uint8), [300, 300, 500, 500], CROP, SIDE)
+    pixels, _ = crop_face(
+        board[..., None].repeat(3, 2).astype(np.uint8), [300, 300, 500, 500], CROP, SIDE
+    )
     assert (pixels.float() - 127.5).abs().max() <= 2
 
 
@@ -98,16 +112,25 @@ def test_a_box_may_stick_out_of_the_photo() -> None:
 
 @pytest.mark.usefixtures("as_installed")
 def test_wrong_images_and_sizes() -> None:
-    with pytest.raises(DescentError, match=r"image: expected uint8 pixels \(H, W, 3\), got float64 \(9, 9, 3\)"):
+    with pytest.raises(
+        DescentError, match=r"image: expected uint8 pixels \(H, W, 3\), got float64 \(9, 9, 3\)"
+    ):
         crop_face(np.zeros((9, 9, 3)), [1, 1, 8, 8], CROP, SIDE)
-    with pytest.raises(DescentError, match=r"image: expected uint8 pixels \(H, W, 3\), got uint8 \(9, 9\)"):
+    with pytest.raises(
+        DescentError, match=r"image: expected uint8 pixels \(H, W, 3\), got uint8 \(9, 9\)"
+    ):
         crop_face(np.zeros((9, 9), np.uint8), [1, 1, 8, 8], CROP, SIDE)
     for side in (0, CROP + 1):
-        with pytest.raises(DescentError, match=f"expected 0 < box_side <= crop, got box_side = {side} and crop = 64 px"):
+        with pytest.raises(
+            DescentError,
+            match=f"expected 0 < box_side <= crop, got box_side = {side} and crop = 64 px",
+        ):
             crop_face(np.zeros((9, 9, 3), np.uint8), [1, 1, 8, 8], CROP, side)
 
 
-def test_a_crop_of_a_large_part_of_a_photo_is_cut_out_of_a_shrunk_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crop_of_a_large_part_of_a_photo_is_cut_out_of_a_shrunk_copy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rows, columns = np.mgrid[:900, :1000]
     photo = np.stack([rows / 4, columns / 5, 128 + 100 * np.sin(rows / 90)], -1).astype(np.uint8)
     box = (100, 50, 950, 880)
@@ -119,7 +142,10 @@ def test_a_crop_of_a_large_part_of_a_photo_is_cut_out_of_a_shrunk_copy(monkeypat
     assert (found.float() - wanted.float())[:, inside].abs().mean() < 1
 
 
-@pytest.mark.parametrize(("size", "box"), [((2, 30_000), (0, -9000, 29_999, 9000)), ((6000, 6000), (-999, 0, 6999, 5999))])
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [((2, 30_000), (0, -9000, 29_999, 9000)), ((6000, 6000), (-999, 0, 6999, 5999))],
+)
 def test_no_box_takes_gigabytes(size: tuple[int, int], box: tuple[int, ...]) -> None:
     """Seen before: a DecompressionBombError, of the crop that was cut out before it was shrunk."""
     pixels, _ = crop_face(np.full((*size, 3), 200, np.uint8), box, 192, 100)

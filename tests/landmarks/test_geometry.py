@@ -11,14 +11,20 @@ from learned_descent.landmarks.geometry import apply_similarity, fit_similarity
 def shapes(generator, count=5, size=9):
     """A shape around the origin, and unlike ones somewhere else; float64."""
     source = torch.randn(size, 2, generator=generator, dtype=torch.float64, device=generator.device)
-    target = torch.randn(count, size, 2, generator=generator, dtype=torch.float64, device=generator.device)
+    target = torch.randn(
+        count, size, 2, generator=generator, dtype=torch.float64, device=generator.device
+    )
     return source - source.mean(0), target + 0.8 * source + 3
 
 
 def test_what_was_applied_is_found_again(generator, device):
     source, _ = shapes(generator)
-    similarity = torch.tensor([[0.3, 0.5, 2.0, -7.0], [-1.2, 3.1, 0.0, 100.0], [0.0, -1.6, 0.0, 0.0]], device=device).double()
-    torch.testing.assert_close(fit_similarity(source, apply_similarity(similarity, source)), similarity)
+    similarity = torch.tensor(
+        [[0.3, 0.5, 2.0, -7.0], [-1.2, 3.1, 0.0, 100.0], [0.0, -1.6, 0.0, 0.0]], device=device
+    ).double()
+    torch.testing.assert_close(
+        fit_similarity(source, apply_similarity(similarity, source)), similarity
+    )
 
 
 def test_nothing_to_do(generator):
@@ -31,10 +37,14 @@ def test_nothing_to_do(generator):
 def test_the_parts_of_a_similarity():
     corner = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     grown, turned, moved = apply_similarity(
-        torch.tensor([[math.log(3), 0.0, 0.0, 0.0], [0.0, math.pi / 2, 0.0, 0.0], [0.0, 0.0, 5.0, -4.0]]), corner
+        torch.tensor(
+            [[math.log(3), 0.0, 0.0, 0.0], [0.0, math.pi / 2, 0.0, 0.0], [0.0, 0.0, 5.0, -4.0]]
+        ),
+        corner,
     )
     torch.testing.assert_close(grown, 3 * corner)
-    torch.testing.assert_close(turned, torch.tensor([[0.0, 1.0], [-2.0, 0.0]]))  # from columns to rows
+    # From columns to rows
+    torch.testing.assert_close(turned, torch.tensor([[0.0, 1.0], [-2.0, 0.0]]))
     torch.testing.assert_close(moved, corner + torch.tensor([5.0, -4.0]))
 
 
@@ -46,7 +56,9 @@ def test_the_fit_is_the_best_one(generator):
     (slope,) = torch.autograd.grad(distance.sum(), found)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-9, rtol=0)
     for _ in range(20):
-        other = found + 0.3 * torch.randn(found.shape, generator=generator, dtype=found.dtype, device=found.device)
+        other = found + 0.3 * torch.randn(
+            found.shape, generator=generator, dtype=found.dtype, device=found.device
+        )
         assert ((apply_similarity(other, source) - target).square().sum((1, 2)) > distance).all()
 
 
@@ -54,7 +66,9 @@ def test_the_fit_is_that_of_linear_least_squares(generator):
     """A similarity is linear in ``scale cos``, ``scale sin`` and the shift."""
     source, target = shapes(generator)
     (column, row), one = source.T, torch.ones(len(source), 2).to(source)
-    design = torch.stack([torch.stack([column, row], 1), torch.stack([-row, column], 1), one, one], 2)
+    design = torch.stack(
+        [torch.stack([column, row], 1), torch.stack([-row, column], 1), one, one], 2
+    )
     design[:, 0, 3] = design[:, 1, 2] = 0
     a, b, *shift = torch.linalg.lstsq(design.flatten(0, 1), target.flatten(1).T).solution
     wanted = torch.stack([(a.square() + b.square()).sqrt().log(), torch.atan2(b, a), *shift], 1)

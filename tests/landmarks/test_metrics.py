@@ -21,12 +21,18 @@ def box(target: Tensor) -> Tensor:
     return target.new_tensor([[50, 60, 150, 124]]).expand(3, 4)
 
 
-@pytest.mark.parametrize(("normaliser", "distance"), [("inter_ocular", 67.0), ("inter_pupil", 47.0), ("box", 80.0)])
-def test_known_distances(target: Tensor, box: Tensor, normaliser: Normaliser, distance: float) -> None:
+@pytest.mark.parametrize(
+    ("normaliser", "distance"), [("inter_ocular", 67.0), ("inter_pupil", 47.0), ("box", 80.0)]
+)
+def test_known_distances(
+    target: Tensor, box: Tensor, normaliser: Normaliser, distance: float
+) -> None:
     moved = target + target.new_tensor([3.0, -4.0])
     errors = landmark_errors(moved, target, IBUG68, normaliser, box)
     torch.testing.assert_close(errors, torch.full_like(errors, 5 / distance))
-    torch.testing.assert_close(normalising_distance(target, IBUG68, normaliser, box), torch.full_like(errors, distance))
+    torch.testing.assert_close(
+        normalising_distance(target, IBUG68, normaliser, box), torch.full_like(errors, distance)
+    )
 
 
 def test_subset_counts_only_its_points_under_the_same_distance(target: Tensor) -> None:
@@ -48,7 +54,12 @@ def test_subset_equals_the_smaller_markup(target: Tensor) -> None:
 
 def test_rows_do_not_depend_on_one_another_and_nan_stays_in_its_row(target: Tensor) -> None:
     predicted = target + torch.arange(3).to(target)[:, None, None]
-    alone = torch.cat([landmark_errors(predicted[i : i + 1], target[i : i + 1], IBUG68, "inter_ocular") for i in range(3)])
+    alone = torch.cat(
+        [
+            landmark_errors(predicted[i : i + 1], target[i : i + 1], IBUG68, "inter_ocular")
+            for i in range(3)
+        ]
+    )
     predicted = predicted.clone()
     predicted[1, 5] = torch.nan
     errors = landmark_errors(predicted, target, IBUG68, "inter_ocular")
@@ -60,11 +71,16 @@ def test_a_distance_of_zero_is_refused(target: Tensor, box: Tensor) -> None:
     flat = target.clone()
     flat[1, :, 0] = flat[1, :, 1] = 3.0
     for normaliser in ("inter_ocular", "inter_pupil"):
-        message = rf"the {normaliser} distance of face 1 of the batch is 0 px.*\(1 of 3 faces\); mend its true landmarks"
+        message = (
+            rf"the {normaliser} distance of face 1 of the batch is 0 px.*\(1 of 3 faces\); mend "
+            r"its true landmarks"
+        )
         with pytest.raises(DescentError, match=message):
             landmark_errors(flat, flat, IBUG68, normaliser)
     for wrong in (box[:, [2, 3, 0, 1]], box * torch.nan):
-        with pytest.raises(DescentError, match=r"the box distance of face 0 .*\(3 of 3 faces\); mend its box"):
+        with pytest.raises(
+            DescentError, match=r"the box distance of face 0 .*\(3 of 3 faces\); mend its box"
+        ):
             landmark_errors(target, target, IBUG68, "box", wrong)
 
 
@@ -72,7 +88,9 @@ def test_a_distance_of_zero_is_refused(target: Tensor, box: Tensor) -> None:
 def test_wrong_arguments(target: Tensor, box: Tensor) -> None:
     with pytest.raises(DescentError, match="normaliser 'box' needs the boxes"):
         landmark_errors(target, target, IBUG68, "box")
-    with pytest.raises(DescentError, match="expected one of inter_ocular, inter_pupil, box, got 'diagonal'"):
+    with pytest.raises(
+        DescentError, match="expected one of inter_ocular, inter_pupil, box, got 'diagonal'"
+    ):
         landmark_errors(target, target, IBUG68, "diagonal")  # type: ignore[arg-type]
     with pytest.raises(DescentError, match="ibug68 has no subset '29'"):
         landmark_errors(target, target, IBUG68, "inter_ocular", subset="29")

@@ -18,11 +18,23 @@ from learned_descent.landmarks.schema import (
 
 from ..faces.fake300w import neutral_face
 
-TINY = LandmarkSchema("tiny", 3, mirror=(1, 0, 2), left_eye=(0,), right_eye=(1,), outer_eye_corners=(0, 1), edges=((0, 2),))
+TINY = LandmarkSchema(
+    "tiny",
+    3,
+    mirror=(1, 0, 2),
+    left_eye=(0,),
+    right_eye=(1,),
+    outer_eye_corners=(0, 1),
+    edges=((0, 2),),
+)
 
 
 def test_sizes() -> None:
-    assert {name: markup.num_points for name, markup in SCHEMAS.items()} == {"ibug68": 68, "ibug51": 51, "ibug49": 49}
+    assert {name: markup.num_points for name, markup in SCHEMAS.items()} == {
+        "ibug68": 68,
+        "ibug51": 51,
+        "ibug49": 49,
+    }
 
 
 @pytest.mark.parametrize("markup", SCHEMAS.values(), ids=list(SCHEMAS))
@@ -36,8 +48,12 @@ def test_mirror_reflects_a_symmetric_face(markup: LandmarkSchema) -> None:
 def test_eyes_lie_where_a_face_has_them(markup: LandmarkSchema) -> None:
     face = neutral_face()[list(markup.within(68))]
     left, right = face[list(markup.left_eye)].mean(0), face[list(markup.right_eye)].mean(0)
-    torch.testing.assert_close(torch.stack([left, right]), torch.tensor([[-0.47, 0.0], [0.47, 0.0]]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(face[list(markup.outer_eye_corners), 0], torch.tensor([-0.67, 0.67]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.stack([left, right]), torch.tensor([[-0.47, 0.0], [0.47, 0.0]]), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        face[list(markup.outer_eye_corners), 0], torch.tensor([-0.67, 0.67]), atol=1e-6, rtol=0
+    )
     assert len(markup.left_eye) == len(markup.right_eye) == 6
 
 
@@ -66,9 +82,15 @@ def test_schemas_are_values() -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(DescentError, match=r"no landmark schema is called 'wflw98'; expected one of: ibug68, ibug51, ibug49"):
+    with pytest.raises(
+        DescentError,
+        match=r"no landmark schema is called 'wflw98'; expected one of: ibug68, ibug51, ibug49",
+    ):
         schema("wflw98")
-    with pytest.raises(DescentError, match=r"ibug68 has no subset '17'; expected None \(all points\) or one of: '51', '49'"):
+    with pytest.raises(
+        DescentError,
+        match=r"ibug68 has no subset '17'; expected None \(all points\) or one of: '51', '49'",
+    ):
         IBUG68.indices("17")
     with pytest.raises(DescentError, match=r"tiny has no subset '2'.*: none"):
         TINY.indices("2")
@@ -85,13 +107,25 @@ def test_unknown_names_list_the_known_ones() -> None:
         ({"mirror": (1, 2, 0)}, "mirror must be its own inverse"),
         ({"left_eye": (3,)}, "must be indices below 3"),
         ({"edges": ((0, 3),)}, "must be indices below 3"),
-        ({"left_eye": (), "right_eye": ()}, "outer_eye_corners must be a point of left_eye and one of right_eye"),
+        (
+            {"left_eye": (), "right_eye": ()},
+            "outer_eye_corners must be a point of left_eye and one of right_eye",
+        ),
         ({"left_eye": ()}, "left_eye and right_eye must both be given, or neither"),
         ({"right_eye": (0,), "outer_eye_corners": None}, "left_eye and right_eye must be disjoint"),
         ({"right_eye": (2,), "outer_eye_corners": None}, "mirror must carry left_eye to right_eye"),
-        ({"outer_eye_corners": (1, 0)}, "outer_eye_corners must be a point of left_eye and one of right_eye"),
         (
-            {"num_points": 4, "mirror": (1, 0, 3, 2), "left_eye": (0, 2), "right_eye": (1, 3), "outer_eye_corners": (0, 3)},
+            {"outer_eye_corners": (1, 0)},
+            "outer_eye_corners must be a point of left_eye and one of right_eye",
+        ),
+        (
+            {
+                "num_points": 4,
+                "mirror": (1, 0, 3, 2),
+                "left_eye": (0, 2),
+                "right_eye": (1, 3),
+                "outer_eye_corners": (0, 3),
+            },
             "outer_eye_corners must be mirror images of each other",
         ),
         ({"subsets": {"a": (0, 0)}}, "subset 'a' must hold distinct indices"),

@@ -87,30 +87,62 @@ def test_no_pairs_at_all_is_not_the_same_as_none_known() -> None:
         ({"mirror_pairs": [[0, 5]]}, "mirror_pairs: expected points from 0 to 4, got 5"),
         ({"mirror_pairs": [[0, -1]]}, "mirror_pairs: expected points from 0 to 4, got -1"),
         ({"mirror_pairs": [[0, 1], [1, 0]]}, r"mirror_pairs: the pair \[1, 0\] is there twice"),
-        ({"mirror_pairs": [[0, 1], [1, 2]]}, "mirror_pairs: point 1 is in two pairs, with 0 and with 2"),
+        (
+            {"mirror_pairs": [[0, 1], [1, 2]]},
+            "mirror_pairs: point 1 is in two pairs, with 0 and with 2",
+        ),
         ({"mirror_pairs": [[0, 0]]}, "mirror_pairs: point 0 is there twice"),
-        ({"mirror_pairs": [[0, 1, 2]]}, r"mirror_pairs: expected a pair of points such as \[0, 1\], got \[0, 1, 2\]"),
-        ({"mirror_pairs": [0, 1]}, r"mirror_pairs: expected a pair of points such as \[0, 1\], got 0"),
-        ({"mirror_pairs": 3}, r"mirror_pairs: expected a list of pairs such as \[\[0, 1\]\], got 3"),
-        ({"mirror_pairs": [[0, 3], [1, 4]]}, "LandmarkSchema 'owl': mirror must carry left_eye to right_eye"),
+        (
+            {"mirror_pairs": [[0, 1, 2]]},
+            r"mirror_pairs: expected a pair of points such as \[0, 1\], got \[0, 1, 2\]",
+        ),
+        (
+            {"mirror_pairs": [0, 1]},
+            r"mirror_pairs: expected a pair of points such as \[0, 1\], got 0",
+        ),
+        (
+            {"mirror_pairs": 3},
+            r"mirror_pairs: expected a list of pairs such as \[\[0, 1\]\], got 3",
+        ),
+        (
+            {"mirror_pairs": [[0, 3], [1, 4]]},
+            "LandmarkSchema 'owl': mirror must carry left_eye to right_eye",
+        ),
         ({"edges": [[0, 2.5]]}, "edges: expected points from 0 to 4, got 2.5"),
         ({"edges": [[0, 1], [0, 1]]}, r"edges: the pair \[0, 1\] is there twice"),
         ({"left_eye": 0}, "left_eye: expected a list of points, got 0"),
         ({"left_eye": [0, 0]}, "left_eye: point 0 is there twice"),
-        ({"left_eye": []}, "LandmarkSchema 'owl': left_eye and right_eye must both be given, or neither"),
+        (
+            {"left_eye": []},
+            "LandmarkSchema 'owl': left_eye and right_eye must both be given, or neither",
+        ),
         (
             {"outer_eye_corners": [0, 3]},
-            "LandmarkSchema 'owl': outer_eye_corners must be a point of left_eye and one of right_eye",
+            (
+                "LandmarkSchema 'owl': outer_eye_corners must be a point of left_eye and one of "
+                "right_eye"
+            ),
         ),
-        ({"outer_eye_corners": [0]}, r"outer_eye_corners: expected a pair of points such as \[0, 1\], got \[0\]"),
+        (
+            {"outer_eye_corners": [0]},
+            r"outer_eye_corners: expected a pair of points such as \[0, 1\], got \[0\]",
+        ),
         ({"subsets": [[3, 4]]}, r"subsets: expected NAME: \[points\], got \[\[3, 4\]\]"),
         ({"subsets": {"feet": [3, 9]}}, "subsets: feet: expected points from 0 to 4, got 9"),
-        ({"sources": {"many": [0]}}, "sources: expected a number of points before the colon, got 'many'"),
+        (
+            {"sources": {"many": [0]}},
+            "sources: expected a number of points before the colon, got 'many'",
+        ),
         ({"sources": {7: [0, 1, 2, 5, 7]}}, "sources: 7: expected points from 0 to 6, got 7"),
-        ({"sources": {7: [0]}}, r"LandmarkSchema 'owl': sources\[7\] must hold 5 distinct indices below 7"),
+        (
+            {"sources": {7: [0]}},
+            r"LandmarkSchema 'owl': sources\[7\] must hold 5 distinct indices below 7",
+        ),
     ],
 )
-def test_each_mistake_in_a_file_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_each_mistake_in_a_file_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     file = tmp_path / "owl.yaml"
     file.write_text(json.dumps({**FULL, **change}))
     with pytest.raises(DescentError, match=f"schema .*owl.yaml: {message}"):
@@ -138,9 +170,13 @@ def test_a_file_is_data_of_bounded_size(tmp_path: Path, text: str, message: str)
 
 
 def test_what_is_no_name_and_no_file() -> None:
-    with pytest.raises(DescentError, match=r"no landmark schema is called 'wflw98'.* or the path of a file"):
+    with pytest.raises(
+        DescentError, match=r"no landmark schema is called 'wflw98'.* or the path of a file"
+    ):
         find_schema(Path("wflw98"))
-    with pytest.raises(DescentError, match=r"schema missing\.yaml: expected a YAML file: .*No such file"):
+    with pytest.raises(
+        DescentError, match=r"schema missing\.yaml: expected a YAML file: .*No such file"
+    ):
         find_schema(Path("missing.yaml"))
 
 
@@ -150,7 +186,9 @@ def test_text_in_a_weights_file_reads_no_file() -> None:
 
 
 def hinge(**settings: Any) -> Landmarks:
-    return FaceAlignment(schema=HINGE, **{"normaliser": "box", "augmentation": Augmentation(), **settings})
+    return FaceAlignment(
+        schema=HINGE, **{"normaliser": "box", "augmentation": Augmentation(), **settings}
+    )
 
 
 def test_settings_need_no_file_any_more() -> None:
@@ -158,30 +196,47 @@ def test_settings_need_no_file_any_more() -> None:
     assert not problem.mirror, "nobody knows what a mirrored one looks like"
     kept = json.loads(json.dumps(problem.settings()["schema"]))
     assert kept["name"] == "hinge"
-    assert FaceAlignment(schema=kept, normaliser="box", augmentation=Augmentation()).schema == problem.schema
+    assert (
+        FaceAlignment(schema=kept, normaliser="box", augmentation=Augmentation()).schema
+        == problem.schema
+    )
     assert FaceAlignment().settings()["schema"] == "ibug68"
 
 
 def test_what_a_schema_does_not_know_is_refused_with_a_word() -> None:
     for name in ("inter_ocular", "inter_pupil"):
         with pytest.raises(
-            DescentError, match=f"'{name}' needs the .*eye.* of the schema, and 'hinge' has none: expected 'box'"
+            DescentError,
+            match=f"'{name}' needs the .*eye.* of the schema, and 'hinge' has none: expected 'box'",
         ):
             hinge(normaliser=name)
-    with pytest.raises(DescentError, match=r"augmentation\.mirror: the schema 'hinge' says no mirror_pairs"):
+    with pytest.raises(
+        DescentError, match=r"augmentation\.mirror: the schema 'hinge' says no mirror_pairs"
+    ):
         hinge(augmentation=Augmentation(mirror=0.5))
-    with pytest.raises(DescentError, match=r"augmentation\.turn: .* of hinge is not known: .*; or set it to 0"):
+    with pytest.raises(
+        DescentError, match=r"augmentation\.turn: .* of hinge is not known: .*; or set it to 0"
+    ):
         hinge(augmentation=Augmentation(turn=15.0))
-    with pytest.raises(DescentError, match="which of the 68 points of ibug68 are those of hinge is not known"):
+    with pytest.raises(
+        DescentError, match="which of the 68 points of ibug68 are those of hinge is not known"
+    ):
         SyntheticFaces(schema=HINGE, normaliser="box")
 
 
 def test_68_other_points_are_not_those_of_a_head() -> None:
     other = LandmarkSchema("other", 68)
-    with pytest.raises(DescentError, match="which of the 68 points of ibug68 are those of other is not known"):
+    with pytest.raises(
+        DescentError, match="which of the 68 points of ibug68 are those of other is not known"
+    ):
         other.among(IBUG68)
     faces = SyntheticFaces(
-        1, 1, schema={"name": "chin", "num_points": 3, "sources": {"68": [7, 8, 9]}}, normaliser="box", crop=64, box_side=38.0
+        1,
+        1,
+        schema={"name": "chin", "num_points": 3, "sources": {"68": [7, 8, 9]}},
+        normaliser="box",
+        crop=64,
+        box_side=38.0,
     )
     assert faces.data("test")["points"].shape == (1, 3, 2)
 
@@ -191,7 +246,10 @@ def test_68_other_points_are_not_those_of_a_head() -> None:
     [
         (str(HINGE), "no landmark schema is called"),
         ({"name": "huge", "num_points": 10**7}, "num_points: expected a number from 1 to 10,000"),
-        ({"name": "hinge", "num_points": 2, "edges": [[0, 5]]}, "edges: expected points from 0 to 1, got 5"),
+        (
+            {"name": "hinge", "num_points": 2, "edges": [[0, 5]]},
+            "edges: expected points from 0 to 1, got 5",
+        ),
         ([1, 2], "schema"),
     ],
 )

@@ -20,7 +20,8 @@ def test_untrained_returns_its_start(hidden, bias, device):
 
 
 @pytest.mark.parametrize(
-    ("hidden", "bias", "count"), [(None, True, 4), (None, False, 3), (5, True, 5 * 4 + 5 + 1), (5, False, 25)]
+    ("hidden", "bias", "count"),
+    [(None, True, 4), (None, False, 3), (5, True, 5 * 4 + 5 + 1), (5, False, 25)],
 )
 def test_sizes(hidden, bias, count):
     model = Cascade(Line(), Residual(torch.sin, "y"), 3, 1, num_steps=6, hidden=hidden, bias=bias)
@@ -33,7 +34,9 @@ def test_sizes(hidden, bias, count):
 def test_for_problem_finds_the_sizes():
     model = Cascade.for_problem(Turn())
     assert [(stage.in_features, stage.out_features) for stage in model.stages] == [(2, 1)] * 4
-    other = Cascade.for_problem(Analytic("sin_erf"), observation=Residual(lambda x: x, "y"), num_steps=1)
+    other = Cascade.for_problem(
+        Analytic("sin_erf"), observation=Residual(lambda x: x, "y"), num_steps=1
+    )
     assert (other.stages[0].in_features, other.stages[0].out_features) == (2, 2)
 
 

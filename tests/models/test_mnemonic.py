@@ -17,9 +17,14 @@ def test_untrained_returns_its_start(cell, device):
 
 def test_tanh_cell_is_that_of_the_paper():
     model = MnemonicDescent.for_problem(Turn(), hidden=6)
-    features, state = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)), torch.full((3, 6), 0.1)
+    features, state = (
+        torch.randn(3, 2, generator=torch.Generator().manual_seed(0)),
+        torch.full((3, 6), 0.1),
+    )
     cell = model.cell
-    wanted = torch.tanh(features @ cell.weight_ih.T + cell.bias_ih + state @ cell.weight_hh.T + cell.bias_hh)
+    wanted = torch.tanh(
+        features @ cell.weight_ih.T + cell.bias_ih + state @ cell.weight_hh.T + cell.bias_hh
+    )
     delta, after = model.step(0, features, state)
     torch.testing.assert_close(after, wanted)
     torch.testing.assert_close(delta, model.update(wanted))
@@ -27,7 +32,9 @@ def test_tanh_cell_is_that_of_the_paper():
 
 def test_weights_are_shared_by_the_steps():
     few, many = (MnemonicDescent.for_problem(Turn(), num_steps=steps, hidden=6) for steps in (1, 9))
-    assert sum(weight.numel() for weight in few.parameters()) == sum(weight.numel() for weight in many.parameters())
+    assert sum(weight.numel() for weight in few.parameters()) == sum(
+        weight.numel() for weight in many.parameters()
+    )
 
 
 @pytest.mark.parametrize(("features", "largest"), [(8, 0.125), (1024, 0.125), (102_400, 0.0125)])
@@ -50,7 +57,10 @@ def test_memory_starts_at_zero_and_has_the_dtype_of_x():
 @pytest.mark.parametrize("cell", ["tanh", "gru"])
 def test_without_memory_a_step_depends_on_its_features_alone(cell):
     torch.manual_seed(0)
-    plain, forgetful = (MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell, memory=memory) for memory in (True, False))
+    plain, forgetful = (
+        MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell, memory=memory)
+        for memory in (True, False)
+    )
     features, state = torch.ones(3, 2), torch.ones(3, 6)
     for model, same in ((plain, False), (forgetful, True)):
         _, remembered = model.step(0, features, state)

@@ -27,7 +27,9 @@ class Photo(Line):
         self.true = 14 + 4 * torch.rand(24, 4, generator=torch.Generator().manual_seed(1))
 
     def data(self, split):
-        image = torch.randint(256, (24, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+        image = torch.randint(
+            256, (24, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+        )
         return {"image": image, "x": self.true}
 
     def initial(self, batch, generator=None):
@@ -46,13 +48,23 @@ def make(request, generator, device):
 
     def build(**settings):
         if request.param == "patches":
-            eyes = ConvolutionalPatches(points, **{"size": 14, "filters": 4, "channels": 1, **settings})
+            eyes = ConvolutionalPatches(
+                points, **{"size": 14, "filters": 4, "channels": 1, **settings}
+            )
         else:
-            own = {"num_points": POINTS, "filters": (4, 6), "size": 3, "embedding": 5, "channels": 1}
+            own = {
+                "num_points": POINTS,
+                "filters": (4, 6),
+                "size": 3,
+                "embedding": 5,
+                "channels": 1,
+            }
             eyes = ConvolutionalMap(points, **{**own, **settings})
         eyes.to(device)
         for parameter in eyes.parameters():
-            parameter.data.copy_(torch.randn(parameter.shape, generator=generator, device=device) / 3)
+            parameter.data.copy_(
+                torch.randn(parameter.shape, generator=generator, device=device) / 3
+            )
         return eyes
 
     return build
@@ -60,7 +72,11 @@ def make(request, generator, device):
 
 @pytest.fixture
 def batch(generator, device):
-    return {"image": torch.randint(256, (3, 1, 32, 32), dtype=torch.uint8, generator=generator, device=device)}
+    return {
+        "image": torch.randint(
+            256, (3, 1, 32, 32), dtype=torch.uint8, generator=generator, device=device
+        )
+    }
 
 
 @pytest.fixture
@@ -74,7 +90,11 @@ def see(eyes, batch, x):
 
 def test_the_paper_has_6_x_6_x_64_features_per_point(device):
     eyes = ConvolutionalPatches(points, size=30).to(device)
-    seen = see(eyes, {"image": torch.zeros(1, 3, 64, 64, device=device)}, torch.full((1, 6), 30.0, device=device))
+    seen = see(
+        eyes,
+        {"image": torch.zeros(1, 3, 64, 64, device=device)},
+        torch.full((1, 6), 30.0, device=device),
+    )
     assert seen.shape == (1, 3 * 6 * 6 * 64)
 
 
@@ -83,7 +103,9 @@ def test_the_paper_has_80_million_weights():
     count = problem.schema.num_points
     with torch.device("meta"):
         eyes = ConvolutionalPatches(problem.points, size=30)
-        model = MnemonicDescent(problem, eyes, count * 6 * 6 * 64, 2 * count, hidden=512, cell="tanh")
+        model = MnemonicDescent(
+            problem, eyes, count * 6 * 6 * 64, 2 * count, hidden=512, cell="tanh"
+        )
     convolutions = 32 * (3 * 9 + 1) + 32 * (32 * 9 + 1)
     recurrence = 512 * (count * 6 * 6 * 64 + 512 + 2)
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -93,18 +115,25 @@ def test_the_paper_has_80_million_weights():
 
 @pytest.mark.parametrize("size", [11, 14, 19, 30])
 def test_the_crop_is_the_centre_of_the_first_convolution(size, device):
-    """Where the difference of the sides is even; the first convolution is made to pass the image on."""
+    """Where the difference of the sides is even; the first convolution is made to pass the image
+    on."""
     eyes = ConvolutionalPatches(points, size=size, filters=1, channels=1).to(device)
     eyes.first.weight.data.zero_()[0, 0, 1, 1] = 1
     ramp = torch.arange(64.0, device=device)
     side = ((size - 2) // 2 - 2) // 2
     for image, axis in ((ramp.expand(64, 64), 1), (ramp[:, None].expand(64, 64), 0)):
         image = (image + 190).expand(1, 1, 64, 64)  # above the mean, so that no ReLU cuts it
-        crop = see(eyes, {"image": image}, torch.full((1, 2), 31.5, device=device)).view(2, side, side)[0]
+        crop = see(eyes, {"image": image}, torch.full((1, 2), 31.5, device=device)).view(
+            2, side, side
+        )[0]
         places = (crop + 1) / 2 * 255 - 190
         assert crop.min() > 0
-        torch.testing.assert_close(places.mean(), torch.tensor(31.5, device=device), atol=1e-3, rtol=0)
-        torch.testing.assert_close(places.diff(dim=axis), torch.ones_like(places.diff(dim=axis)), atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            places.mean(), torch.tensor(31.5, device=device), atol=1e-3, rtol=0
+        )
+        torch.testing.assert_close(
+            places.diff(dim=axis), torch.ones_like(places.diff(dim=axis)), atol=1e-3, rtol=0
+        )
 
 
 def test_patches_are_two_convolutions(device, batch):
@@ -114,12 +143,17 @@ def test_patches_are_two_convolutions(device, batch):
     first = eyes.first(image[:, :, 8:23, 5:20]).relu()  # around column 12 and row 15
     second = F.max_pool2d(eyes.second(F.max_pool2d(first, 2)).relu(), 2)
     seen = see(eyes, batch, torch.tensor([[12.0, 15.0]], device=device).expand(3, 2))
-    torch.testing.assert_close(seen, torch.cat([first[..., 5:7, 5:7], second], 1).flatten(1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        seen, torch.cat([first[..., 5:7, 5:7], second], 1).flatten(1), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_patches_of_a_shrunk_image(device):
     """Twice the spacing on an image of twice the size, smooth as it is, shows the same."""
-    eyes, wide = (ConvolutionalPatches(points, size=10, spacing=spacing, channels=1).to(device) for spacing in (1, 2))
+    eyes, wide = (
+        ConvolutionalPatches(points, size=10, spacing=spacing, channels=1).to(device)
+        for spacing in (1, 2)
+    )
     wide.load_state_dict(eyes.state_dict())
     ramp = torch.arange(120.0, device=device).expand(1, 1, 120, 120)
     x = torch.tensor([[31.0, 28.0]], device=device)
@@ -129,10 +163,13 @@ def test_patches_of_a_shrunk_image(device):
 
 @pytest.mark.parametrize("scales", [1, 2])
 def test_the_map_is_a_network_sampled_around_the_points(generator, device, batch, scales):
-    """Against strided convolutions of the image, cut out at whole positions of the levels, and linear layers."""
+    """Against strided convolutions of the image, cut out at whole positions of the levels, and
+    linear layers."""
     sizes = {"filters": (4, 6), "sampled": 3, "size": 3, "embedding": 5}
     eyes = ConvolutionalMap(points, num_points=POINTS, scales=scales, channels=1, **sizes)
-    eyes.to(device).point_vectors.data.copy_(torch.randn(POINTS, 5, generator=generator, device=device))
+    eyes.to(device).point_vectors.data.copy_(
+        torch.randn(POINTS, 5, generator=generator, device=device)
+    )
     places = [(12, 16), (20, 8)]  # column, row: multiples of the stride of the last level
     maps, total = batch["image"] / 255 * 2 - 1, eyes.point_vectors.expand(3, -1, -1)
     for level, (first, _, second, _) in enumerate(eyes.levels):
@@ -141,20 +178,29 @@ def test_the_map_is_a_network_sampled_around_the_points(generator, device, batch
         if level >= LEVELS - scales:
             at = [(column >> level + 1, row >> level + 1) for column, row in places]
             lateral = eyes.lateral[level - LEVELS + scales]
-            narrow = torch.einsum("bihw,oi->bohw", maps, lateral.weight[..., 0, 0]) + lateral.bias[:, None, None]
-            cut = torch.stack([narrow[:, :, row - 1 : row + 2, column - 1 : column + 2] for column, row in at], 1)
+            narrow = (
+                torch.einsum("bihw,oi->bohw", maps, lateral.weight[..., 0, 0])
+                + lateral.bias[:, None, None]
+            )
+            cut = torch.stack(
+                [narrow[:, :, row - 1 : row + 2, column - 1 : column + 2] for column, row in at], 1
+            )
             total = total + eyes.embed[level - LEVELS + scales](cut.movedim(2, -1).flatten(2))
     x = torch.tensor(places, dtype=torch.float32, device=device).flatten().expand(3, -1)
     torch.testing.assert_close(see(eyes, batch, x), total.relu().flatten(1), atol=1e-5, rtol=1e-5)
 
 
 def test_the_map_is_sampled_between_its_pixels(device, batch):
-    """The embedding is linear before its ReLU, so halfway between two pixels of the level it is their mean."""
-    eyes = ConvolutionalMap(points, num_points=1, filters=(4, 6), scales=1, size=3, embedding=5, channels=1).to(device)
+    """The embedding is linear before its ReLU, so halfway between two pixels of the level it is
+    their mean."""
+    eyes = ConvolutionalMap(
+        points, num_points=1, filters=(4, 6), scales=1, size=3, embedding=5, channels=1
+    ).to(device)
     eyes.point_vectors.data += 100
     prepared = eyes.prepare(batch)
     left, middle, right = (
-        eyes(torch.tensor([[column, 12.0]], device=device).expand(3, 2), prepared) for column in (12, 14, 16)
+        eyes(torch.tensor([[column, 12.0]], device=device).expand(3, 2), prepared)
+        for column in (12, 14, 16)
     )
     torch.testing.assert_close(middle, (left + right) / 2)
     assert not torch.equal(left, right)
@@ -162,8 +208,11 @@ def test_the_map_is_sampled_between_its_pixels(device, batch):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_grids_are_embedded_before_they_are_sampled(generator, device, size):
-    """Sampled and then embedded, they are the same, also where a grid lies on the border or far outside."""
-    eyes = ConvolutionalMap(points, num_points=6, filters=(4,), scales=1, sampled=3, size=size, embedding=5, channels=1)
+    """Sampled and then embedded, they are the same, also where a grid lies on the border or far
+    outside."""
+    eyes = ConvolutionalMap(
+        points, num_points=6, filters=(4,), scales=1, sampled=3, size=size, embedding=5, channels=1
+    )
     eyes.to(device).point_vectors.data += 100  # no ReLU cuts them
     image = torch.rand(2, 1, 32, 32, generator=generator, device=device) * 255
     x = torch.rand(2, 12, generator=generator, device=device) * 120 - 44
@@ -237,23 +286,33 @@ def test_a_stored_model_comes_back(make, tmp_path, family):
 
 @pytest.mark.parametrize("settings", [{"size": 9}, {"spacing": 0.5}])
 def test_patches_too_small_for_two_convolutions(settings):
-    with pytest.raises(DescentError, match=r"expected size >= 10 and spacing >= 1, got size=.* and spacing="):
+    with pytest.raises(
+        DescentError, match=r"expected size >= 10 and spacing >= 1, got size=.* and spacing="
+    ):
         ConvolutionalPatches(points, **settings)
 
 
 @pytest.mark.parametrize("scales", [0, 3])
 def test_scales_that_there_are_not(scales):
-    with pytest.raises(DescentError, match=f"scales: expected 1 to 2, the number of levels, got {scales}"):
+    with pytest.raises(
+        DescentError, match=f"scales: expected 1 to 2, the number of levels, got {scales}"
+    ):
         ConvolutionalMap(points, num_points=5, scales=scales)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_another_number_of_points_than_the_map_was_made_for(batch, device, count):
     eyes = ConvolutionalMap(points, num_points=count, channels=1).to(device)
-    with pytest.raises(ShapeError, match=rf"points \(num_points={count}\): expected shape \(B, {count}, 2\), got \(3, 2, 2\)"):
+    with pytest.raises(
+        ShapeError,
+        match=rf"points \(num_points={count}\): expected shape \(B, {count}, 2\), got \(3, 2, 2\)",
+    ):
         see(eyes, batch, torch.full((3, 4), 16.0, device=device))
 
 
 def test_images_of_another_number_of_channels(make, x, device):
-    with pytest.raises(ShapeError, match=r"image \(channels=1\): expected shape \(B, 1, H, W\), got \(3, 3, 32, 32\)"):
+    with pytest.raises(
+        ShapeError,
+        match=r"image \(channels=1\): expected shape \(B, 1, H, W\), got \(3, 3, 32, 32\)",
+    ):
         see(make(), {"image": torch.zeros(3, 3, 32, 32, device=device)}, x)

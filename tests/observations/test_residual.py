@@ -16,7 +16,9 @@ def test_features_are_predicted_minus_measured(device, dtype):
     assert features.dtype == dtype
 
 
-@pytest.mark.parametrize(("squash", "wanted"), [("tanh", [-0.7615942, 0.0, 1.0]), ("clamp", [-1.0, 0.0, 1.0])])
+@pytest.mark.parametrize(
+    ("squash", "wanted"), [("tanh", [-0.7615942, 0.0, 1.0]), ("clamp", [-1.0, 0.0, 1.0])]
+)
 def test_squashed_features_are_bounded_and_in_units_of_the_scale(squash, wanted):
     x = torch.tensor([[-2.0], [0.0], [1e30]])
     features = Residual(lambda x: x, "y", squash, scale=2.0)(x, {"y": torch.zeros(3, 1)})
@@ -45,11 +47,15 @@ def test_settings_that_make_no_sense():
 
 def test_unknown_measurements():
     with pytest.raises(DescentError, match=r"y: the batch has no tensor 'z'; it has \['x', 'y'\]"):
-        Residual(torch.sin, "z")(torch.zeros(1, 1), {"y": torch.zeros(1, 1), "x": torch.zeros(1, 1)})
+        Residual(torch.sin, "z")(
+            torch.zeros(1, 1), {"y": torch.zeros(1, 1), "x": torch.zeros(1, 1)}
+        )
 
 
 def test_prediction_of_another_shape():
-    with pytest.raises(ShapeError, match=r"h\(x\): expected shape \(B, R\) with B = 4, R = 2, got \(4, 1\)"):
+    with pytest.raises(
+        ShapeError, match=r"h\(x\): expected shape \(B, R\) with B = 4, R = 2, got \(4, 1\)"
+    ):
         Residual(torch.sin, "y")(torch.zeros(4, 1), {"y": torch.zeros(4, 2)})
 
 

@@ -17,13 +17,17 @@ def test_targets_solve_the_equations(function, counts):
         batch = problem.data(split)
         assert batch["x"].dtype == torch.float64
         assert len(batch["x"]) == count
-        assert problem.residual(problem.target(batch), batch).abs().max() < 3e-7  # float32 addition leaves the range of sin
+        # float32 addition leaves the range of sin
+        assert problem.residual(problem.target(batch), batch).abs().max() < 3e-7
         assert problem.error(problem.target(batch), batch).max() == 0
 
 
 @pytest.mark.parametrize("function", SIZES)
 def test_validation_values_are_none_of_the_others(function):
-    values = {split: set(Analytic(function).data(split)["y"][:, 0].tolist()) for split in ("train", "val", "test")}
+    values = {
+        split: set(Analytic(function).data(split)["y"][:, 0].tolist())
+        for split in ("train", "val", "test")
+    }
     assert not values["val"] & (values["train"] | values["test"])
     assert min(values["train"]) < min(values["val"]) < max(values["val"]) < max(values["train"])
 
@@ -67,17 +71,21 @@ def test_wrong_settings(settings, message):
 
 
 def test_more_test_values_lie_in_the_range_of_the_paper():
-    paper, fine = (Analytic("cube", num_test=count, dtype=torch.float64).data("test") for count in (None, 801))
+    paper, fine = (
+        Analytic("cube", num_test=count, dtype=torch.float64).data("test") for count in (None, 801)
+    )
     assert len(fine["y"]) == 801
     assert (fine["y"].min(), fine["y"].max()) == (paper["y"].min(), paper["y"].max()) == (-27, 27)
     assert torch.allclose(fine["x"] ** 3, fine["y"], atol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("function", "start", "newton"), [("sin", 1.5, 0.2), ("cube", 8.0, 0.9), ("erf", 2.0, 0.3), ("exp", -3.0, 0.3)]
+    ("function", "start", "newton"),
+    [("sin", 1.5, 0.2), ("cube", 8.0, 0.9), ("erf", 2.0, 0.3), ("exp", -3.0, 0.3)],
 )
 def test_far_starts_defeat_newton_but_not_supervised_descent(function, start, newton):
-    """A cascade does not care where it starts, for its first stage is the regression of ``x*`` on ``h(x0) - y``."""
+    """A cascade does not care where it starts, for its first stage is the regression of ``x*`` on
+    ``h(x0) - y``."""
     solved, near = [], []
     for where in (start, 0.5):
         problem = Analytic(function, start=where, spread=0, dtype=torch.float64)

@@ -56,7 +56,9 @@ def test_splits_differ_and_come_back(problem):
 def test_training_batches_are_new_curves_under_noise_of_the_stated_size(problem):
     batch = problem.data("train")
     fresh = problem.augment(batch, Generator().manual_seed(9))
-    assert {name: value.shape for name, value in fresh.items()} == {name: value.shape for name, value in batch.items()}
+    assert {name: value.shape for name, value in fresh.items()} == {
+        name: value.shape for name, value in batch.items()
+    }
     assert (fresh["x"] != batch["x"]).all()
     noise = fresh["y"] - problem.curve(fresh["x"])
     assert noise.std().item() == pytest.approx(problem.noise, rel=0.1)
@@ -68,17 +70,25 @@ def test_starts_know_nothing_of_the_curve(problem):
     batch = problem.data("test")
     assert torch.equal(problem.initial(batch), batch["start"])
     drawn = problem.initial(batch, Generator().manual_seed(0))
-    assert torch.equal(drawn, problem.initial({**batch, "x": batch["x"] + 1, "y": batch["y"] + 1}, Generator().manual_seed(0)))
+    assert torch.equal(
+        drawn,
+        problem.initial(
+            {**batch, "x": batch["x"] + 1, "y": batch["y"] + 1}, Generator().manual_seed(0)
+        ),
+    )
 
 
 def test_errors():
     problem = Sinusoid(num_test=4)
     batch = problem.data("test")
-    assert problem.error(batch["x"] + torch.tensor([0.25, 1.0, 1.0]), batch).tolist() == pytest.approx([0.25] * 4, abs=1e-5)
+    assert problem.error(
+        batch["x"] + torch.tensor([0.25, 1.0, 1.0]), batch
+    ).tolist() == pytest.approx([0.25] * 4, abs=1e-5)
     assert list(problem.metrics(batch["x"], batch)) == ["frequency", "curve"]
     problem = TwoExponentials(num_test=4)
     batch = problem.data("test")
-    moved = (batch["x"] + torch.tensor([0.3, 0.4, 1.0, 1.0]))[:, [1, 0, 3, 2]]  # neither order nor amplitudes matter
+    # Neither order nor amplitudes matter
+    moved = (batch["x"] + torch.tensor([0.3, 0.4, 1.0, 1.0]))[:, [1, 0, 3, 2]]
     assert problem.error(moved, batch).tolist() == pytest.approx([math.sqrt(0.125)] * 4, abs=1e-5)
     assert problem.metrics(batch["x"], batch)["curve"].max() == 0
 
@@ -98,7 +108,9 @@ def test_a_short_training_beats_its_start(problem):
     trainer = BackpropThroughTime(iterations=30, batch_size=32, lr=1e-2, ema=0.5, accelerator="cpu")
     trainer.fit(model, problem.data("train"))
     batch = problem.data("train")
-    before, after = (problem.loss(x, batch).mean() for x in (problem.initial(batch), model(batch).final))
+    before, after = (
+        problem.loss(x, batch).mean() for x in (problem.initial(batch), model(batch).final)
+    )
     assert after < 0.9 * before
 
 
@@ -127,14 +139,20 @@ def test_a_curve_of_nothing_has_a_status(problem):
 
 def test_wrong_shapes_raise_before_the_loop(problem):
     batch = problem.data("test")
-    with pytest.raises(ShapeError, match=r"y: expected shape \(B, 64\) with B = 16, got \(16, 63\)"):
+    with pytest.raises(
+        ShapeError, match=r"y: expected shape \(B, 64\) with B = 16, got \(16, 63\)"
+    ):
         LevenbergMarquardt(problem)({**batch, "y": batch["y"][:, :63]})
 
 
 @pytest.mark.parametrize(
     ("cls", "settings", "message"),
     [
-        (Sinusoid, {"num_values": 32}, "num_values: expected 33 or more for frequencies up to 16 cycles, got 32"),
+        (
+            Sinusoid,
+            {"num_values": 32},
+            "num_values: expected 33 or more for frequencies up to 16 cycles, got 32",
+        ),
         (TwoExponentials, {"num_values": 4}, "num_values: expected 8 or more, got 4"),
         (TwoExponentials, {"num_test": 0}, "num_test=0"),
         (Sinusoid, {"noise": -0.1}, "noise: expected a number >= 0, got -0.1"),
@@ -149,4 +167,7 @@ def test_by_name():
     for name, cls in CURVES.items():
         assert resolve_problem(name) is cls
         assert recipe_for(cls, "mlp+lm") is RECIPES["mlp+lm"]
-        assert cls(**cls(num_values=40, noise=0.3).settings()).settings() == {"num_values": 40, "noise": 0.3}
+        assert cls(**cls(num_values=40, noise=0.3).settings()).settings() == {
+            "num_values": 40,
+            "noise": 0.3,
+        }

@@ -38,7 +38,9 @@ def problem(request) -> Pose:
 def test_contract(problem, device):
     assert not check_problem(problem, device=device).failures
     assert not check_observation(problem.observation(), problem, device=device).failures
-    assert not check_model(Cascade.for_problem(problem, num_steps=2), untrained=True, device=device).failures
+    assert not check_model(
+        Cascade.for_problem(problem, num_steps=2), untrained=True, device=device
+    ).failures
 
 
 def test_jacobian_is_that_of_autodiff(problem):
@@ -52,9 +54,14 @@ def test_jacobian_is_that_of_autodiff(problem):
 
 def test_residuals_are_those_of_a_pinhole():
     problem = make("both")
-    batch = {"points": torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]]]), "projections": torch.zeros(1, 4, 2)}
+    batch = {
+        "points": torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]]]),
+        "projections": torch.zeros(1, 4, 2),
+    }
     quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # about z: x becomes y
-    x = torch.cat([quarter.flatten(), torch.tensor([1.0, 2, 4]), torch.tensor([2.0]).log()]).unsqueeze(0)
+    x = torch.cat(
+        [quarter.flatten(), torch.tensor([1.0, 2, 4]), torch.tensor([2.0]).log()]
+    ).unsqueeze(0)
     wanted = torch.tensor([[[0.5, 1], [0.5, 1.5], [0, 0.8], [0.4, 0.8]]])
     assert torch.allclose(problem.residual(x, batch).view(1, 4, 2), wanted)
 
@@ -65,14 +72,23 @@ def test_samples_are_as_described():
     left = (problem.project(batch["pose"], batch) - batch["projections"]).norm(dim=2)
     good = left < 6 * problem.noise
     assert good.float().mean().item() == pytest.approx(0.5, abs=0.01)
-    assert left[good].square().mean().sqrt().item() == pytest.approx(2**0.5 * problem.noise, rel=0.1)
+    assert left[good].square().mean().sqrt().item() == pytest.approx(
+        2**0.5 * problem.noise, rel=0.1
+    )
     assert batch["projections"][~good].abs().max() <= 0.5
     start = problem.metrics(problem.initial(batch), batch)
-    assert torch.allclose(start["rotation"], torch.tensor([22.5, 45, 90, 135]).repeat(100), atol=1e-2)
+    assert torch.allclose(
+        start["rotation"], torch.tensor([22.5, 45, 90, 135]).repeat(100), atol=1e-2
+    )
 
 
 def test_splits_and_seeds_differ():
-    drawn = [make().data("train"), make().data("val"), make().data("test"), make(seed=1).data("train")]
+    drawn = [
+        make().data("train"),
+        make().data("val"),
+        make().data("test"),
+        make(seed=1).data("train"),
+    ]
     first = {tuple(batch["pose"][0].tolist()) for batch in drawn}
     assert len(first) == 4
     assert torch.equal(make().data("val")["projections"], make().data("val")["projections"])
@@ -108,11 +124,16 @@ def test_rotations_far_away_come_back():
 
 
 def test_the_known_object_has_any_unit():
-    small, large = (make(points=(scale * make().object).tolist(), num_test=4) for scale in (1, 1000))
+    small, large = (
+        make(points=(scale * make().object).tolist(), num_test=4) for scale in (1, 1000)
+    )
     assert large.size == pytest.approx(1000 * small.size)
     first, second = (problem.data("test") for problem in (small, large))
     assert torch.allclose(first["projections"], second["projections"], atol=1e-5)
-    steps = [problem.local(problem.initial(batch), batch["pose"]) for problem, batch in ((small, first), (large, second))]
+    steps = [
+        problem.local(problem.initial(batch), batch["pose"])
+        for problem, batch in ((small, first), (large, second))
+    ]
     assert torch.allclose(*steps, atol=1e-5)
 
 
@@ -123,7 +144,10 @@ def test_robust_steps_find_what_plain_ones_do_not(kind):
     robust = LevenbergMarquardt(problem, num_steps=20)(batch).final
     assert problem.error(robust, batch).max() < problem.failure_above
     problem.kernel = Squares()
-    assert problem.error(LevenbergMarquardt(problem, num_steps=20)(batch).final, batch).median() > problem.failure_above
+    assert (
+        problem.error(LevenbergMarquardt(problem, num_steps=20)(batch).final, batch).median()
+        > problem.failure_above
+    )
 
 
 @pytest.mark.parametrize("solver", [LevenbergMarquardt, GaussNewton])
@@ -134,7 +158,8 @@ def test_a_bad_sample_says_so_and_harms_no_other(solver):
     descend = solver(problem, num_steps=10)
     alone = descend(batch, x0).final
     spoilt = {name: value.clone() for name, value in batch.items()}
-    spoilt["points"][0] = torch.linspace(-1, 1, 40).unsqueeze(1) * torch.tensor([1.0, 2, 3])  # on one line
+    # On one line
+    spoilt["points"][0] = torch.linspace(-1, 1, 40).unsqueeze(1) * torch.tensor([1.0, 2, 3])
     spoilt["projections"][1, 7, 0] = torch.nan
     spoilt["points"][2, 3, 1] = torch.inf
     start = x0.clone()
@@ -166,10 +191,15 @@ def test_features_are_finite_behind_the_camera(problem):
 def test_wrong_shapes_are_refused_before_the_loop():
     problem = make()
     solver = LevenbergMarquardt(problem)
-    with pytest.raises(ShapeError, match=r"projections: expected shape \(B, 40, 2\) with B = 2, got \(2, 39, 2\)"):
+    with pytest.raises(
+        ShapeError, match=r"projections: expected shape \(B, 40, 2\) with B = 2, got \(2, 39, 2\)"
+    ):
         solver({"projections": torch.zeros(2, 39, 2)})
     varying = LevenbergMarquardt(make("varying"))
-    with pytest.raises(ShapeError, match=r"projections: expected shape \(B, N, 2\) with B = 2, N = 6, got \(2, 5, 2\)"):
+    with pytest.raises(
+        ShapeError,
+        match=r"projections: expected shape \(B, N, 2\) with B = 2, N = 6, got \(2, 5, 2\)",
+    ):
         varying({"points": torch.zeros(2, 6, 3), "projections": torch.zeros(2, 5, 2)})
     with pytest.raises(DescentError, match="expected a tensor 'points'"):
         varying({"projections": torch.zeros(2, 5, 2)})
@@ -194,7 +224,10 @@ def test_other_numbers_of_points_are_welcome_where_they_vary():
 
 def test_settings_build_it_again():
     points = [[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]]
-    for problem in (Pose(points=points, focal=True, seed=3), Pose("varying", num_points=9, outliers=0.1, robust=0.0)):
+    for problem in (
+        Pose(points=points, focal=True, seed=3),
+        Pose("varying", num_points=9, outliers=0.1, robust=0.0),
+    ):
         assert Pose(**problem.settings()).settings() == problem.settings()
 
 
@@ -207,9 +240,18 @@ def test_families_and_name():
     ("settings", "message"),
     [
         ({"structure": "free"}, "structure: expected one of fixed, varying, got 'free'"),
-        ({"structure": "varying", "points": [[0.0, 0, 0]]}, "points: expected none where they vary"),
-        ({"points": [[0.0, 0, 0], [1, 1, 1], [2, 2, 2], [4, 4, 4]]}, "four or more, finite and not collinear, got"),
-        ({"points": [[math.nan, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "expected four or more, finite and not collinear"),
+        (
+            {"structure": "varying", "points": [[0.0, 0, 0]]},
+            "points: expected none where they vary",
+        ),
+        (
+            {"points": [[0.0, 0, 0], [1, 1, 1], [2, 2, 2], [4, 4, 4]]},
+            "four or more, finite and not collinear, got",
+        ),
+        (
+            {"points": [[math.nan, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]},
+            "expected four or more, finite and not collinear",
+        ),
         ({"num_points": 3}, "num_points >= 4, got 8192, 1024, 3"),
         ({"num_points": -1}, "num_points >= 4, got 8192, 1024, -1"),
         ({"points": [[0.0, 0]] * 4}, r"points: expected shape \(N, 3\), got \(4, 2\)"),
@@ -230,14 +272,18 @@ def test_samples_from_elsewhere_are_trained_on_as_they_are():
     batch = problem.data("train")
     own = {name: batch[name] for name in ("projections", "pose")}
     assert problem.augment(own, Generator()) is own
-    assert not torch.equal(problem.augment(batch, Generator().manual_seed(1))["pose"], batch["pose"])
+    assert not torch.equal(
+        problem.augment(batch, Generator().manual_seed(1))["pose"], batch["pose"]
+    )
 
 
 class Weighted(Pose):
     """The first coordinates count double."""
 
     def residual(self, x, batch):
-        return super().residual(x, batch) * self.object.new_tensor([2.0, 1.0]).repeat(self.num_points)
+        return super().residual(x, batch) * self.object.new_tensor([2.0, 1.0]).repeat(
+            self.num_points
+        )
 
 
 def test_solvers_minimise_the_residual_that_a_subclass_overrides():
@@ -248,6 +294,10 @@ def test_solvers_minimise_the_residual_that_a_subclass_overrides():
     _, gradient, cost = problem.normal_equations(x, batch)
     wanted = problem.kernel.cost(problem.residual(x, batch))
     assert torch.equal(cost, wanted)
-    slope = torch.func.grad(lambda delta: problem.cost(problem.retract(x, delta), batch).sum())(torch.zeros(16, 6))
-    assert torch.allclose(gradient.to(slope), slope, rtol=1e-3, atol=1e-3 * float(slope.abs().max()))
+    slope = torch.func.grad(lambda delta: problem.cost(problem.retract(x, delta), batch).sum())(
+        torch.zeros(16, 6)
+    )
+    assert torch.allclose(
+        gradient.to(slope), slope, rtol=1e-3, atol=1e-3 * float(slope.abs().max())
+    )
     assert Pose.jacobian is not LeastSquares.jacobian

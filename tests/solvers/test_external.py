@@ -57,12 +57,16 @@ def test_no_answer_to_one_sample():
 def test_an_answer_without_a_start():
     batch = decays()
     start = torch.full_like(batch["start"], torch.nan)
-    assert torch.equal(External(decay(), lambda x0, seen: batch["x"])(batch, start).final, batch["x"])
+    assert torch.equal(
+        External(decay(), lambda x0, seen: batch["x"])(batch, start).final, batch["x"]
+    )
 
 
 def test_an_answer_in_another_precision():
     batch = decays(torch.float32)
-    final = External(decay(), lambda x0, seen: torch.from_numpy(seen["x"].double().numpy() + 1))(batch).final
+    final = External(decay(), lambda x0, seen: torch.from_numpy(seen["x"].double().numpy() + 1))(
+        batch
+    ).final
     assert torch.equal(final, batch["x"] + 1)
 
 
@@ -94,8 +98,12 @@ def test_scipy_finds_what_levenberg_marquardt_finds(method):
 
 def test_scipy_with_a_robust_loss():
     batch = points()
-    theirs = ScipyLeastSquares(centre(), loss="cauchy", scale=0.2, tolerance=1e-12)(batch, batch["x"]).final
-    torch.testing.assert_close(theirs, LevenbergMarquardt(centre(Cauchy(0.2)))(batch, batch["x"]).final)
+    theirs = ScipyLeastSquares(centre(), loss="cauchy", scale=0.2, tolerance=1e-12)(
+        batch, batch["x"]
+    ).final
+    torch.testing.assert_close(
+        theirs, LevenbergMarquardt(centre(Cauchy(0.2)))(batch, batch["x"]).final
+    )
 
 
 def test_scipy_moves_along_the_manifold(monkeypatch):
@@ -105,7 +113,9 @@ def test_scipy_moves_along_the_manifold(monkeypatch):
 
     def watched(residual, start, jacobian, **options):
         for at in (start, start + 0.3):
-            np.testing.assert_allclose(jacobian(at), approx_derivative(residual, at, method="3-point"), atol=1e-7)
+            np.testing.assert_allclose(
+                jacobian(at), approx_derivative(residual, at, method="3-point"), atol=1e-7
+            )
         asked.append(start)
         return least_squares(residual, start, jacobian, **options)
 
@@ -132,10 +142,19 @@ def test_scipy_and_a_jacobian_that_is_not_finite():
     ("options", "message"),
     [
         ({"method": "newton"}, "method: expected one of trf, dogbox, lm, got 'newton'"),
-        ({"loss": "tukey"}, "loss: expected one of kernel, linear, soft_l1, huber, cauchy, arctan, got 'tukey'"),
-        ({"method": "lm", "loss": "huber"}, 'loss: scipy\'s method "lm" knows only "linear", got \'huber\''),
+        (
+            {"loss": "tukey"},
+            "loss: expected one of kernel, linear, soft_l1, huber, cauchy, arctan, got 'tukey'",
+        ),
+        (
+            {"method": "lm", "loss": "huber"},
+            'loss: scipy\'s method "lm" knows only "linear", got \'huber\'',
+        ),
         ({"scale": 0.0}, "scale: expected a positive number, got 0.0"),
-        ({"scale": 0.1}, "scale: expected 1, for the kernel of the problem has a scale of its own, got 0.1"),
+        (
+            {"scale": 0.1},
+            "scale: expected 1, for the kernel of the problem has a scale of its own, got 0.1",
+        ),
         ({"max_evaluations": 0}, "max_evaluations: expected 1 or more, or None, got 0"),
         ({"tolerance": 0.0}, "tolerance: expected a number from 2.22e-16 to 1, got 0.0"),
     ],
@@ -147,11 +166,15 @@ def test_what_scipy_does_not_know_is_refused(options, message):
 
 def test_minpack_needs_as_many_residuals_as_unknowns():
     solver = ScipyLeastSquares(Formula(lambda x, batch: x[:, :1]), method="lm")
-    with pytest.raises(DescentError, match='needs at least as many residuals as unknowns, got 1 for 2: take "trf"'):
+    with pytest.raises(
+        DescentError, match='needs at least as many residuals as unknowns, got 1 for 2: take "trf"'
+    ):
         solver(starts([1.0, 2.0]))
 
 
-@pytest.mark.parametrize("kernel", [Huber(0.2), Cauchy(0.2), Tukey(2.0), Huber(0.2, block=2), Cauchy(0.2, block=2)])
+@pytest.mark.parametrize(
+    "kernel", [Huber(0.2), Cauchy(0.2), Tukey(2.0), Huber(0.2, block=2), Cauchy(0.2, block=2)]
+)
 @pytest.mark.parametrize("method", ["trf", "lm"])
 def test_scipy_minimises_the_kernel_of_the_problem(kernel, method):
     batch = points()
@@ -175,7 +198,9 @@ def test_scipy_takes_a_written_jacobian_along_a_kernel_of_blocks():
     batch["y"] = batch["y"] + torch.tensor([0.0, 5.0, 0.0])
     for own in (problem, plain):
         own.kernel = Cauchy(0.1, block=3)
-    found = [ScipyLeastSquares(own, tolerance=1e-10)(batch, batch["x"]).final for own in (problem, plain)]
+    found = [
+        ScipyLeastSquares(own, tolerance=1e-10)(batch, batch["x"]).final for own in (problem, plain)
+    ]
     torch.testing.assert_close(*found)
     assert problem.calls
 
@@ -184,7 +209,9 @@ def test_the_outliers_of_pose_do_not_fool_scipy():
     problem = Pose(num_test=16)
     batch = problem.data("test")
     solved = [
-        (problem.error(ScipyLeastSquares(problem, loss=loss)(batch).final, batch) < 2).double().mean()
+        (problem.error(ScipyLeastSquares(problem, loss=loss)(batch).final, batch) < 2)
+        .double()
+        .mean()
         for loss in ("linear", "kernel")
     ]
     assert solved[0] == 0

@@ -19,14 +19,18 @@ def test_one_step_solves_a_linear_problem_as_lstsq_does():
     batch = points()
     first = GaussNewton(centre())(batch).xs[1]
     matrix = torch.eye(2, dtype=torch.float64).repeat(8, 1).expand(4, 16, 2)
-    torch.testing.assert_close(first, torch.linalg.lstsq(matrix, batch["points"].flatten(1).unsqueeze(2)).solution[..., 0])
+    torch.testing.assert_close(
+        first, torch.linalg.lstsq(matrix, batch["points"].flatten(1).unsqueeze(2)).solution[..., 0]
+    )
 
 
 def test_damping_is_a_multiple_of_the_diagonal():
     problem = Line(torch.float64)
     batch = problem.data("test")
     hessian = problem.matrix.T @ problem.matrix
-    expected = torch.linalg.solve(hessian + 0.5 * hessian.diagonal().diag(), (batch["y"] @ problem.matrix).T).T
+    expected = torch.linalg.solve(
+        hessian + 0.5 * hessian.diagonal().diag(), (batch["y"] @ problem.matrix).T
+    ).T
     torch.testing.assert_close(GaussNewton(problem, damping=0.5)(batch).xs[1], expected)
 
 
@@ -40,7 +44,8 @@ def test_quadratic_convergence_near_the_solution():
 
 
 def test_it_may_diverge_and_says_so():
-    problem = Formula(lambda x, batch: (x + 5).sqrt() - 2)  # the first step leads to where the root ends
+    # The first step leads to where the root ends
+    problem = Formula(lambda x, batch: (x + 5).sqrt() - 2)
     solver = GaussNewton(problem, num_steps=5)
     trajectory = solver(starts([20.0], [-1.5]), keep_states=True)
     assert solver.status(trajectory).tolist() == [Status.INVALID, Status.CONVERGED]

@@ -64,7 +64,10 @@ def test_the_robust_cost_falls_and_outliers_hardly_count(kernel):
     trajectory = LevenbergMarquardt(problem)(batch, start)
     costs = torch.stack([problem.cost(x, batch) for x in trajectory.xs])
     assert (costs.diff(dim=0) <= 0).all()
-    robust, plain = (problem.error(x, batch).max() for x in (trajectory.final, LevenbergMarquardt(centre())(batch).final))
+    robust, plain = (
+        problem.error(x, batch).max()
+        for x in (trajectory.final, LevenbergMarquardt(centre())(batch).final)
+    )
     assert robust < 0.2 < 3 < plain
 
 
@@ -82,11 +85,15 @@ def test_a_parameter_without_influence_stays():
 
 def test_columns_of_very_different_size():
     problem = Formula(
-        lambda x, batch: torch.cat([1e9 * x[:, :1] + x[:, 1:] - 3, 1e9 * x[:, :1] - 1, 1e-3 * x[:, 1:] - 2e-3], 1)
+        lambda x, batch: torch.cat(
+            [1e9 * x[:, :1] + x[:, 1:] - 3, 1e9 * x[:, :1] - 1, 1e-3 * x[:, 1:] - 2e-3], 1
+        )
     )
     trajectory, status = solved(problem, starts([1.0, 1.0]))
     assert status == [Status.CONVERGED]
-    torch.testing.assert_close(trajectory.final, torch.tensor([[1e-9, 2.0]], dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        trajectory.final, torch.tensor([[1e-9, 2.0]], dtype=torch.float64), rtol=1e-6, atol=0
+    )
 
 
 def test_nothing_depends_on_x():
@@ -120,7 +127,8 @@ def test_rounding_is_not_taken_for_a_stall():
 
 
 def test_too_long_a_step_is_refused():
-    trajectory, status = solved(Formula(lambda x, batch: x.exp() - 2), starts([-20.0]))  # the first step overflows
+    # The first step overflows
+    trajectory, status = solved(Formula(lambda x, batch: x.exp() - 2), starts([-20.0]))
     assert status == [Status.CONVERGED]
     torch.testing.assert_close(trajectory.final.exp(), torch.full((1, 1), 2.0, dtype=torch.float64))
 
@@ -132,12 +140,17 @@ def test_steps_that_run_out():
 
 def test_a_coarse_tolerance_ends_sooner():
     problem, batch = decay(), decays(noise=0.1)
-    coarse, fine = (solved(problem, batch, tolerance=tolerance)[0].states[..., -1] == 0 for tolerance in (1e-2, None))
+    coarse, fine = (
+        solved(problem, batch, tolerance=tolerance)[0].states[..., -1] == 0
+        for tolerance in (1e-2, None)
+    )
     assert coarse.sum() < fine.sum()
 
 
 def test_the_first_damping_is_positive():
-    with pytest.raises(DescentError, match="damping: expected a positive number, got 0; GaussNewton is undamped"):
+    with pytest.raises(
+        DescentError, match="damping: expected a positive number, got 0; GaussNewton is undamped"
+    ):
         LevenbergMarquardt(decay(), damping=0)
 
 
@@ -146,14 +159,19 @@ GROWTH_TIMES = torch.linspace(0, 10, 40)
 
 def growth(*rows: list[float], dtype: torch.dtype = torch.float64):
     """``y = b exp(a t)`` with the truth (.5, 2)."""
-    problem = Formula(lambda x, batch: x[:, 1:] * (x[:, :1] * GROWTH_TIMES.to(x)).exp() - batch["y"])
+    problem = Formula(
+        lambda x, batch: x[:, 1:] * (x[:, :1] * GROWTH_TIMES.to(x)).exp() - batch["y"]
+    )
     y = (2 * (0.5 * GROWTH_TIMES.double()).exp()).to(dtype).expand(len(rows), -1)
     return problem, {**starts(*rows, dtype=dtype), "y": y}
 
 
-@pytest.mark.parametrize(("dtype", "double"), [(torch.float32, False), (torch.float32, True), (torch.float64, False)])
+@pytest.mark.parametrize(
+    ("dtype", "double"), [(torch.float32, False), (torch.float32, True), (torch.float64, False)]
+)
 def test_a_parameter_whose_influence_falls_is_not_frozen(dtype, double):
-    """Its curvature falls by 1e21 with the first steps: it once ended CONVERGED at (1.949, 1.4e-6)."""
+    """Its curvature falls by 1e21 with the first steps: it once ended CONVERGED at (1.949,
+    1.4e-6)."""
     problem, batch = growth([2.0, 1.0], [3.0, 1.0], dtype=dtype)
     trajectory, status = solved(problem, batch, num_steps=100, double=double)
     assert status == [Status.CONVERGED] * 2
@@ -178,19 +196,23 @@ def test_the_start_of_gauss_newton_may_be_a_double_root():
 
 def nearly_equal_columns(dtype: torch.dtype, apart: float):
     t = torch.linspace(0, 1, 20, dtype=torch.float64).to(dtype)
-    problem = Formula(lambda x, batch: x[:, :1] * t + x[:, 1:] * (t + apart * t.square()) - batch["y"])
+    problem = Formula(
+        lambda x, batch: x[:, :1] * t + x[:, 1:] * (t + apart * t.square()) - batch["y"]
+    )
     return problem, {**starts([0.0, 0.0], dtype=dtype), "y": (3 * t + 2 * t.square()).unsqueeze(0)}
 
 
 @pytest.mark.parametrize("double", [False, True])
 def test_columns_that_cannot_be_told_apart_have_not_converged(double):
-    """In float32 they are equal, and the residuals that are left look as if nothing could change them."""
+    """In float32 they are equal, and the residuals that are left look as if nothing could change
+    them."""
     problem, batch = nearly_equal_columns(torch.float32, 1e-12)
     assert Status.CONVERGED not in solved(problem, batch, double=double)[1]
 
 
 def test_equal_columns_converge_in_float64():
-    """A direction along which nothing changes is no fault, where derivatives are known as finely as they are summed."""
+    """A direction along which nothing changes is no fault, where derivatives are known as finely as
+    they are summed."""
     problem, batch = nearly_equal_columns(torch.float64, 0.0)
     trajectory, status = solved(problem, batch)
     assert status == [Status.CONVERGED]
@@ -199,15 +221,19 @@ def test_equal_columns_converge_in_float64():
 
 
 def test_a_parameter_that_lost_its_influence_has_not_converged():
-    """The step leads onto the plateau of a curve that is flat to the last bit: a lower cost is behind it."""
-    problem = Formula(lambda x, batch: torch.cat([(40 * (x[:, :1] - 1)).sigmoid() - 0.5, x[:, 1:] - 2], 1))
+    """The step leads onto the plateau of a curve that is flat to the last bit: a lower cost is
+    behind it."""
+    problem = Formula(
+        lambda x, batch: torch.cat([(40 * (x[:, :1] - 1)).sigmoid() - 0.5, x[:, 1:] - 2], 1)
+    )
     trajectory, status = solved(problem, starts([1.25, 0.0]))
     assert trajectory.final[0, 0] < -100
     assert status == [Status.STALLED]
 
 
 def test_a_step_to_where_derivatives_end_is_taken_back():
-    """Below zero the residuals are finite and small, and the derivative of the root is not a number."""
+    """Below zero the residuals are finite and small, and the derivative of the root is not a
+    number."""
     problem = Formula(lambda x, batch: torch.cat([x.clamp(min=0).sqrt() - 0.1, 0.1 * x], 1))
     trajectory, status = solved(problem, starts([1.0]), num_steps=200)
     assert trajectory.xs.isfinite().all()

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from benchmarks.problems.nist import ENOUGH, MODELS, STEPS, Regression, digits
-from learned_descent.solvers import GaussNewton, LevenbergMarquardt, ScipyLeastSquares, Solver, Status
+from learned_descent.solvers import (
+    GaussNewton,
+    LevenbergMarquardt,
+    ScipyLeastSquares,
+    Solver,
+    Status,
+)
 
 MISRA1A = """
   b1 =   500         250           2.3894212918E+02  2.7070075241E+00
@@ -39,7 +45,9 @@ def test_golden_regression(solver):
     assert min(digits(problem, trajectory.final)) > 6
     assert Solver.status(trajectory).tolist() == [Status.CONVERGED] * 2
     squares = 2 * problem.cost(trajectory.final, problem.samples)
-    torch.testing.assert_close(squares, torch.full_like(squares, problem.sum_of_squares), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        squares, torch.full_like(squares, problem.sum_of_squares), rtol=1e-9, atol=0
+    )
 
 
 def test_digits():
@@ -55,7 +63,8 @@ def test_digits():
 def test_the_models_have_the_certified_sum_of_squares(shared, name):
     problem = Regression(name, (shared / f"nlls/nist/{name}.dat").read_text())
     squares = 2 * float(problem.cost(problem.samples["certified"], problem.samples)[0])
-    assert squares == pytest.approx(problem.sum_of_squares, rel=1e-8, abs=1e-20)  # Lanczos1 fits as well as 11 digits can
+    # Lanczos1 fits as well as 11 digits can
+    assert squares == pytest.approx(problem.sum_of_squares, rel=1e-8, abs=1e-20)
 
 
 @pytest.mark.shared
@@ -65,7 +74,9 @@ def test_certified_digits(shared):
     for name in MODELS:
         problem = Regression(name, (shared / f"nlls/nist/{name}.dat").read_text())
         steps = 200 if name == "MGH10" else STEPS  # the first start of MGH10 needs thousands
-        trajectory = LevenbergMarquardt(problem, num_steps=steps)(problem.data("test"), keep_states=True)
+        trajectory = LevenbergMarquardt(problem, num_steps=steps)(
+            problem.data("test"), keep_states=True
+        )
         found = torch.tensor(digits(problem, trajectory.final)) >= ENOUGH
         right += int(found.sum())
         hopeful += int((found & (Solver.status(trajectory) == Status.CONVERGED)).sum())

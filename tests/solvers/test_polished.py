@@ -22,7 +22,9 @@ from ..toys import Turn
 MODELS = {
     "linear": lambda problem: Cascade.for_problem(problem, num_steps=2),
     "gru": lambda problem: MnemonicDescent.for_problem(problem, num_steps=2, hidden=5, cell="gru"),
-    "external": lambda problem: External(problem, lambda x0, batch: problem.retract(x0, torch.full_like(x0[:, :1], 0.4))),
+    "external": lambda problem: External(
+        problem, lambda x0, batch: problem.retract(x0, torch.full_like(x0[:, :1], 0.4))
+    ),
 }
 
 SOLVERS = {
@@ -58,20 +60,27 @@ def test_the_model_goes_first_and_the_solver_goes_on(model, solver):
     assert torch.equal(both.xs, torch.cat([learned.xs, solved.xs[1:]]))
     assert torch.equal(both.states[n:, :, -solved.states.shape[2] :], solved.states.to(both.states))
     if learned.states is not None:
-        assert torch.equal(both.states[:n, :, : learned.states.shape[2]], learned.states.to(both.states))
+        assert torch.equal(
+            both.states[:n, :, : learned.states.shape[2]], learned.states.to(both.states)
+        )
     assert torch.equal(Solver.status(both), solver.status(solved))
 
 
 @pytest.mark.parametrize("name", ["lm-double", "scipy"])
 def test_it_keeps_the_contract_of_models(model, name, device):
     if name == "scipy":
-        model.problem.data = lambda split: {key: value[:2] for key, value in Turn().data(split).items()}
+        model.problem.data = lambda split: {
+            key: value[:2] for key, value in Turn().data(split).items()
+        }
     assert not check_model(Polished(model, SOLVERS[name](model.problem)), device=device).failures
 
 
 @torch.no_grad()
 def test_fewer_steps_give_the_first_iterates(model, solver):
-    batch, polished = {key: value[:3] for key, value in model.problem.data("test").items()}, Polished(model, solver)
+    batch, polished = (
+        {key: value[:3] for key, value in model.problem.data("test").items()},
+        Polished(model, solver),
+    )
     assert polished.num_steps == model.num_steps + solver.num_steps
     assert torch.equal(polished(batch, num_steps=1).xs, model(batch, num_steps=1).xs)
     short = polished(batch, num_steps=model.num_steps + 1, keep_states=True)
@@ -102,7 +111,9 @@ def test_gradients_go_straight_through_the_solver():
     model = MODELS["linear"](Turn())
     batch = model.problem.data("test")
     final = Polished(model, LevenbergMarquardt(model.problem, num_steps=2))(batch).final
-    gradient = torch.autograd.grad(final.square().sum() + final[:, 1].sum(), list(model.parameters()))
+    gradient = torch.autograd.grad(
+        final.square().sum() + final[:, 1].sum(), list(model.parameters())
+    )
     assert all(value.isfinite().all() for value in gradient)
     assert any((value != 0).any() for value in gradient)
 
@@ -110,14 +121,17 @@ def test_gradients_go_straight_through_the_solver():
 def test_features_that_no_gradient_may_pass_stay_so():
     problem = Turn()
     model = Cascade.for_problem(problem, observation=Frozen(problem.observation()))
-    with pytest.raises(DescentError, match='detach="none" needs an observation that is differentiable'):
+    with pytest.raises(
+        DescentError, match='detach="none" needs an observation that is differentiable'
+    ):
         Polished(model, GaussNewton(problem))(problem.data("test"))
 
 
 def test_a_solver_of_another_problem_is_refused():
     model = MODELS["linear"](Turn())
     with pytest.raises(
-        DescentError, match=r"made for the very Turn of the model, .* build it with GaussNewton\(model.problem\)"
+        DescentError,
+        match=r"made for the very Turn of the model, .* build it with GaussNewton\(model.problem\)",
     ):
         Polished(model, GaussNewton(Turn()))
 

@@ -27,7 +27,11 @@ from learned_descent.testing.checks import check_problem
 from ..toys import Turn
 from .toys import Formula, centre, points, starts
 
-SOLVERS = {"gn": GaussNewton, "lm": LevenbergMarquardt, "lm-double": lambda p: LevenbergMarquardt(p, double=True)}
+SOLVERS = {
+    "gn": GaussNewton,
+    "lm": LevenbergMarquardt,
+    "lm-double": lambda p: LevenbergMarquardt(p, double=True),
+}
 SOLVERS["scipy"] = ScipyLeastSquares
 
 
@@ -75,8 +79,14 @@ def test_a_kernel_that_believes_nothing():
 def test_outside_methods_and_polish():
     problem = Turn()
     batch = problem.data("test")
-    nothing = External(problem, lambda x0, seen: x0.where(torch.arange(len(x0))[:, None] != 2, torch.nan))
-    assert [row for row, why in enumerate(told(nothing, batch)) if why == "the function gave no finite answer"] == [2]
+    nothing = External(
+        problem, lambda x0, seen: x0.where(torch.arange(len(x0))[:, None] != 2, torch.nan)
+    )
+    assert [
+        row
+        for row, why in enumerate(told(nothing, batch))
+        if why == "the function gave no finite answer"
+    ] == [2]
     batch["compass"][4] = torch.nan
     model = Polished(Cascade.for_problem(problem), GaussNewton(problem))
     words = model.explain(model(batch, keep_states=True), batch)
@@ -86,31 +96,51 @@ def test_outside_methods_and_polish():
 def scan_in_mm():
     problem = Registration(num_test=4)
     batch = problem.data("test")
-    return problem, {**batch, "scan": 100 * batch["scan"]}, "no point of the scan is within 0.5 half sides of the model"
+    return (
+        problem,
+        {**batch, "scan": 100 * batch["scan"]},
+        "no point of the scan is within 0.5 half sides of the model",
+    )
 
 
 def flat_image():
     problem = AnyTemplate(num_test=2)
     batch = problem.data("test")
-    return problem, {**batch, "image": 0 * batch["image"] + 99}, "the image has no contrast where the template is laid"
+    return (
+        problem,
+        {**batch, "image": 0 * batch["image"] + 99},
+        "the image has no contrast where the template is laid",
+    )
 
 
 def flat_template():
     problem = AnyTemplate(num_test=2)
     batch = problem.data("test")
-    return problem, {**batch, "template": 0 * batch["template"] + 99}, "the template has no contrast"
+    return (
+        problem,
+        {**batch, "template": 0 * batch["template"] + 99},
+        "the template has no contrast",
+    )
 
 
 def collinear():
     problem = Pose("varying", num_test=4)
     batch = problem.data("test")
-    return problem, {**batch, "points": batch["points"][:, :, :1].repeat(1, 1, 3)}, "the points lie on a line"
+    return (
+        problem,
+        {**batch, "points": batch["points"][:, :, :1].repeat(1, 1, 3)},
+        "the points lie on a line",
+    )
 
 
 def pixels():
     problem = Pose(num_test=4)
     batch = problem.data("test")
-    return problem, {**batch, "projections": 600 * batch["projections"] + 320}, "the projections lie far outside the image"
+    return (
+        problem,
+        {**batch, "projections": 600 * batch["projections"] + 320},
+        "the projections lie far outside the image",
+    )
 
 
 @pytest.mark.parametrize("make", [scan_in_mm, flat_image, flat_template, collinear, pixels])
@@ -121,8 +151,12 @@ def test_the_checks_of_a_problem(make):
     assert sum(result.invalid.values()) == result.ended["invalid"]
     assert [why.startswith(reason) for why in result.invalid] == [True]
     assert Evaluation.from_json(result.to_json()).endings == result.endings
-    assert unusable({"lm": result, "gn": Evaluation(result.errors, None, 1.0, 1.0, 1, "cpu")}) == [f"lm: {result.endings}"]
-    assert f"{result.ended['invalid']} invalid ({result.ended['invalid']}: {reason}" in result.endings
+    assert unusable({"lm": result, "gn": Evaluation(result.errors, None, 1.0, 1.0, 1, "cpu")}) == [
+        f"lm: {result.endings}"
+    ]
+    assert (
+        f"{result.ended['invalid']} invalid ({result.ended['invalid']}: {reason}" in result.endings
+    )
 
 
 def test_scipy_does_not_converge_where_nothing_depends_on_x():
@@ -136,4 +170,6 @@ def test_check_tells_of_samples_that_no_solver_can_use():
     problem.data = lambda split: batch
     problem.augment = lambda batch, generator: batch
     told = [check.detail for check in check_problem(problem).warnings]
-    assert [detail.startswith(f"4 of 4 samples are INVALID (4: {reason}") for detail in told] == [True]
+    assert [detail.startswith(f"4 of 4 samples are INVALID (4: {reason}") for detail in told] == [
+        True
+    ]

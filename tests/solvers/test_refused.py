@@ -39,7 +39,9 @@ def in_numpy(x, batch):
 @pytest.mark.parametrize("formula", [in_place, branching, by_item, in_numpy])
 @pytest.mark.parametrize("solver", [GaussNewton, LevenbergMarquardt])
 def test_the_residual_and_both_ways_out_are_named(solver, formula):
-    message = r"Formula.residual: .*torch.where for an if, .* or override Formula.jacobian. torch says: "
+    message = (
+        r"Formula.residual: .*torch.where for an if, .* or override Formula.jacobian. torch says: "
+    )
     with pytest.raises(DescentError, match=message):
         solver(Formula(formula))(starts([0.5, 0.6], [0.7, 0.8]))
 
@@ -60,7 +62,10 @@ def test_a_residual_that_fails_anyway_keeps_its_own_error():
 
 def test_scipy_refuses_residuals_that_mix_the_samples():
     mixed = Formula(lambda x, batch: (x - 1) * x.sum())
-    with pytest.raises(DescentError, match=r"Formula.residual: the residuals of a sample depend on the other samples"):
+    with pytest.raises(
+        DescentError,
+        match=r"Formula.residual: the residuals of a sample depend on the other samples",
+    ):
         ScipyLeastSquares(mixed)(starts([0.5, 0.6]))
 
 
@@ -107,12 +112,30 @@ class Bent(LeastSquares):
 """
 
 
-def test_check_and_compare_name_it_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_check_and_compare_name_it_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     file = tmp_path / "bent.py"
     file.write_text(FILE)
     assert main(["check", f"{file}:Bent"]) == 1
-    assert "Bent.residual: torch.func (vmap and jacfwd) cannot differentiate it" in capsys.readouterr().out
-    assert main(["compare", f"{file}:Bent", "--families", "sdm", "sdm+lm", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        "Bent.residual: torch.func (vmap and jacfwd) cannot differentiate it"
+        in capsys.readouterr().out
+    )
+    assert (
+        main(
+            [
+                "compare",
+                f"{file}:Bent",
+                "--families",
+                "sdm",
+                "sdm+lm",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     shown = capsys.readouterr().err
     assert "or override Bent.jacobian" in shown
     assert "training" not in shown

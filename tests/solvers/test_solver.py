@@ -33,7 +33,11 @@ SOLVERS: dict[str, Callable[[Problem], Solver]] = {
     "scipy-lm": functools.partial(ScipyLeastSquares, method="lm"),
 }
 
-PROBLEMS: dict[str, Callable[[], LeastSquares]] = {"line": Line, "turn": Turn, "exp": lambda: Analytic("exp")}
+PROBLEMS: dict[str, Callable[[], LeastSquares]] = {
+    "line": Line,
+    "turn": Turn,
+    "exp": lambda: Analytic("exp"),
+}
 
 
 @pytest.fixture(params=SOLVERS)
@@ -59,7 +63,10 @@ def test_it_keeps_the_contract_of_models(make, device):
 @pytest.mark.parametrize(("name", "tensor"), [("line", "y"), ("turn", "compass"), ("exp", "y")])
 def test_nan_in_one_sample_leaves_the_others_alone(make, name, tensor):
     problem = PROBLEMS[name]()
-    solver, batch = make(problem), {key: value[:5].clone() for key, value in problem.data("test").items()}
+    solver, batch = (
+        make(problem),
+        {key: value[:5].clone() for key, value in problem.data("test").items()},
+    )
     whole = solver(batch).final
     batch[tensor][2, 0] = torch.nan
     trajectory = solver(batch, keep_states=True)
@@ -76,7 +83,11 @@ def test_a_start_that_is_no_number_is_invalid(make):
     start = problem.initial(batch)
     start[1] = torch.nan
     status = solver.status(solver(batch, start, keep_states=True))
-    assert status.tolist() == [Status.CONVERGED, Status.INVALID, *[Status.CONVERGED] * (len(start) - 2)]
+    assert status.tolist() == [
+        Status.CONVERGED,
+        Status.INVALID,
+        *[Status.CONVERGED] * (len(start) - 2),
+    ]
 
 
 @pytest.mark.parametrize("solver", [GaussNewton, LevenbergMarquardt, ScipyLeastSquares])
@@ -85,7 +96,10 @@ def test_a_problem_without_residuals_is_refused(solver):
         initial = target = observation = data = lambda self: None
         failure_above = 1.0
 
-    with pytest.raises(DescentError, match="Opaque: a classical solver needs the residuals of a LeastSquares problem"):
+    with pytest.raises(
+        DescentError,
+        match="Opaque: a classical solver needs the residuals of a LeastSquares problem",
+    ):
         solver(Opaque())
 
 
@@ -107,7 +121,9 @@ def test_numbers_out_of_range_are_refused(solver, options, message):
 
 def test_a_status_needs_states():
     solver = GaussNewton(Turn())
-    with pytest.raises(DescentError, match="the trajectory holds no states: call the solver with keep_states=True"):
+    with pytest.raises(
+        DescentError, match="the trajectory holds no states: call the solver with keep_states=True"
+    ):
         solver.status(solver(Turn().data("test")))
 
 
@@ -151,9 +167,13 @@ def test_double_computes_in_float64_and_leaves_the_problem_alone(solver):
 
 def test_double_helps_where_float32_ends():
     """Normal equations whose condition number is beyond float32."""
-    problem = Formula(lambda x, batch: torch.cat([x.sum(1, keepdim=True) - 2, 1e-4 * (x[:, :1] - x[:, 1:])], 1))
+    problem = Formula(
+        lambda x, batch: torch.cat([x.sum(1, keepdim=True) - 2, 1e-4 * (x[:, :1] - x[:, 1:])], 1)
+    )
     batch = {"start": torch.tensor([[2.0, 1.0]])}
-    coarse, fine = (LevenbergMarquardt(problem, double=double)(batch).final - 1 for double in (False, True))
+    coarse, fine = (
+        LevenbergMarquardt(problem, double=double)(batch).final - 1 for double in (False, True)
+    )
     assert fine.abs().max() < 1e-6
     assert coarse.abs().max() >= fine.abs().max()
 
@@ -172,12 +192,17 @@ def test_normal_equations_are_seen():
     problem, batch = decay(), decays()
     features = NormalEquations(problem)(batch["start"], batch)
     hessian, gradient, cost = NormalEquations.unpacked(features)
-    jacobian, residual = problem.jacobian(batch["start"], batch), problem.residual(batch["start"], batch)
+    jacobian, residual = (
+        problem.jacobian(batch["start"], batch),
+        problem.residual(batch["start"], batch),
+    )
     torch.testing.assert_close(hessian, jacobian.mT @ jacobian)
     torch.testing.assert_close(gradient, (jacobian.mT @ residual.unsqueeze(2)).squeeze(2))
     torch.testing.assert_close(cost, residual.square().sum(1) / 2)
     with pytest.raises(DescentError, match="needs an observation that is differentiable"):
-        Cascade.for_problem(problem_with(problem, batch), observation=NormalEquations(problem))(batch)
+        Cascade.for_problem(problem_with(problem, batch), observation=NormalEquations(problem))(
+            batch
+        )
 
 
 def problem_with(problem: Formula, batch: dict[str, torch.Tensor]) -> Formula:

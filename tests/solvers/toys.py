@@ -14,11 +14,14 @@ from learned_descent.observations import Residual
 
 
 class Formula(LeastSquares):
-    """Residuals that are a formula of ``x`` and of the data: ``batch["start"]`` (B, p) and whatever the formula needs."""
+    """Residuals that are a formula of ``x`` and of the data: ``batch["start"]`` (B, p) and whatever
+    the formula needs."""
 
     failure_above = 0.1
 
-    def __init__(self, formula: Callable[[Tensor, Batch], Tensor], kernel: Kernel | None = None) -> None:
+    def __init__(
+        self, formula: Callable[[Tensor, Batch], Tensor], kernel: Kernel | None = None
+    ) -> None:
         super().__init__()
         self.formula = formula
         self.kernel = Squares() if kernel is None else kernel
@@ -49,7 +52,11 @@ def points(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     draw = Generator().manual_seed(0)
     points = torch.tensor([1.0, 2.0]) + 0.1 * torch.randn(4, 8, 2, generator=draw)
     points[:, 6:] += 10
-    batch = {"points": points, "start": torch.zeros(4, 2), "x": torch.tensor([1.0, 2.0]).repeat(4, 1)}
+    batch = {
+        "points": points,
+        "start": torch.zeros(4, 2),
+        "x": torch.tensor([1.0, 2.0]).repeat(4, 1),
+    }
     return {name: value.to(dtype) for name, value in batch.items()}
 
 
@@ -63,8 +70,15 @@ def decays(dtype: torch.dtype = torch.float64, noise: float = 0.0) -> dict[str, 
     draw = Generator().manual_seed(0)
     x = torch.rand(5, 2, generator=draw, dtype=torch.float64) + 0.5
     t = torch.linspace(0, 3, 10, dtype=torch.float64).repeat(5, 1)
-    y = x[:, :1] * (-x[:, 1:] * t).exp() + noise * torch.randn(5, 10, generator=draw, dtype=torch.float64)
-    batch = {"x": x, "t": t, "y": y, "start": torch.tensor([[4.0, 0.1]], dtype=torch.float64).repeat(5, 1)}
+    y = x[:, :1] * (-x[:, 1:] * t).exp() + noise * torch.randn(
+        5, 10, generator=draw, dtype=torch.float64
+    )
+    batch = {
+        "x": x,
+        "t": t,
+        "y": y,
+        "start": torch.tensor([[4.0, 0.1]], dtype=torch.float64).repeat(5, 1),
+    }
     return {name: value.to(dtype) for name, value in batch.items()}
 
 

@@ -30,13 +30,19 @@ def two_threads(monkeypatch):
 
 
 def told(monkeypatch, *spent):
-    """What the system tells of the threads: nothing at first, and what they spent between one decision and the next."""
+    """What the system tells of the threads: nothing at first, and what they spent between one
+    decision and the next."""
     total = dict.fromkeys(ALONE, (0.0, 0.0))
     answers = [total, total]  # at the beginning of everything and at that of the trial
     for new in spent:
-        total = {name: (ran + new[name][0], waited + new[name][1]) for name, (ran, waited) in total.items()}
+        total = {
+            name: (ran + new[name][0], waited + new[name][1])
+            for name, (ran, waited) in total.items()
+        }
         answers += [total, total]
-    monkeypatch.setattr(crowd, "times_of_threads", lambda: answers.pop(0) if len(answers) > 1 else answers[0])
+    monkeypatch.setattr(
+        crowd, "times_of_threads", lambda: answers.pop(0) if len(answers) > 1 else answers[0]
+    )
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -95,13 +101,23 @@ def test_a_training_goes_on_with_the_threads_that_it_had(monkeypatch, tmp_path):
         return batch
 
     problem.augment = augment
-    settings = {"iterations": 10, "batch_size": 8, "validate_every": 5, "accelerator": "cpu", "directory": str(tmp_path)}
+    settings = {
+        "iterations": 10,
+        "batch_size": 8,
+        "validate_every": 5,
+        "accelerator": "cpu",
+        "directory": str(tmp_path),
+    }
     told(monkeypatch, CROWDED)
     with pytest.raises(StoppedError):
-        BackpropThroughTime(**settings).fit(MnemonicDescent.for_problem(problem, hidden=4), problem.data("train"))
+        BackpropThroughTime(**settings).fit(
+            MnemonicDescent.for_problem(problem, hidden=4), problem.data("train")
+        )
     assert load_state(tmp_path / "checkpoint.safetensors")["threads"] == 1
     told(monkeypatch, ALONE)
-    BackpropThroughTime(**settings, resume=True).fit(MnemonicDescent.for_problem(problem, hidden=4), problem.data("train"))
+    BackpropThroughTime(**settings, resume=True).fit(
+        MnemonicDescent.for_problem(problem, hidden=4), problem.data("train")
+    )
     assert seen[-5:] == [1] * 5
     assert torch.get_num_threads() == 2
 

@@ -45,7 +45,9 @@ def held_elsewhere(folder) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the lock of a folder, as this library does."""
     (folder / LOCK).write_text("process 77 on far\x1b[31m since noon")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder / LOCK)], text=True, **pipes) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder / LOCK)], text=True, **pipes
+    ) as other:
         assert other.stdout.readline() == "held\n"
         yield other
         other.kill()
@@ -53,7 +55,10 @@ def held_elsewhere(folder) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_folder_that_is_in_use_is_refused_and_its_files_stay(tmp_path):
     (tmp_path / ".learned_descent-abc.safetensors").touch()
-    expected = rf"{tmp_path}: is in use by another run \(process 77 on far\[31m since noon\): wait for its end or stop it"
+    expected = (
+        rf"{tmp_path}: is in use by another run \(process 77 on far\[31m since noon\): wait for "
+        r"its end or stop it"
+    )
     with held_elsewhere(tmp_path):
         with pytest.raises(DescentError, match=expected), locked(tmp_path):
             pass
@@ -65,13 +70,19 @@ def test_the_lock_dies_with_its_holder(tmp_path):
         other.send_signal(signal.SIGKILL)
         other.wait()
         with locked(tmp_path):
-            assert re.fullmatch(rf"process {os.getpid()} on .* since .*", (tmp_path / LOCK).read_text())
+            assert re.fullmatch(
+                rf"process {os.getpid()} on .* since .*", (tmp_path / LOCK).read_text()
+            )
 
 
 def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path):
     (tmp_path / "inner").mkdir()
     kept = [tmp_path / ".hidden.safetensors", tmp_path / "model.safetensors", tmp_path / "inner"]
-    for path in (*kept[:2], tmp_path / ".learned_descent-a1.safetensors", tmp_path / ".learned_descent-b2.csv"):
+    for path in (
+        *kept[:2],
+        tmp_path / ".learned_descent-a1.safetensors",
+        tmp_path / ".learned_descent-b2.csv",
+    ):
         path.touch()
     with locked(tmp_path):
         assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / LOCK])
@@ -93,7 +104,9 @@ def test_the_other_ranks_of_a_run_share_its_lock(tmp_path, monkeypatch):
 
 
 def test_forked_workers_do_not_keep_the_lock(tmp_path):
-    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(tmp_path)], capture_output=True, text=True, check=False
+    )
     try:
         assert done.returncode == -signal.SIGKILL
         with locked(tmp_path):
@@ -106,11 +119,15 @@ def test_a_trainer_keeps_its_directory_and_its_checkpoint(tmp_path):
     problem = Analytic("sin")
     with torch.random.fork_rng(devices=[]):
         model = MnemonicDescent.for_problem(problem, hidden=4)
-    trainer = BackpropThroughTime(iterations=2, batch_size=8, accelerator="cpu", directory=str(tmp_path))
+    trainer = BackpropThroughTime(
+        iterations=2, batch_size=8, accelerator="cpu", directory=str(tmp_path)
+    )
     with held_elsewhere(tmp_path), pytest.raises(DescentError, match="is in use by another run"):
         trainer.fit(model, problem.data("train"))
     trainer.fit(model, problem.data("train"))
     before = (tmp_path / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(DescentError, match=r"checkpoint.safetensors: is there already: give resume=True to go on"):
+    with pytest.raises(
+        DescentError, match=r"checkpoint.safetensors: is there already: give resume=True to go on"
+    ):
         trainer.fit(model, problem.data("train"))
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before

@@ -25,7 +25,9 @@ MODELS = {
     "lm": LevenbergMarquardt,
     "scipy": ScipyLeastSquares,
     "external": lambda problem: External(problem, lambda x0, batch: x0 / 2),
-    "polished": lambda problem: Polished(External(problem, lambda x0, batch: x0 / 2), GaussNewton(problem)),
+    "polished": lambda problem: Polished(
+        External(problem, lambda x0, batch: x0 / 2), GaussNewton(problem)
+    ),
 }
 
 
@@ -39,7 +41,10 @@ def test_a_start_of_whole_numbers_is_taken_as_floating_point(name, dtype):
     assert torch.equal(xs, model(batch, whole.to(dtype)).xs)
     again = model.descend(model.observation.prepare(batch), whole).xs
     torch.testing.assert_close(again, xs, check_dtype=False)
-    with pytest.raises(DescentError, match=r"floating-point numbers from Formula.initial\(batch\), got torch.int64: .*'start'"):
+    with pytest.raises(
+        DescentError,
+        match=r"floating-point numbers from Formula.initial\(batch\), got torch.int64: .*'start'",
+    ):
         model({**batch, "start": whole})
 
 
@@ -63,7 +68,9 @@ def test_half_precision_is_served_or_said(solver, dtype):
     start = batch["start"].float()
     widened = {name: value.float() for name, value in batch.items()}
     assert torch.equal(solver(decay())(batch, start).final, solver(decay())(widened, start).final)
-    with pytest.raises(DescentError, match=rf"a classical solver works in float32 or float64, got {dtype}"):
+    with pytest.raises(
+        DescentError, match=rf"a classical solver works in float32 or float64, got {dtype}"
+    ):
         solver(decay())(batch)
 
 

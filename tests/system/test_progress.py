@@ -73,5 +73,9 @@ def test_nothing_is_shown_on_demand(capsys):
 def test_every_bar_is_made_here():
     root = Path(_progress.__file__).parents[2]
     sources = [*root.glob("learned_descent/**/*.py"), *root.glob("benchmarks/**/*.py")]
-    makers = [path.name for path in sources if re.search(r"\bt(qdm|range)\(", path.read_text(encoding="utf-8"))]
+    makers = [
+        path.name
+        for path in sources
+        if re.search(r"\bt(qdm|range)\(", path.read_text(encoding="utf-8"))
+    ]
     assert makers == ["progress.py"]

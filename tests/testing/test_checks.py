@@ -24,7 +24,8 @@ from ..toys import Compass, Line, Rows, Turn
 
 
 def assert_first(error: pytest.ExceptionInfo[ContractError], clause: str) -> None:
-    """The first failed check, of which others may follow, is the one whose name starts with ``clause``."""
+    """The first failed check, of which others may follow, is the one whose name starts with
+    ``clause``."""
     assert error.value.report.failures[0].name.startswith(clause), error.value.report
 
 
@@ -73,12 +74,19 @@ def one_for_all(self, batch, generator=None):
     start = Turn.initial(self, batch)
     if generator is None:
         return start
-    return self.retract(start, 0.1 * torch.randn(1, 1, generator=generator, device=start.device).expand(len(start), 1))
+    return self.retract(
+        start,
+        0.1 * torch.randn(1, 1, generator=generator, device=start.device).expand(len(start), 1),
+    )
 
 
 def global_start(self, batch, generator=None):
     start = Turn.initial(self, batch)
-    return start if generator is None else self.retract(start, 0.1 * torch.randn(len(start), 1).to(start))
+    return (
+        start
+        if generator is None
+        else self.retract(start, 0.1 * torch.randn(len(start), 1).to(start))
+    )
 
 
 def without_nan(name):
@@ -91,25 +99,45 @@ def without_nan(name):
 
 
 BROKEN = {
-    "NaN in the data": ({"data": without_nan("compass")}, "data", "train data 'compass': expected finite numbers"),
+    "NaN in the data": (
+        {"data": without_nan("compass")},
+        "data",
+        "train data 'compass': expected finite numbers",
+    ),
     "other names in a split": (
-        {"data": lambda self, split: Turn.data(self, split) | ({"more": torch.zeros(7)} if split == "val" else {})},
+        {
+            "data": lambda self, split: (
+                Turn.data(self, split) | ({"more": torch.zeros(7)} if split == "val" else {})
+            )
+        },
         "data",
         r"the split \"val\" has \['compass', 'more', 'x'\]",
     ),
     "no samples": (
-        {"data": lambda self, split: {name: value[:0] for name, value in Turn.data(self, split).items()}},
+        {
+            "data": lambda self, split: {
+                name: value[:0] for name, value in Turn.data(self, split).items()
+            }
+        },
         "data",
         "expected at least one sample, got none",
     ),
-    "data raises": ({"data": lambda self, split: {}[split]}, "data", "failed with KeyError: 'train'"),
+    "data raises": (
+        {"data": lambda self, split: {}[split]},
+        "data",
+        "failed with KeyError: 'train'",
+    ),
     "start of another shape": (
         {"initial": lambda self, batch, generator=None: torch.ones(len(batch["x"]))},
         "initial",
         r"initial\(batch\): expected shape \(B, p\)",
     ),
     "start of whole numbers": (
-        {"initial": lambda self, batch, generator=None: torch.ones_like(batch["x"], dtype=torch.long)},
+        {
+            "initial": lambda self, batch, generator=None: torch.ones_like(
+                batch["x"], dtype=torch.long
+            )
+        },
         "initial",
         "expected floating-point parameters, got torch.int64",
     ),
@@ -133,13 +161,21 @@ BROKEN = {
         "target",
         r"target\(batch\): expected shape \(8, 2\), got \(8, 1\)",
     ),
-    "one random start for the batch": ({"initial": one_for_all}, "initial", "a sample that is twice in a batch gets one start"),
+    "one random start for the batch": (
+        {"initial": one_for_all},
+        "initial",
+        "a sample that is twice in a batch gets one start",
+    ),
     "no random start": (
         {"initial": lambda self, batch, generator=None: Turn.initial(self, batch)},
         "initial",
         "another seed gives the same starts",
     ),
-    "global random state": ({"initial": global_start}, "initial", "the global random state was used"),
+    "global random state": (
+        {"initial": global_start},
+        "initial",
+        "the global random state was used",
+    ),
     "a start that knows the target": (
         {"initial": leaky},
         "initial: the start of testing",
@@ -174,7 +210,12 @@ BROKEN = {
         "expected positive errors at the start",
     ),
     "the first of the metrics is another error": (
-        {"metrics": lambda self, x, batch: {"half": self.error(x, batch) / 2, "error": self.error(x, batch)}},
+        {
+            "metrics": lambda self, x, batch: {
+                "half": self.error(x, batch) / 2,
+                "error": self.error(x, batch),
+            }
+        },
         "error",
         r"the first of metrics\(x, batch\) is not error\(x, batch\)",
     ),
@@ -189,14 +230,23 @@ BROKEN = {
         "loss",
         "expected less at the target than at the start",
     ),
-    "a row depends on its batch": ({"loss": batch_mean_loss}, "rows", "loss of sample 0 alone: expected a difference"),
+    "a row depends on its batch": (
+        {"loss": batch_mean_loss},
+        "rows",
+        "loss of sample 0 alone: expected a difference",
+    ),
     "augment forgets a tensor": (
         {"augment": lambda self, batch, generator: {"x": batch["x"]}},
         "augment",
         r"augment\(batch\) has \['x'\], the batch has \['compass', 'x'\]",
     ),
     "augment draws elsewhere": (
-        {"augment": lambda self, batch, generator: {**batch, "compass": torch.randn_like(batch["compass"])}},
+        {
+            "augment": lambda self, batch, generator: {
+                **batch,
+                "compass": torch.randn_like(batch["compass"]),
+            }
+        },
         "augment",
         "the same seed gives another 'compass'",
     ),
@@ -205,9 +255,18 @@ BROKEN = {
         "settings",
         r"settings\(\)\['f'\]: expected what JSON can hold",
     ),
-    "no failure_above": ({"failure_above": 0.0}, "settings", "failure_above: expected a number > 0, got 0"),
+    "no failure_above": (
+        {"failure_above": 0.0},
+        "settings",
+        "failure_above: expected a number > 0, got 0",
+    ),
     "learnable weights": (
-        {"__init__": lambda self: (Turn.__init__(self), setattr(self, "weight", nn.Parameter(torch.ones(1))))[0]},
+        {
+            "__init__": lambda self: (
+                Turn.__init__(self),
+                setattr(self, "weight", nn.Parameter(torch.ones(1))),
+            )[0]
+        },
         "settings",
         "a problem holds no learnable weights",
     ),
@@ -222,7 +281,11 @@ BROKEN = {
         "weights: expected numbers >= 0",
     ),
     "residuals of the batch": (
-        {"residual": lambda self, x, batch: Turn.residual(self, x, batch) - batch["compass"].mean(0)},
+        {
+            "residual": lambda self, x, batch: (
+                Turn.residual(self, x, batch) - batch["compass"].mean(0)
+            )
+        },
         "least squares",
         "residual of sample 0 alone: expected a difference",
     ),
@@ -232,7 +295,11 @@ BROKEN = {
         "weights times residuals, the derivative of the cost: expected a difference",
     ),
     "normal equations of another cost": (
-        {"normal_equations": lambda self, x, batch: tuple(2 * value for value in Turn.normal_equations(self, x, batch))},
+        {
+            "normal_equations": lambda self, x, batch: tuple(
+                2 * value for value in Turn.normal_equations(self, x, batch)
+            )
+        },
         "least squares: the weights",
         "J.T W J of the normal equations: expected a difference",
     ),
@@ -252,7 +319,9 @@ def test_settings_that_the_constructor_does_not_take_are_found():
         def settings(self):
             return {"samples": self.count}
 
-    with pytest.raises(ContractError, match=r"the constructor does not take \{'samples': 24\}") as error:
+    with pytest.raises(
+        ContractError, match=r"the constructor does not take \{'samples': 24\}"
+    ) as error:
         check_problem(Renamed())
     assert_first(error, "settings")
 
@@ -272,10 +341,14 @@ def test_a_start_from_what_the_eyes_see_is_no_leak():
             start = seen / torch.linalg.vector_norm(seen, dim=1, keepdim=True)
             if generator is None:
                 return start
-            return self.retract(start, 0.1 * torch.randn(len(seen), 1, generator=generator, device=seen.device))
+            return self.retract(
+                start, 0.1 * torch.randn(len(seen), 1, generator=generator, device=seen.device)
+            )
 
         def target(self, batch):
-            return batch["compass"] / torch.linalg.vector_norm(batch["compass"], dim=1, keepdim=True)
+            return batch["compass"] / torch.linalg.vector_norm(
+                batch["compass"], dim=1, keepdim=True
+            )
 
     assert not check_problem(Rough()).failures
 
@@ -301,22 +374,42 @@ class Count:
 
 
 BLIND = {
-    "features of another shape": (lambda f, x, b: f[:, 0], "features", r"features: expected shape \(B, F\)"),
-    "features of another dtype": (lambda f, x, b: f.double(), "features", "expected dtype torch.float32, got torch.float64"),
-    "features of NaN": (lambda f, x, b: f * torch.nan, "features", "features at the start: expected finite numbers"),
+    "features of another shape": (
+        lambda f, x, b: f[:, 0],
+        "features",
+        r"features: expected shape \(B, F\)",
+    ),
+    "features of another dtype": (
+        lambda f, x, b: f.double(),
+        "features",
+        "expected dtype torch.float32, got torch.float64",
+    ),
+    "features of NaN": (
+        lambda f, x, b: f * torch.nan,
+        "features",
+        "features at the start: expected finite numbers",
+    ),
     "a look is not repeatable": (Count(), "features", "two looks at the same sample differ"),
     "features do not see x": (
         lambda f, x, b: b["compass"] + 0 * x,
         "features: change",
         "the same at the start and at the target",
     ),
-    "a row depends on its batch": (lambda f, x, b: f - f.mean(0), "rows", "features of sample 0 alone: expected a difference"),
+    "a row depends on its batch": (
+        lambda f, x, b: f - f.mean(0),
+        "rows",
+        "features of sample 0 alone: expected a difference",
+    ),
     "no gradient": (
         lambda f, x, b: f.detach(),
         "differentiable",
         "no gradient reaches x; mend it, or declare differentiable = False",
     ),
-    "gradient of zero": (lambda f, x, b: f.detach() + 0 * x, "differentiable", "the gradient with respect to x is zero"),
+    "gradient of zero": (
+        lambda f, x, b: f.detach() + 0 * x,
+        "differentiable",
+        "the gradient with respect to x is zero",
+    ),
     "gradient is not finite": (
         lambda f, x, b: f + (x - x.detach()).abs().sqrt(),
         "differentiable",
@@ -407,8 +500,16 @@ def stateful(self, k, features, state):
 
 
 WRONG = {
-    "NaN": ({"step": lambda self, k, f, s: (self.map(f) * torch.nan, None)}, "iterates", "xs: expected finite numbers"),
-    "another size": ({"step": lambda self, k, f, s: (f[:, :0], None)}, "iterates", "raised|expected shape"),
+    "NaN": (
+        {"step": lambda self, k, f, s: (self.map(f) * torch.nan, None)},
+        "iterates",
+        "xs: expected finite numbers",
+    ),
+    "another size": (
+        {"step": lambda self, k, f, s: (f[:, :0], None)},
+        "iterates",
+        "raised|expected shape",
+    ),
     "hidden memory": ({"step": stateful}, "iterates", "two runs from the same start differ"),
     "untrained moves": (
         {"step": lambda self, k, f, s: (self.map(f) + 0.1, None)},
@@ -435,7 +536,11 @@ WRONG = {
         "rows",
         "the last iterate of sample 0 alone",
     ),
-    "settings are not JSON": ({"settings": lambda self: {"map": self.map}}, "settings", "expected what JSON can hold"),
+    "settings are not JSON": (
+        {"settings": lambda self: {"map": self.map}},
+        "settings",
+        "expected what JSON can hold",
+    ),
 }
 
 
@@ -456,7 +561,8 @@ def test_a_step_that_looks_ahead_is_found():
     model = Ahead()
     model.asked = 3
     model.register_forward_pre_hook(
-        lambda module, args, kwargs: setattr(module, "asked", kwargs.get("num_steps", 3)), with_kwargs=True
+        lambda module, args, kwargs: setattr(module, "asked", kwargs.get("num_steps", 3)),
+        with_kwargs=True,
     )
     with pytest.raises(ContractError, match="one step against the first of all") as error:
         check_model(model)
@@ -464,10 +570,13 @@ def test_a_step_that_looks_ahead_is_found():
 
 
 class Doubled(Line):
-    """A number seen twice as large, without noise and without rounding: a solver ends at the very target."""
+    """A number seen twice as large, without noise and without rounding: a solver ends at the very
+    target."""
 
     def data(self, split):
-        x = torch.randint(-8, 9, (self.count, 2), generator=torch.Generator().manual_seed(len(split))).float()
+        x = torch.randint(
+            -8, 9, (self.count, 2), generator=torch.Generator().manual_seed(len(split))
+        ).float()
         return {"x": x, "y": 2 * x}
 
     def observation(self):
@@ -496,7 +605,10 @@ def test_trained_models_may_move():
 
 
 def test_the_report_is_a_readable_list():
-    report = Report("Thing", (Check("a", True), Check("b", False, "why"), Check("c", False, "perhaps", required=False)))
+    report = Report(
+        "Thing",
+        (Check("a", True), Check("b", False, "why"), Check("c", False, "perhaps", required=False)),
+    )
     assert str(report) == "Thing\n  pass  a\n  FAIL  b\n        why\n  warn  c\n        perhaps"
     error = ContractError(report)
     assert isinstance(error, DescentError)

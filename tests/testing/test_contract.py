@@ -21,7 +21,13 @@ from learned_descent import (
     ShapeError,
 )
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.observations import ConvolutionalMap, ConvolutionalPatches, DenseHOG, DenseSIFT, Patches
+from learned_descent.observations import (
+    ConvolutionalMap,
+    ConvolutionalPatches,
+    DenseHOG,
+    DenseSIFT,
+    Patches,
+)
 from learned_descent.problems import Analytic, Pose
 from learned_descent.problems.curves import Sinusoid, TwoExponentials
 from learned_descent.problems.photometric.problems import AnyTemplate, FixedTemplate
@@ -45,8 +51,12 @@ PROBLEMS = ["sin", "cube", "erf", "exp", "sin_erf", "blobs", "faces", "line", "t
 FAMILIES: dict[str, Callable[..., DescentModel]] = {
     "linear": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=2, **eyes),
     "mlp": lambda problem, **eyes: Cascade.for_problem(problem, num_steps=2, hidden=4, **eyes),
-    "tanh": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=2, hidden=4, **eyes),
-    "gru": lambda problem, **eyes: MnemonicDescent.for_problem(problem, num_steps=2, hidden=4, cell="gru", **eyes),
+    "tanh": lambda problem, **eyes: MnemonicDescent.for_problem(
+        problem, num_steps=2, hidden=4, **eyes
+    ),
+    "gru": lambda problem, **eyes: MnemonicDescent.for_problem(
+        problem, num_steps=2, hidden=4, cell="gru", **eyes
+    ),
 }
 
 
@@ -58,9 +68,13 @@ EYES: dict[str, Callable[[Problem], Observation]] = {
     "patches": lambda problem: Patches(problem.observation().points),
     "hog": lambda problem: DenseHOG(problem.observation().points),
     "sift": lambda problem: DenseSIFT(problem.observation().points),
-    "convolutional-patches": lambda problem: ConvolutionalPatches(problem.observation().points, size=14, **sizes(problem)),
+    "convolutional-patches": lambda problem: ConvolutionalPatches(
+        problem.observation().points, size=14, **sizes(problem)
+    ),
     "convolutional-map": lambda problem: ConvolutionalMap(
-        problem.observation().points, num_points=len(problem.data("train")["points"][0]), **sizes(problem)
+        problem.observation().points,
+        num_points=len(problem.data("train")["points"][0]),
+        **sizes(problem),
     ),
     "frozen": lambda problem: Frozen(problem.observation()),
     "concat": lambda problem: Concat(problem.observation(), Patches(problem.observation().points)),
@@ -69,7 +83,9 @@ EYES: dict[str, Callable[[Problem], Observation]] = {
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory) -> Path:
-    return write_fake_300w(tmp_path_factory.mktemp("faces"), {"afw": 24, "helen/testset": 4}, size=96)
+    return write_fake_300w(
+        tmp_path_factory.mktemp("faces"), {"afw": 24, "helen/testset": 4}, size=96
+    )
 
 
 @pytest.fixture
@@ -78,7 +94,14 @@ def make(faces, dtype) -> Callable[[str], Problem]:
 
     def build(name: str) -> Problem:
         if name == "faces":
-            return FaceAlignment(str(faces), train=["afw"], test=["helen/testset"], crop=64, box_side=40, val_fraction=0.25)
+            return FaceAlignment(
+                str(faces),
+                train=["afw"],
+                test=["helen/testset"],
+                crop=64,
+                box_side=40,
+                val_fraction=0.25,
+            )
         builders = {"blobs": Blobs, "line": lambda: Line(dtype), "turn": Turn, **SIMULATED}
         problem = builders[name]() if name in builders else Analytic(name, dtype=dtype)
         problem.data = functools.cache(problem.data)
@@ -103,7 +126,9 @@ def test_own_observation(make, name, device):
 def test_family(make, name, family, device):
     problem = make(name)
     dtype = problem.initial(problem.data("train")).dtype
-    assert not check_model(FAMILIES[family](problem).to(dtype), untrained=True, device=device).failures
+    assert not check_model(
+        FAMILIES[family](problem).to(dtype), untrained=True, device=device
+    ).failures
 
 
 @pytest.mark.parametrize("eyes", EYES)
@@ -119,8 +144,13 @@ def test_image_observation(make, name, eyes, device):
     assert not check_model(model, untrained=True, device=device).failures
 
 
-@pytest.mark.parametrize("eyes", [ConvolutionalPatches, functools.partial(ConvolutionalMap, num_points=5)])
+@pytest.mark.parametrize(
+    "eyes", [ConvolutionalPatches, functools.partial(ConvolutionalMap, num_points=5)]
+)
 def test_images_of_other_channels_are_refused(eyes):
     observation = eyes(lambda x: x.unflatten(1, (-1, 2)), channels=3)
-    with pytest.raises(ShapeError, match=r"image \(channels=3\): expected shape \(B, 3, H, W\), got \(2, 1, 48, 48\)"):
+    with pytest.raises(
+        ShapeError,
+        match=r"image \(channels=3\): expected shape \(B, 3, H, W\), got \(2, 1, 48, 48\)",
+    ):
         observation.prepare({"image": torch.zeros(2, 1, 48, 48, dtype=torch.uint8)})

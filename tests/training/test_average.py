@@ -18,7 +18,9 @@ def test_the_average_follows_its_formula(generator, device, dtype):
     wanted = [parameter.detach().clone() for parameter in parameters]
     for iteration in range(12):
         for place, parameter in enumerate(parameters):
-            parameter.data += torch.randn(parameter.shape, generator=generator, device=device, dtype=dtype)
+            parameter.data += torch.randn(
+                parameter.shape, generator=generator, device=device, dtype=dtype
+            )
             keep = min(0.4, (1 + iteration) / (10 + iteration))
             wanted[place] = keep * wanted[place] + (1 - keep) * parameter.detach()
         average.update(iteration)
@@ -66,9 +68,13 @@ def test_parameters_hold_the_average_inside_the_block():
         parameter.data += 1
     x = torch.ones(1, 2)
     with average.in_place():
-        assert all(torch.equal(parameter, value) for parameter, value in zip(layer.parameters(), before))
+        assert all(
+            torch.equal(parameter, value) for parameter, value in zip(layer.parameters(), before)
+        )
         torch.testing.assert_close(layer(x), x @ before[0].T + before[1])
-    assert all(torch.equal(parameter, value + 1) for parameter, value in zip(layer.parameters(), before))
+    assert all(
+        torch.equal(parameter, value + 1) for parameter, value in zip(layer.parameters(), before)
+    )
 
 
 def test_parameters_return_after_an_error():

@@ -35,7 +35,9 @@ def recurrent(problem, num_steps: int = 3, **settings) -> MnemonicDescent:
 
 def trainer(device=None, **settings) -> BackpropThroughTime:
     accelerator = "cpu" if device is None else device.type
-    return BackpropThroughTime(**{"iterations": 20, "batch_size": 8, "lr": 1e-2, "accelerator": accelerator, **settings})
+    return BackpropThroughTime(
+        **{"iterations": 20, "batch_size": 8, "lr": 1e-2, "accelerator": accelerator, **settings}
+    )
 
 
 def weights(model: DescentModel) -> list[torch.Tensor]:
@@ -56,10 +58,15 @@ def test_every_family_learns(problem, family, device):
             if family in ("linear", "mlp")
             else MnemonicDescent.for_problem(problem, num_steps=3, hidden=16, cell=family)
         )
-    history = trainer(device, iterations=150, lr=0.02).fit(model, problem.data("train"), problem.data("val"))
+    history = trainer(device, iterations=150, lr=0.02).fit(
+        model, problem.data("train"), problem.data("val")
+    )
     errors = [record["val_error"] for record in history.records]
     assert errors[-1][-1] < 0.4 * errors[0][0]
-    assert history.best_step == min(history.records, key=lambda record: record["val_error"][-1])["iteration"]
+    assert (
+        history.best_step
+        == min(history.records, key=lambda record: record["val_error"][-1])["iteration"]
+    )
     assert not model.training
 
 
@@ -72,11 +79,22 @@ def test_the_gradient_is_that_of_the_weighted_losses():
     xs = model(batch).xs
     loss = sum(weight * problem.loss(x, batch) for weight, x in zip(step_weights, xs[1:])).mean()
     gradients = torch.autograd.grad(loss, list(model.parameters()))
-    settings = {"iterations": 1, "batch_size": 24, "lr": 1e-3, "warmup": 0, "ema": 0, "clip": None, "weight_decay": 0}
+    settings = {
+        "iterations": 1,
+        "batch_size": 24,
+        "lr": 1e-3,
+        "warmup": 0,
+        "ema": 0,
+        "clip": None,
+        "weight_decay": 0,
+    }
     history = trainer(**settings, step_weights=step_weights).fit(model, batch)
     assert history.records[0]["loss"] == pytest.approx(loss.item())
-    for old, new, gradient in zip(before, model.parameters(), gradients):  # the first step of Adam is lr * sign
-        torch.testing.assert_close(old - new, 1e-3 * gradient / (gradient.abs() + 1e-8), rtol=1e-3, atol=1e-6)
+    # The first step of Adam is lr * sign
+    for old, new, gradient in zip(before, model.parameters(), gradients):
+        torch.testing.assert_close(
+            old - new, 1e-3 * gradient / (gradient.abs() + 1e-8), rtol=1e-3, atol=1e-6
+        )
 
 
 def test_step_weights_change_the_result_and_need_one_for_each_step():
@@ -85,11 +103,15 @@ def test_step_weights_change_the_result_and_need_one_for_each_step():
     for model, step_weights in zip(models, (None, (0.0, 0.0, 1.0))):
         trainer(step_weights=step_weights).fit(model, problem.data("train"))
     assert not equal(*models)
-    with pytest.raises(DescentError, match="step_weights: expected one for each of the 3 steps, got 2"):
+    with pytest.raises(
+        DescentError, match="step_weights: expected one for each of the 3 steps, got 2"
+    ):
         trainer(step_weights=(1.0, 1.0)).fit(models[0], problem.data("train"))
 
 
-@pytest.mark.parametrize(("stop", "dropout", "by_columns"), [(10, 0.0, False), (15, 0.5, False), (10, 0.0, True)])
+@pytest.mark.parametrize(
+    ("stop", "dropout", "by_columns"), [(10, 0.0, False), (15, 0.5, False), (10, 0.0, True)]
+)
 def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns):
     problem = Turn()
     train, val = problem.data("train"), problem.data("val")
@@ -119,7 +141,9 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns)
     with pytest.raises(StopHereError):
         trainer(**settings, directory=str(tmp_path / "broken")).fit(broken, train, val, seed=3)
     assert load_state(tmp_path / "broken" / "checkpoint.safetensors")["iteration"] == stop
-    found = trainer(**settings, directory=str(tmp_path / "broken"), resume=True).fit(fresh, train, val, seed=3)
+    found = trainer(**settings, directory=str(tmp_path / "broken"), resume=True).fit(
+        fresh, train, val, seed=3
+    )
     assert equal(fresh, whole)
     assert found.best_step == wanted.best_step
     for record, other in zip(found.records, wanted.records):
@@ -131,13 +155,16 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns)
 
 
 def test_a_training_with_convolutions_survives_twenty_interruptions(tmp_path):
-    """What ships for faces, with its convolutions, bfloat16 and average, stopped wherever it happens to be."""
+    """What ships for faces, with its convolutions, bfloat16 and average, stopped wherever it
+    happens to be."""
 
     class StoppedError(BaseException):
-        """Not an error of the problem, which would be named: it comes from outside, as Ctrl-C does."""
+        """Not an error of the problem, which would be named: it comes from outside, as Ctrl-C
+        does."""
 
     class Fragile:
-        """Stops a training after some calls of the functions that it wraps: within an update or within a validation."""
+        """Stops a training after some calls of the functions that it wraps: within an update or
+        within a validation."""
 
         left = math.inf
 
@@ -150,14 +177,23 @@ def test_a_training_with_convolutions_survives_twenty_interruptions(tmp_path):
 
             return wrapped
 
-    problem, fragile = SyntheticFaces(count=24, test_count=1, crop=48, box_side=28.0, val_fraction=0.1), Fragile()
+    problem, fragile = (
+        SyntheticFaces(count=24, test_count=1, crop=48, box_side=28.0, val_fraction=0.1),
+        Fragile(),
+    )
     train, val = problem.data("train"), problem.data("val")
     problem.augment, problem.loss = fragile(problem.augment), fragile(problem.loss)
     problem.error = fragile(problem.error)
 
     def fit(name: str, *, resume: bool = False) -> DescentModel:
         shipped = RECIPES["mdm"].trainers["bptt"]
-        short = {"iterations": 42, "batch_size": 4, "validate_every": 1, "accelerator": "cpu", "resume": resume}
+        short = {
+            "iterations": 42,
+            "batch_size": 4,
+            "validate_every": 1,
+            "accelerator": "cpu",
+            "resume": resume,
+        }
         bptt = dataclasses.replace(shipped, directory=str(tmp_path / name), **short)
         recipe = dataclasses.replace(RECIPES["mdm"], trainers={"bptt": bptt})
         model = recipe.build(problem, seed=0)
@@ -196,7 +232,9 @@ def test_a_training_holds_one_batch_at_a_time_and_none_when_it_ends():
     gc.collect()
     gc.disable()
     try:
-        trainer(validate_every=5).fit(recurrent(problem), problem.data("train"), problem.data("val"))
+        trainer(validate_every=5).fit(
+            recurrent(problem), problem.data("train"), problem.data("val")
+        )
         left = [batch() for batch in problem.seen if batch() is not None]
     finally:
         gc.enable()
@@ -224,7 +262,9 @@ def test_resume_of_a_finished_training_returns_its_weights(tmp_path):
     problem = Turn()
     model, again = recurrent(problem), recurrent(problem)
     wanted = trainer(directory=str(tmp_path)).fit(model, problem.data("train"), problem.data("val"))
-    found = trainer(directory=str(tmp_path), resume=True).fit(again, problem.data("train"), problem.data("val"))
+    found = trainer(directory=str(tmp_path), resume=True).fit(
+        again, problem.data("train"), problem.data("val")
+    )
     assert equal(model, again)
     assert found.records == wanted.records
 
@@ -241,7 +281,9 @@ def test_resume_with_another_model_is_refused(tmp_path):
     problem = Turn()
     trainer(directory=str(tmp_path)).fit(recurrent(problem), problem.data("train"))
     other = MnemonicDescent.for_problem(problem, hidden=3)
-    with pytest.raises(DescentError, match=r"cannot resume: the checkpoint was made with parameters=\[\["):
+    with pytest.raises(
+        DescentError, match=r"cannot resume: the checkpoint was made with parameters=\[\["
+    ):
         trainer(directory=str(tmp_path), resume=True).fit(other, problem.data("train"))
 
 
@@ -258,7 +300,9 @@ def test_resume_of_another_training_is_refused(tmp_path, settings, seed, split, 
     problem = Turn()
     trainer(directory=str(tmp_path)).fit(recurrent(problem), problem.data("train"))
     with pytest.raises(DescentError, match=f"checkpoint.safetensors: cannot resume: .*{message}"):
-        trainer(directory=str(tmp_path), resume=True, **settings).fit(recurrent(problem), problem.data(split), seed=seed)
+        trainer(directory=str(tmp_path), resume=True, **settings).fit(
+            recurrent(problem), problem.data(split), seed=seed
+        )
 
 
 def test_resume_from_a_truncated_checkpoint_is_refused(tmp_path):
@@ -266,7 +310,9 @@ def test_resume_from_a_truncated_checkpoint_is_refused(tmp_path):
     trainer(directory=str(tmp_path)).fit(recurrent(problem), problem.data("train"))
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DescentError, match=r"checkpoint.safetensors: expected a saved state, could not read it"):
+    with pytest.raises(
+        DescentError, match=r"checkpoint.safetensors: expected a saved state, could not read it"
+    ):
         trainer(directory=str(tmp_path), resume=True).fit(recurrent(problem), problem.data("train"))
 
 
@@ -286,7 +332,9 @@ def test_log_holds_every_validation(tmp_path):
 def test_validation_is_the_mean_error_after_every_step_of_the_averaged_weights():
     problem = Turn()
     model, val = recurrent(problem), problem.data("val")
-    history = trainer(iterations=9, validate_every=9, batch_size=4).fit(model, problem.data("train"), val)
+    history = trainer(iterations=9, validate_every=9, batch_size=4).fit(
+        model, problem.data("train"), val
+    )
     with torch.no_grad():
         wanted = [problem.error(x, val).mean().item() for x in model(val).xs]
     assert history.records[-1]["val_error"] == pytest.approx(wanted, rel=1e-5)
@@ -295,15 +343,24 @@ def test_validation_is_the_mean_error_after_every_step_of_the_averaged_weights()
 def test_the_best_validated_weights_are_kept(caplog):
     problem = Turn()
     model, val = recurrent(problem), problem.data("val")
-    history = trainer(iterations=40, validate_every=1, lr=0.3, ema=0).fit(model, problem.data("train"), val)
+    history = trainer(iterations=40, validate_every=1, lr=0.3, ema=0).fit(
+        model, problem.data("train"), val
+    )
     lasts = [record["val_error"][-1] for record in history.records]
-    assert min(lasts) < lasts[-1], "the learning rate is so large that the last weights are not the best"
+    assert min(lasts) < lasts[-1], (
+        "the learning rate is so large that the last weights are not the best"
+    )
     [doubt] = history.doubts
     rise = f"from {min(lasts):.3g} after {history.best_step} iterations to {lasts[-1]:.3g} after 40"
-    assert f"BackpropThroughTime: the validation error rises {rise}, and the weights of then are kept" in doubt
+    assert (
+        f"BackpropThroughTime: the validation error rises {rise}, and the weights of then are kept"
+        in doubt
+    )
     assert caplog.messages[-1:] == history.doubts
     with torch.no_grad():
-        assert problem.error(model(val).final, val).mean().item() == pytest.approx(min(lasts), rel=1e-5)
+        assert problem.error(model(val).final, val).mean().item() == pytest.approx(
+            min(lasts), rel=1e-5
+        )
 
 
 def test_a_training_never_ends_worse_than_it_began():
@@ -329,8 +386,11 @@ def test_average_is_exponential():
     models = [recurrent(problem) for _ in range(3)]
     trainer(iterations=1, ema=0).fit(models[0], problem.data("train"))
     trainer(iterations=1, ema=0.99).fit(models[1], problem.data("train"))
-    for start, last, average in zip(models[2].parameters(), models[0].parameters(), models[1].parameters()):
-        torch.testing.assert_close(average, start + 0.9 * (last - start))  # the decay begins at 1 / 10
+    for start, last, average in zip(
+        models[2].parameters(), models[0].parameters(), models[1].parameters()
+    ):
+        # The decay begins at 1 / 10
+        torch.testing.assert_close(average, start + 0.9 * (last - start))
 
 
 def test_a_data_set_equals_a_batch():
@@ -386,7 +446,9 @@ def test_opaque_eyes_need_a_cut(detach):
     model = Cascade.for_problem(problem, observation=Frozen(Compass()))
     with pytest.raises(DescentError, match='train with detach="observation" or detach="state"'):
         trainer().fit(model, problem.data("train"))
-    history = trainer(iterations=100, detach=detach, lr=0.05).fit(model, problem.data("train"), problem.data("val"))
+    history = trainer(iterations=100, detach=detach, lr=0.05).fit(
+        model, problem.data("train"), problem.data("val")
+    )
     assert history.records[-1]["val_error"][-1] < 0.3 * history.records[-1]["val_error"][0]
 
 
@@ -395,14 +457,17 @@ def test_gradients_are_clipped():
     model = recurrent(problem)
     before = weights(model)
     trainer(iterations=1, clip=1e-12, weight_decay=0, ema=0).fit(model, problem.data("train"))
-    for old, new in zip(before, model.parameters()):  # far below the epsilon of Adam, which would else step by lr
+    # Far below the epsilon of Adam, which would else step by lr
+    for old, new in zip(before, model.parameters()):
         assert (old - new).abs().max() < 1e-5
 
 
 def test_learning_rate_warms_up_and_decays():
     rates = [
         record["lr"]
-        for record in trainer(iterations=20, warmup=0.2, validate_every=1).fit(recurrent(Turn()), Turn().data("train")).records
+        for record in trainer(iterations=20, warmup=0.2, validate_every=1)
+        .fit(recurrent(Turn()), Turn().data("train"))
+        .records
     ]
     assert rates[:4] == sorted(rates[:4])
     assert max(rates) == rates[4] == 1e-2
@@ -416,9 +481,13 @@ def test_samples_that_are_not_finite_are_named():
     batch["compass"][[2, 9]] = math.inf
     model = recurrent(problem)
     before = weights(model)
-    with pytest.raises(DescentError, match=r"samples \[2, 9\]: expected finite numbers in 'compass'"):
+    with pytest.raises(
+        DescentError, match=r"samples \[2, 9\]: expected finite numbers in 'compass'"
+    ):
         trainer().fit(model, batch)
-    with pytest.raises(DescentError, match=r"samples \[[29](, [29])?\]: expected finite numbers in 'compass'"):
+    with pytest.raises(
+        DescentError, match=r"samples \[[29](, [29])?\]: expected finite numbers in 'compass'"
+    ):
         trainer(batch_size=24).fit(model, Rows(batch))
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters()))
 
@@ -431,14 +500,19 @@ def test_losses_that_are_not_finite_are_named():
     problem = Sharp()
     batch = problem.data("train")
     problem.pole = batch["x"][7, 1]
-    with pytest.raises(DescentError, match=r"iteration 0: the loss of samples \[7\] is not finite; lower lr or clip"):
+    with pytest.raises(
+        DescentError,
+        match=r"iteration 0: the loss of samples \[7\] is not finite; lower lr or clip",
+    ):
         trainer(batch_size=24).fit(recurrent(problem), batch)
 
 
 def test_bfloat16_learns():
     problem = Turn()
     model = recurrent(problem)
-    history = trainer(iterations=80, precision="bf16-mixed", lr=0.02).fit(model, problem.data("train"), problem.data("val"))
+    history = trainer(iterations=80, precision="bf16-mixed", lr=0.02).fit(
+        model, problem.data("train"), problem.data("val")
+    )
     assert history.records[-1]["val_error"][-1] < 0.4 * history.records[0]["val_error"][0]
     assert all(weight.dtype == torch.float32 for weight in model.parameters())
 
@@ -461,7 +535,10 @@ def test_settings_are_frozen_and_few():
         ({"warmup": -0.1}, r"warmup: expected a share in \[0, 1\), got -0.1"),
         ({"clip": 0.0}, "clip: expected a positive number, got 0"),
         ({"validate_every": -1}, "validate_every: expected 0 or more, got -1"),
-        ({"resume": True}, "resume: expected a directory that holds the checkpoint, got directory=None"),
+        (
+            {"resume": True},
+            "resume: expected a directory that holds the checkpoint, got directory=None",
+        ),
     ],
 )
 def test_wrong_settings(settings, message):

@@ -43,8 +43,16 @@ def fit(**settings):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MnemonicDescent.for_problem(problem, num_steps=2, hidden=4, dropout=0.5)
-    quick = {"iterations": 8, "batch_size": 8, "lr": 1e-2, "validate_every": 4, "accelerator": "cpu"}
-    return model, BackpropThroughTime(**{**quick, **settings}).fit(model, problem.data("train"), problem.data("val"))
+    quick = {
+        "iterations": 8,
+        "batch_size": 8,
+        "lr": 1e-2,
+        "validate_every": 4,
+        "accelerator": "cpu",
+    }
+    return model, BackpropThroughTime(**{**quick, **settings}).fit(
+        model, problem.data("train"), problem.data("val")
+    )
 
 
 def plain(history):
@@ -81,7 +89,12 @@ def test_a_training_goes_on_with_other_callbacks(tmp_path):
     assert diary.told == [("start", [0, 4]), 8, ("end", resumed.best_step)]
     assert plain(history) == plain(resumed)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
-    assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()] == ["iteration", "0", "4", "8"]
+    assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().splitlines()] == [
+        "iteration",
+        "0",
+        "4",
+        "8",
+    ]
 
 
 def test_the_log_in_the_directory_is_one_of_them(tmp_path):
@@ -94,12 +107,16 @@ def test_a_callback_that_fails_is_named():
         def record(self, record):
             return 1 / 0
 
-    with pytest.raises(DescentError, match=r"Broken.record failed with ZeroDivisionError.*test_callbacks.py"):
+    with pytest.raises(
+        DescentError, match=r"Broken.record failed with ZeroDivisionError.*test_callbacks.py"
+    ):
         fit(callbacks=[Broken()])
 
 
 def test_what_is_no_callback_is_refused():
-    with pytest.raises(DescentError, match=r"callbacks: expected instances of Callback, got <class .*Diary'>"):
+    with pytest.raises(
+        DescentError, match=r"callbacks: expected instances of Callback, got <class .*Diary'>"
+    ):
         fit(callbacks=[Diary])
 
 
@@ -119,8 +136,20 @@ def test_a_logger_of_lightning_gets_numbers_by_name_and_the_iteration(tmp_path):
     fit(callbacks=[LightningLog(CSVLogger(tmp_path, name="", version=""))])
     [path] = tmp_path.rglob("metrics.csv")
     lines = path.read_text().splitlines()
-    assert set(lines[0].split(",")) == {"loss", "lr", "seconds", "step", "val_error_0", "val_error_1", "val_error_2"}
-    assert [line.split(",")[lines[0].split(",").index("step")] for line in lines[1:]] == ["0", "4", "8"]
+    assert set(lines[0].split(",")) == {
+        "loss",
+        "lr",
+        "seconds",
+        "step",
+        "val_error_0",
+        "val_error_1",
+        "val_error_2",
+    }
+    assert [line.split(",")[lines[0].split(",").index("step")] for line in lines[1:]] == [
+        "0",
+        "4",
+        "8",
+    ]
 
 
 def test_a_missing_package_is_named_with_what_to_install(monkeypatch, tmp_path):
@@ -147,7 +176,9 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
     [file] = tmp_path.rglob("events*")
     events = EventAccumulator(str(file.parent)).Reload()
     found = [(event.step, event.value) for event in events.Scalars("val_error_2")]
-    assert found == [(record["iteration"], pytest.approx(record["val_error"][2])) for record in history.records]
+    assert found == [
+        (record["iteration"], pytest.approx(record["val_error"][2])) for record in history.records
+    ]
 
 
 @pytest.mark.skipif(not there("wandb", "pytorch_lightning"), reason="needs the extra logging")

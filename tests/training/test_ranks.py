@@ -19,16 +19,37 @@ from . import two_ranks
 
 @pytest.mark.slow
 def test_two_data_parallel_ranks_equal_one(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", two_ranks.__file__]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([*command, str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        two_ranks.__file__,
+    ]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    done = subprocess.run(
+        [*command, str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     found, wanted = load_state(tmp_path / "two"), two_ranks.train()
     assert found["world"] == 2
     assert found["weights"].keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(
-            found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+            found["weights"][name],
+            value,
+            rtol=1e-7,
+            atol=1e-9,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 
@@ -61,7 +82,9 @@ def test_the_memory_of_very_large_tensors_goes_back():
     assert keep_freed_memory()
     before = resident()
     torch.ones(40_000_000)
-    assert resident() - before < 40_000_000, "of 160,000,000 bytes: they would leave holes that small ones fall into"
+    assert resident() - before < 40_000_000, (
+        "of 160,000,000 bytes: they would leave holes that small ones fall into"
+    )
 
 
 def test_more_processes_than_cores_are_refused_before_they_start():

@@ -24,7 +24,8 @@ GOLDEN = {
     ("exp", 1): (0.199522516, 0.19245695),
     ("exp", 10): (0.02510868, 0.01253494),
 }
-"""Function and number of stages: ``|x - x*| / |x*|`` over the training and the test set, as superviseddescent finds them."""
+"""Function and number of stages: ``|x - x*| / |x*|`` over the training and the test set, as
+superviseddescent finds them."""
 
 
 def cascade(problem, num_steps: int = 1, **settings) -> Cascade:
@@ -69,13 +70,16 @@ class Still(Line):
 
 
 def reference(features: Tensor, updates: Tensor, ridge: float, bias: bool) -> tuple[Tensor, Tensor]:
-    """Ridge regression as a least squares problem with more rows: weights ``(F, d)`` and bias ``(d,)``."""
+    """Ridge regression as a least squares problem with more rows: weights ``(F, d)`` and bias
+    ``(d,)``."""
     centre = features.mean(0) if bias else torch.zeros_like(features[0])
     middle = updates.mean(0) if bias else torch.zeros_like(updates[0])
     rows = features - centre
     penalty = (ridge * rows.square().mean() * len(rows)) ** 0.5 * torch.eye(rows.shape[1]).to(rows)
     more = torch.zeros(rows.shape[1], updates.shape[1]).to(rows)
-    weight = torch.linalg.lstsq(torch.cat([rows, penalty]), torch.cat([updates - middle, more])).solution
+    weight = torch.linalg.lstsq(
+        torch.cat([rows, penalty]), torch.cat([updates - middle, more])
+    ).solution
     return weight, middle - centre @ weight
 
 
@@ -133,7 +137,9 @@ def test_a_data_set_equals_a_batch():
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("problem", [Analytic("cube", spread=0), Analytic("exp", spread=0), Still(), Turn()], ids=repr)
+@pytest.mark.parametrize(
+    "problem", [Analytic("cube", spread=0), Analytic("exp", spread=0), Still(), Turn()], ids=repr
+)
 @pytest.mark.parametrize("ridge", [1e-5, 0.1])
 def test_training_error_does_not_rise_with_the_stage(problem, ridge):
     problem.initial = lambda batch, generator=None, start=problem.initial: start(batch)
@@ -159,23 +165,35 @@ def test_the_ridge_is_chosen_per_stage_on_held_out_samples():
             x = problem.initial(problem.data("train"))
             for layer, value in zip(other.stages, ridges):
                 weight, offset = reference(
-                    other.observation(x, problem.data("train")), problem.data("train")["x"] - x, value, True
+                    other.observation(x, problem.data("train")),
+                    problem.data("train")["x"] - x,
+                    value,
+                    True,
                 )
                 layer.weight.data, layer.bias.data = weight.T, offset
                 x = x + other.observation(x, problem.data("train")) @ weight + offset
             losses.append((other(val).final - val["x"]).square().mean().item())
         assert record["ridge"] == candidates[losses.index(min(losses))]
-        assert list(record["held_out"].values()) == pytest.approx([loss / min(losses) for loss in losses], rel=1e-6)
+        assert list(record["held_out"].values()) == pytest.approx(
+            [loss / min(losses) for loss in losses], rel=1e-6
+        )
 
 
 def noisy(count: int) -> tuple[Still, Batch, Batch]:
-    """A few training samples whose targets are mostly noise, which many features learn by heart, and held-out ones."""
+    """A few training samples whose targets are mostly noise, which many features learn by heart,
+    and held-out ones."""
     problem = Still(torch.float64, count=count)
     draw = torch.Generator().manual_seed(0)
     spoilt = []
     for split in ("train", "val"):
         batch = problem.data(split)
-        spoilt.append({**batch, "x": batch["x"] + 3 * torch.randn(batch["x"].shape, generator=draw, dtype=torch.float64)})
+        spoilt.append(
+            {
+                **batch,
+                "x": batch["x"]
+                + 3 * torch.randn(batch["x"].shape, generator=draw, dtype=torch.float64),
+            }
+        )
     return problem, *spoilt
 
 
@@ -188,25 +206,37 @@ def test_a_held_out_loss_that_rises_is_said(caplog):
     assert found == [pytest.approx(pair) for pair in itertools.pairwise(left)]
     assert left[1] > left[0]
     [doubt] = history.doubts
-    assert doubt.startswith(f"SequentialRidge: the held-out loss rises in stage 0, from {left[0]:.3g} to {left[1]:.3g}")
+    assert doubt.startswith(
+        f"SequentialRidge: the held-out loss rises in stage 0, from {left[0]:.3g} to {left[1]:.3g}"
+    )
     assert caplog.messages == history.doubts
 
 
 def test_a_ridge_at_the_edge_of_what_was_compared_is_said():
     problem, train, val = noisy(12)
-    history = SequentialRidge(ridge=(1e-6, 1.0)).fit(cascade(problem, 1, observation=Bent()), train, val)
-    edge = "SequentialRidge: the best ridge of stage 0 is 1, the largest one that was compared: give larger ones too"
+    history = SequentialRidge(ridge=(1e-6, 1.0)).fit(
+        cascade(problem, 1, observation=Bent()), train, val
+    )
+    edge = (
+        "SequentialRidge: the best ridge of stage 0 is 1, the largest one that was compared: give "
+        "larger ones too"
+    )
     assert edge in history.doubts
     problem = Line(torch.float64, count=40)
     history = SequentialRidge(ridge=(1.0, 10.0)).fit(cascade(problem, 2), problem.data("train"))
     assert history.doubts == [
-        "SequentialRidge: the best ridge of stages 0, 1 is 1, the smallest one that was compared: give smaller ones too"
+        (
+            "SequentialRidge: the best ridge of stages 0, 1 is 1, the smallest one that was "
+            "compared: give smaller ones too"
+        )
     ]
 
 
 def test_a_training_that_goes_well_leaves_no_doubt(caplog):
     problem = Line(torch.float64, count=40)
-    history = SequentialRidge(ridge=(1e-8, 1e-6)).fit(cascade(problem, 3), problem.data("train"), problem.data("val"))
+    history = SequentialRidge(ridge=(1e-8, 1e-6)).fit(
+        cascade(problem, 3), problem.data("train"), problem.data("val")
+    )
     assert history.records[2]["held_out_loss"][1] < 1e-9, "it is there, and the rest is rounding"
     assert not history.doubts
     assert not caplog.messages
@@ -216,12 +246,20 @@ def test_without_validation_samples_a_share_of_the_training_samples_is_held_out(
     problem = Still(torch.float64, count=40)
     batch = problem.data("train")
     model, same = (cascade(problem, 1, observation=Bent()) for _ in range(2))
-    record = SequentialRidge(ridge=(1e-3, 1e3), holdout=0.25, batch_size=6).fit(model, batch).records[0]
-    kept = {name: value[[row for row in range(40) if row % 4 != 3]] for name, value in batch.items()}
+    record = (
+        SequentialRidge(ridge=(1e-3, 1e3), holdout=0.25, batch_size=6).fit(model, batch).records[0]
+    )
+    kept = {
+        name: value[[row for row in range(40) if row % 4 != 3]] for name, value in batch.items()
+    }
     SequentialRidge(ridge=record["ridge"]).fit(same, kept)
     torch.testing.assert_close(model.stages[0].weight, same.stages[0].weight, rtol=1e-8, atol=1e-10)
-    with pytest.raises(DescentError, match=r"ridge: 3 samples are too few to choose among \(0.001, 1000.0\)"):
-        SequentialRidge(ridge=(1e-3, 1e3), holdout=0.25).fit(model, {name: value[:3] for name, value in batch.items()})
+    with pytest.raises(
+        DescentError, match=r"ridge: 3 samples are too few to choose among \(0.001, 1000.0\)"
+    ):
+        SequentialRidge(ridge=(1e-3, 1e3), holdout=0.25).fit(
+            model, {name: value[:3] for name, value in batch.items()}
+        )
 
 
 def test_repeats_are_random_starts_of_one_preparation():
@@ -250,7 +288,10 @@ def test_passes_draw_afresh_and_augment():
 
         def augment(self, batch, generator):
             self.calls += 1
-            return {**batch, "x": batch["x"] + torch.randn(1, 2, generator=generator, dtype=torch.float64)}
+            return {
+                **batch,
+                "x": batch["x"] + torch.randn(1, 2, generator=generator, dtype=torch.float64),
+            }
 
     problem = Shifted(torch.float64)
     model = cascade(problem, observation=Bent())
@@ -277,10 +318,13 @@ def test_the_seed_decides_and_a_second_fit_forgets_the_first():
 def test_no_global_random_state_is_touched():
     problem = Line()
     state = torch.get_rng_state()
-    SequentialRidge(ridge=1e-3).fit(Cascade.for_problem(problem, observation=Bent(), num_steps=1), problem.data("train"))
+    SequentialRidge(ridge=1e-3).fit(
+        Cascade.for_problem(problem, observation=Bent(), num_steps=1), problem.data("train")
+    )
     fresh = torch.get_rng_state()
     torch.set_rng_state(state)
-    Cascade.for_problem(problem, observation=Bent(), num_steps=1)  # weights of fresh layers come from PyTorch's own state
+    # Weights of fresh layers come from PyTorch's own state
+    Cascade.for_problem(problem, observation=Bent(), num_steps=1)
     assert torch.equal(torch.get_rng_state(), fresh)
 
 
@@ -290,11 +334,16 @@ def test_a_singular_system_names_the_ridge_to_raise():
     batch = {**problem.data("train"), "same": torch.zeros(24, 3, dtype=torch.float64)}
     problem.data = lambda split: batch
     model = cascade(problem, observation=eyes)
-    message = "ridge=0: the system of stage 0 with 3 features from 24 rows is not positive definite; raise ridge (for example"
+    message = (
+        "ridge=0: the system of stage 0 with 3 features from 24 rows is not positive definite; "
+        "raise ridge (for example"
+    )
     with pytest.raises(DescentError, match=re.escape(message)):
         SequentialRidge(ridge=0).fit(model, batch)
     records = SequentialRidge(ridge=(0.0, 0.1)).fit(model, batch).records
-    assert {record["ridge"] for record in records} == {0.1}, "of several, one that is enough will do"
+    assert {record["ridge"] for record in records} == {0.1}, (
+        "of several, one that is enough will do"
+    )
 
 
 def test_fewer_rows_than_features_need_a_ridge():
@@ -306,16 +355,21 @@ def test_fewer_rows_than_features_need_a_ridge():
 
 
 @pytest.mark.parametrize(
-    "model", [MnemonicDescent.for_problem(Line(), hidden=4), Cascade.for_problem(Line(), hidden=4)], ids=["mdm", "mlp"]
+    "model",
+    [MnemonicDescent.for_problem(Line(), hidden=4), Cascade.for_problem(Line(), hidden=4)],
+    ids=["mdm", "mlp"],
 )
 def test_models_without_a_closed_form_are_refused(model):
     with pytest.raises(
-        DescentError, match=r"SequentialRidge trains a Cascade with hidden=None, got .*: use BackpropThroughTime"
+        DescentError,
+        match=r"SequentialRidge trains a Cascade with hidden=None, got .*: use BackpropThroughTime",
     ):
         SequentialRidge().fit(model, model.problem.data("train"))
 
 
-@pytest.mark.parametrize(("rows", "batch_size", "named"), [([3, 17], 64, r"\[3, 17\]"), ([17], 8, r"\[17\]")])
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "named"), [([3, 17], 64, r"\[3, 17\]"), ([17], 8, r"\[17\]")]
+)
 def test_samples_that_are_not_finite_are_named(rows, batch_size, named):
     batch = Line().data("train")
     batch["y"][rows] = torch.nan
@@ -331,13 +385,17 @@ def test_features_that_are_not_finite_are_named():
     problem = Line()
     bad = problem.data("train")["y"][5]
     model = Cascade(problem, Broken(), 3, 2)
-    with pytest.raises(DescentError, match=r"samples \[5\]: expected finite numbers in 'features of stage 0'"):
+    with pytest.raises(
+        DescentError, match=r"samples \[5\]: expected finite numbers in 'features of stage 0'"
+    ):
         SequentialRidge(ridge=1e-3).fit(model, problem.data("train"))
 
 
 def test_no_samples():
     with pytest.raises(DescentError, match="samples: expected at least one sample, got none"):
-        SequentialRidge().fit(Cascade.for_problem(Line()), {"x": torch.zeros(0, 2), "y": torch.zeros(0, 3)})
+        SequentialRidge().fit(
+            Cascade.for_problem(Line()), {"x": torch.zeros(0, 2), "y": torch.zeros(0, 3)}
+        )
 
 
 @pytest.mark.parametrize(

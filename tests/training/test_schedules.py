@@ -12,7 +12,14 @@ from examples.schedule import Stairs, main
 from learned_descent import BackpropThroughTime, DescentError, MnemonicDescent
 from learned_descent.cli.main import main as command
 from learned_descent.files import load_state, save_state
-from learned_descent.training.schedules import SCHEDULES, Constant, Cosine, Linear, Schedule, schedule_of
+from learned_descent.training.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Linear,
+    Schedule,
+    schedule_of,
+)
 
 from ..toys import Turn
 
@@ -20,7 +27,14 @@ from ..toys import Turn
 def fit(**settings) -> list[float]:
     """The learning rates of a short training."""
     problem = Turn()
-    quick = {"iterations": 20, "batch_size": 8, "lr": 1e-2, "warmup": 0.2, "validate_every": 1, "accelerator": "cpu"}
+    quick = {
+        "iterations": 20,
+        "batch_size": 8,
+        "lr": 1e-2,
+        "warmup": 0.2,
+        "validate_every": 1,
+        "accelerator": "cpu",
+    }
     model = MnemonicDescent.for_problem(problem, num_steps=2, hidden=4)
     history = BackpropThroughTime(**{**quick, **settings}).fit(model, problem.data("train"))
     return [record["lr"] for record in history.records]
@@ -60,9 +74,14 @@ def test_a_training_goes_on_with_its_own_schedule_only(tmp_path):
     place = {"directory": str(tmp_path), "resume": True}
     fit(**place, schedule=Stairs(3))
     fit(**place, schedule=Stairs(3))
-    with pytest.raises(DescentError, match=r"made with schedule='Stairs\(count=3.*this training has 'Stairs\(count=2"):
+    with pytest.raises(
+        DescentError,
+        match=r"made with schedule='Stairs\(count=3.*this training has 'Stairs\(count=2",
+    ):
         fit(**place, schedule=Stairs(2))
-    with pytest.raises(DescentError, match=r"made with schedule='Stairs\(.*this training has 'cosine'"):
+    with pytest.raises(
+        DescentError, match=r"made with schedule='Stairs\(.*this training has 'cosine'"
+    ):
         fit(**place)
 
 
@@ -73,14 +92,21 @@ def test_a_checkpoint_from_before_there_were_schedules_is_read(tmp_path):
     del state["identity"]["settings"]["schedule"]
     save_state(path, state)
     fit(directory=str(tmp_path), resume=True)
-    with pytest.raises(DescentError, match="made with schedule='cosine', this training has 'linear'"):
+    with pytest.raises(
+        DescentError, match="made with schedule='cosine', this training has 'linear'"
+    ):
         fit(directory=str(tmp_path), resume=True, schedule=Linear())
 
 
 def test_what_is_no_schedule_is_refused():
-    with pytest.raises(DescentError, match=r"schedule: expected a Schedule, such as Cosine\(\), got 'cosine'"):
+    with pytest.raises(
+        DescentError, match=r"schedule: expected a Schedule, such as Cosine\(\), got 'cosine'"
+    ):
         BackpropThroughTime(schedule="cosine")
-    with pytest.raises(DescentError, match="expected one of cosine, linear, constant, or in Python any Schedule, got 'wavy'"):
+    with pytest.raises(
+        DescentError,
+        match="expected one of cosine, linear, constant, or in Python any Schedule, got 'wavy'",
+    ):
         schedule_of("wavy")
     with pytest.raises(TypeError, match="abstract"):
         Schedule()

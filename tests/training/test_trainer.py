@@ -22,7 +22,11 @@ def numpy_fails(batch):
 @pytest.mark.parametrize("decompose", [torch_fails, numpy_fails])
 @pytest.mark.parametrize("place", ["augment", "initial"])
 @pytest.mark.parametrize(
-    "trainer", [BackpropThroughTime(iterations=3, batch_size=6, accelerator="cpu"), SequentialRidge(ridge=1.0, batch_size=6)]
+    "trainer",
+    [
+        BackpropThroughTime(iterations=3, batch_size=6, accelerator="cpu"),
+        SequentialRidge(ridge=1.0, batch_size=6),
+    ],
 )
 def test_a_sample_that_no_matrix_can_be_made_of_is_named(decompose, place, trainer):
     problem = Turn()
@@ -36,5 +40,8 @@ def test_a_sample_that_no_matrix_can_be_made_of_is_named(decompose, place, train
         return usual(rows, generator)
 
     setattr(problem, place, fails)
-    with pytest.raises(DescentError, match=r"samples \[.*\b13\b.*\]: one of them makes a matrix that cannot be decomposed"):
+    with pytest.raises(
+        DescentError,
+        match=r"samples \[.*\b13\b.*\]: one of them makes a matrix that cannot be decomposed",
+    ):
         trainer.fit(Cascade.for_problem(problem), batch)

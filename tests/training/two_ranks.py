@@ -1,4 +1,5 @@
-"""Trains both ways and saves the weights: run under ``torchrun`` and in one process, the results have to agree.
+"""Trains both ways and saves the weights: run under ``torchrun`` and in one process, the results
+have to agree.
 
 python -m torch.distributed.run --standalone --nproc-per-node 2 tests/training/two_ranks.py FILE
 """
@@ -16,7 +17,8 @@ from learned_descent.problems import Analytic
 
 
 def train() -> dict[str, Tensor]:
-    """The weights of a cascade by closed form, and of a recurrent model by gradients; both without random starts."""
+    """The weights of a cascade by closed form, and of a recurrent model by gradients; both without
+    random starts."""
     problem = Analytic("erf", spread=0, dtype=torch.float64)
     cascade = Cascade.for_problem(problem, num_steps=3).double()
     closed = SequentialRidge(ridge=(1e-6, 1e-4), batch_size=4, accelerator="cpu").fit(
@@ -24,8 +26,16 @@ def train() -> dict[str, Tensor]:
     )
     torch.manual_seed(0)  # the same first weights on every rank
     recurrent = MnemonicDescent.for_problem(problem, hidden=8, num_steps=3).double()
-    settings = {"iterations": 25, "batch_size": 8, "lr": 1e-2, "validate_every": 5, "precision": "64-true"}
-    history = BackpropThroughTime(**settings, accelerator="cpu").fit(recurrent, problem.data("train"), problem.data("val"))
+    settings = {
+        "iterations": 25,
+        "batch_size": 8,
+        "lr": 1e-2,
+        "validate_every": 5,
+        "precision": "64-true",
+    }
+    history = BackpropThroughTime(**settings, accelerator="cpu").fit(
+        recurrent, problem.data("train"), problem.data("val")
+    )
     results = {
         f"{name}/{key}": value
         for name, model in (("cascade", cascade), ("recurrent", recurrent))

@@ -1,6 +1,8 @@
-"""Figures for a paper: error distributions, steps, basins, times, and fits with the path of every point.
+"""Figures for a paper: error distributions, steps, basins, times, and fits with the path of every
+point.
 
-The figures use no global state (no ``pyplot``) and need no display; save one by ``figure.savefig("ced.png")``.
+The figures use no global state (no ``pyplot``) and need no display; save one by
+``figure.savefig("ced.png")``.
 """
 
 from .curves import plot_basin, plot_ced, plot_steps, plot_time

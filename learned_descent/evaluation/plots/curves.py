@@ -1,4 +1,6 @@
-"""Curves: error distributions, the error after every step, the basin of attraction, and the error against time."""
+"""Curves: error distributions, the error after every step, the basin of attraction, and the error
+against time.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from .frames import GREY, axis_label, frame, legend_above, styles
 
 
 def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
-    """The cumulative error distribution of each family, with its AUC and failures; the largest AUC first.
+    """The cumulative error distribution of each family, with its AUC and failures; the largest AUC
+    first.
 
     The distribution at the start is shown too where all families start alike.
 
@@ -31,7 +34,8 @@ def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -
 
     Example:
         >>> errors = {"point error (px)": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
-        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3, batch_size=2, device="cpu")
+        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3,
+        ...     batch_size=2, device="cpu")
         >>> plot_ced({"sdm": sdm}).axes[0].get_xlabel()
         'point error (px)'
     """
@@ -40,31 +44,59 @@ def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -
     name, above = metric or reference.metrics[0], reference.failure_above
     figure, axes = frame(5.2, 3.6)
 
-    def draw(family: str, evaluation: Evaluation, step: int, color: str, dashes: str, width: float) -> None:
+    def draw(
+        family: str, evaluation: Evaluation, step: int, color: str, dashes: str, width: float
+    ) -> None:
         errors = evaluation.error(name, step)
-        jumps = torch.cat([errors.new_zeros(1), errors[errors < 2 * above].sort().values, errors.new_tensor([2 * above])])
+        jumps = torch.cat(
+            [
+                errors.new_zeros(1),
+                errors[errors < 2 * above].sort().values,
+                errors.new_tensor([2 * above]),
+            ]
+        )
         rates = 100 * evaluation.auc(name, step), 100 * evaluation.failure_rate(name, step)
         label = f"{family}: AUC {rates[0]:.1f} %, failures {rates[1]:.1f} %"
         shares = 100 * ced(errors, jumps)
-        axes.step(jumps.numpy(), shares.numpy(), where="post", label=label, color=color, linestyle=dashes, linewidth=width)
+        axes.step(
+            jumps.numpy(),
+            shares.numpy(),
+            where="post",
+            label=label,
+            color=color,
+            linestyle=dashes,
+            linewidth=width,
+        )
 
     pairs = styles(evaluations)
     for family in sorted(evaluations, key=lambda family: -evaluations[family].auc(name)):
         draw(family, evaluations[family], -1, *pairs[family], 1.6)
-    if all(torch.equal(other.error(name, 0), reference.error(name, 0)) for other in evaluations.values()):
+    if all(
+        torch.equal(other.error(name, 0), reference.error(name, 0))
+        for other in evaluations.values()
+    ):
         draw("start", reference, 0, GREY, ":", 1.3)
     axes.axvspan(above, 2 * above, color="#eeeeee", linewidth=0, zorder=0)
     axes.axvline(above, color=GREY, linewidth=0.8, zorder=1)
-    axes.set(xlim=(0, 1.12 * above), ylim=(0, 100), xlabel=axis_label(name), ylabel="samples with at most this error (%)")
-    axes.text(above, 101, f"failure above {above:g}", color=GREY, ha="right", va="bottom", fontsize=8)
+    axes.set(
+        xlim=(0, 1.12 * above),
+        ylim=(0, 100),
+        xlabel=axis_label(name),
+        ylabel="samples with at most this error (%)",
+    )
+    axes.text(
+        above, 101, f"failure above {above:g}", color=GREY, ha="right", va="bottom", fontsize=8
+    )
     legend_above(figure, 2 if len(evaluations) > 2 else 1)
     return figure
 
 
 def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
-    """The mean (line) and the median (dashed) error of each family at the start and after every step.
+    """The mean (line) and the median (dashed) error of each family at the start and after every
+    step.
 
-    The errors have a logarithmic axis where they span more than a decade; a mean that is infinite is left out.
+    The errors have a logarithmic axis where they span more than a decade; a mean that is infinite
+    is left out.
 
     Args:
         evaluations: evaluations by the name of their family, on the same samples.
@@ -81,14 +113,24 @@ def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None)
     for family, (color, _) in styles(evaluations).items():
         evaluation = evaluations[family]
         steps = range(evaluation.num_steps + 1)
-        means, medians = ([value(name, step) for step in steps] for value in (evaluation.mean, evaluation.median))
+        means, medians = (
+            [value(name, step) for step in steps] for value in (evaluation.mean, evaluation.median)
+        )
         label = f"{family}: mean {means[-1]:.3g}, median {medians[-1]:.3g}"
         axes.plot(steps, means, "o-", label=label, color=color, linewidth=1.6, markersize=4)
-        axes.plot(steps, medians, "o--", color=color, linewidth=1.2, markersize=4, markerfacecolor="white")
+        axes.plot(
+            steps, medians, "o--", color=color, linewidth=1.2, markersize=4, markerfacecolor="white"
+        )
         shown += [value for value in chain(means, medians) if 0 < value < float("inf")]
     axes.axhline(above, color=GREY, linewidth=0.8, zorder=1)
     axes.text(
-        1.01, above, f"failure\nabove {above:g}", color=GREY, va="center", fontsize=8, transform=axes.get_yaxis_transform()
+        1.01,
+        above,
+        f"failure\nabove {above:g}",
+        color=GREY,
+        va="center",
+        fontsize=8,
+        transform=axes.get_yaxis_transform(),
     )
     if shown and max(shown) > 10 * min(shown):
         axes.set_yscale("log", subs=(2, 5) if max(shown) < 1000 * min(shown) else ())
@@ -99,7 +141,16 @@ def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="steps done (0: the start)", ylabel=axis_label(name))
     axes.plot([], [], "o-", label="mean", color=GREY, linewidth=1.6, markersize=4)
-    axes.plot([], [], "o--", label="median", color=GREY, linewidth=1.2, markersize=4, markerfacecolor="white")
+    axes.plot(
+        [],
+        [],
+        "o--",
+        label="median",
+        color=GREY,
+        linewidth=1.2,
+        markersize=4,
+        markerfacecolor="white",
+    )
     legend_above(figure, 2)
     return figure
 
@@ -111,10 +162,12 @@ def plot_basin(
     within: float | None = None,
     label: str | None = None,
 ) -> Figure | None:
-    """The share of samples that each family solves against the error that they start from, with its 95 % confidence band.
+    """The share of samples that each family solves against the error that they start from, with its
+    95 % confidence band.
 
     Args:
-        evaluations: evaluations by the name of their family, on the same samples from the same starts.
+        evaluations: evaluations by the name of their family, on the same samples from the same
+            starts.
         levels: the size of each start ``(N,)``; by default its error.
         within: the largest error that counts as solved; by default ``failure_above``.
         label: what ``levels`` are, with their unit.
@@ -132,20 +185,41 @@ def plot_basin(
     figure, axes = frame(5.2, 3.6)
     for family, (color, dashes) in styles(evaluations).items():
         rates, (low, high) = found.rates(family), found.interval(family)
-        axes.fill_between(found.starts, [100 * x for x in low], [100 * x for x in high], color=color, alpha=0.12, linewidth=0)
+        axes.fill_between(
+            found.starts,
+            [100 * x for x in low],
+            [100 * x for x in high],
+            color=color,
+            alpha=0.12,
+            linewidth=0,
+        )
         shares = [100 * rate for rate in rates]
-        axes.plot(found.starts, shares, "o", linestyle=dashes, label=family, color=color, linewidth=1.6, markersize=4)
-    start = f"start: {axis_label(next(iter(evaluations.values())).metrics[0])}" if label is None else label
+        axes.plot(
+            found.starts,
+            shares,
+            "o",
+            linestyle=dashes,
+            label=family,
+            color=color,
+            linewidth=1.6,
+            markersize=4,
+        )
+    start = (
+        f"start: {axis_label(next(iter(evaluations.values())).metrics[0])}"
+        if label is None
+        else label
+    )
     axes.set(ylim=(-2, 102), xlabel=start, ylabel=f"samples solved to {found.within:g} (%)")
     legend_above(figure, 3)
     return figure
 
 
 def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) -> Figure:
-    """The median error of each family after each step against the time that a sample has taken so far.
+    """The median error of each family after each step against the time that a sample has taken so
+    far.
 
-    The time of a descent is spread evenly over its steps, up to the last one that moved any sample. An error below a
-    millionth of ``failure_above`` is drawn there.
+    The time of a descent is spread evenly over its steps, up to the last one that moved any sample.
+    An error below a millionth of ``failure_above`` is drawn there.
 
     Args:
         evaluations: evaluations by the name of their family, on the same samples.
@@ -164,11 +238,31 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
         last = moved[-1] + 1 if moved else evaluation.num_steps
         times = [1000 * evaluation.seconds_per_sample * step / last for step in range(1, last + 1)]
         medians = [max(evaluation.median(name, step), 1e-6 * above) for step in range(1, last + 1)]
-        axes.plot(times, medians, linestyle=dashes, color=color, linewidth=1.6, marker="." if last > 1 else None)
-        axes.plot(times[-1:], medians[-1:], "o", color=color, markersize=6, label=f"{family}: {evaluation.median(name):.2g}")
+        axes.plot(
+            times,
+            medians,
+            linestyle=dashes,
+            color=color,
+            linewidth=1.6,
+            marker="." if last > 1 else None,
+        )
+        axes.plot(
+            times[-1:],
+            medians[-1:],
+            "o",
+            color=color,
+            markersize=6,
+            label=f"{family}: {evaluation.median(name):.2g}",
+        )
     axes.axhline(above, color=GREY, linewidth=0.8, zorder=1)
     axes.text(
-        1.01, above, f"failure\nabove {above:g}", color=GREY, va="center", fontsize=8, transform=axes.get_yaxis_transform()
+        1.01,
+        above,
+        f"failure\nabove {above:g}",
+        color=GREY,
+        va="center",
+        fontsize=8,
+        transform=axes.get_yaxis_transform(),
     )
     axes.set(xscale="log", yscale="log")
     axes.grid(visible=False, which="minor")

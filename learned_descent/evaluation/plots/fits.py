@@ -42,13 +42,16 @@ def plot_fits(
 ) -> Figure | None:
     """The best, median and worst samples of one family, fitted by all families side by side.
 
-    Every panel shows the true points, the start, the path of every point over the steps and where it ends, on the image in
-    grey; the lines are the ``edges`` of the problem. Points come from the first :class:`ImageObservation` among the models.
+    Every panel shows the true points, the start, the path of every point over the steps and where
+    it ends, on the image in grey; the lines are the ``edges`` of the problem. Points come from the
+    first :class:`ImageObservation` among the models.
 
     Args:
-        families: model and evaluation by the name of the family, on the same problem and samples; one column each.
+        families: model and evaluation by the name of the family, on the same problem and samples;
+            one column each.
         samples: the samples of the evaluations.
-        metric: the metric that ranks the samples and is printed over each panel; ``None`` for the main one.
+        metric: the metric that ranks the samples and is printed over each panel; ``None`` for the
+            main one.
         reference: the family that ranks the samples; the first by default.
         each: how many samples to show of the best, the median and the worst ones.
 
@@ -56,70 +59,121 @@ def plot_fits(
         The figure, or ``None`` if no model looks at images.
 
     Raises:
-        DescentError: if the evaluations were not measured alike or on other samples, if one was restored without ``xs``, or if
-            there is no such metric or family.
+        DescentError: if the evaluations were not measured alike or on other samples, if one was
+            restored without ``xs``, or if there is no such metric or family.
     """
     check_comparable({family: evaluation for family, (_, evaluation) in families.items()})
     reference = next(iter(families)) if reference is None else reference
     if reference not in families:
-        raise DescentError(f"reference: expected one of the families {list(families)}, got {reference!r}")
+        raise DescentError(
+            f"reference: expected one of the families {list(families)}, got {reference!r}"
+        )
     model, ranking = families[reference]
     if num_samples(samples) != ranking.num_samples:
         raise DescentError(
-            f"samples: expected the {ranking.num_samples} samples of the evaluation, got {num_samples(samples)}; "
-            "plot the samples that were evaluated"
+            f"samples: expected the {ranking.num_samples} samples of the evaluation, got "
+            f"{num_samples(samples)}; plot the samples that were evaluated"
         )
     models = [model, *(other for other, _ in families.values())]
-    found = ((module, owner) for owner in models for module in owner.modules() if isinstance(module, ImageObservation))
+    found = (
+        (module, owner)
+        for owner in models
+        for module in owner.modules()
+        if isinstance(module, ImageObservation)
+    )
     eyes, owner = next(found, (None, None))
     if eyes is None or owner is None:
         return None
-    device = next((tensor.device for tensor in chain(owner.parameters(), owner.buffers())), torch.device("cpu"))
+    device = next(
+        (tensor.device for tensor in chain(owner.parameters(), owner.buffers())),
+        torch.device("cpu"),
+    )
     rows = _extremes(ranking.error(metric), each)
     figure = canvas(2.8 * len(families) + 0.3, 3.0 * len(rows) + 0.8)
     panels = figure.subplots(len(rows), len(families), squeeze=False)
     for (rank, number), row in zip(rows, panels):
         batch = cast(Batch, to_device(_single(samples, number), device))
         truth = _points(owner.problem.target(batch), eyes)[0]
-        paths = {family: _points(_xs(family, result)[:, number].to(device), eyes) for family, (_, result) in families.items()}
+        paths = {
+            family: _points(_xs(family, result)[:, number].to(device), eyes)
+            for family, (_, result) in families.items()
+        }
         image = _grey(batch[eyes.image][0])
         window = _window([truth[None], *paths.values()], image.shape)
         for axes, (family, path) in zip(row, paths.items()):
             _draw_fit(axes, image, truth, path, owner.problem.edges)
             error = float(families[family][1].error(metric)[number])
-            axes.set_title(f"{family}: {error:.3g}{' (failure)' if not error <= ranking.failure_above else ''}", fontsize=9)
+            axes.set_title(
+                f"{family}: "
+                f"{error:.3g}{' (failure)' if not error <= ranking.failure_above else ''}",
+                fontsize=9,
+            )
             axes.set(xticks=[], yticks=[], xlim=window[:2], ylim=window[2:])
         row[0].set_ylabel(f"{rank} (sample {number})", fontsize=9)
-    title = f"Best, median and worst samples of {reference}: {axis_label(metric or ranking.metrics[0])}"
+    title = (
+        f"Best, median and worst samples of {reference}: {axis_label(metric or ranking.metrics[0])}"
+    )
     figure.suptitle(fill(title, round(12 * figure.get_figwidth())), fontsize=10)
     marks = [
         Line2D([], [], color=_TRUTH, marker="o", markersize=4, label="truth"),
-        Line2D([], [], color="none", marker="o", markersize=4, markerfacecolor=_START, markeredgecolor="black", label="start"),
+        Line2D(
+            [],
+            [],
+            color="none",
+            marker="o",
+            markersize=4,
+            markerfacecolor=_START,
+            markeredgecolor="black",
+            label="start",
+        ),
         Line2D([], [], color=_PATH(0.5), linewidth=1.5, label="path"),
         Line2D([], [], color=_FINAL, marker="o", markersize=4, label="end"),
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=4 if len(families) > 1 else 2, frameon=False, fontsize=9)
+    figure.legend(
+        handles=marks,
+        loc="outside lower center",
+        ncols=4 if len(families) > 1 else 2,
+        frameon=False,
+        fontsize=9,
+    )
     return figure
 
 
-def _draw_fit(axes: Axes, image: NDArray, truth: NDArray, path: NDArray, edges: Sequence[tuple[int, int]]) -> None:
+def _draw_fit(
+    axes: Axes, image: NDArray, truth: NDArray, path: NDArray, edges: Sequence[tuple[int, int]]
+) -> None:
     """Truth, start, path and end of all points ``(T + 1, L, 2)`` on one image ``(H, W)``."""
     outline = [withStroke(linewidth=1.6, foreground="black", alpha=0.6)]
     size = min(12.0, max(3.5, 200 / len(truth)))
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
     for points, color in ((truth, _TRUTH), (path[-1], _FINAL)):
         lines = [points[list(edge)] for edge in edges]
-        axes.add_collection(LineCollection(lines, colors=color, linewidths=0.7, path_effects=outline), autolim=False)
+        axes.add_collection(
+            LineCollection(lines, colors=color, linewidths=0.7, path_effects=outline), autolim=False
+        )
     for step in range(len(path) - 1):
         shade = _PATH((step + 0.5) / (len(path) - 1))
         moves = list(np.stack([path[step], path[step + 1]], 1))
-        axes.add_collection(LineCollection(moves, colors=[shade], linewidths=0.7, path_effects=outline), autolim=False)
+        axes.add_collection(
+            LineCollection(moves, colors=[shade], linewidths=0.7, path_effects=outline),
+            autolim=False,
+        )
     for points, color in ((path[0], _START), (truth, _TRUTH), (path[-1], _FINAL)):
-        axes.scatter(points[:, 0], points[:, 1], s=size, color=color, edgecolors="black", linewidths=0.3, zorder=3)
+        axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=size,
+            color=color,
+            edgecolors="black",
+            linewidths=0.3,
+            zorder=3,
+        )
 
 
 def _window(groups: Sequence[NDArray], size: tuple[int, ...]) -> tuple[float, float, float, float]:
-    """The limits ``left, right, bottom, top`` of the square that holds all points with a margin, moved into the image."""
+    """The limits ``left, right, bottom, top`` of the square that holds all points with a margin,
+    moved into the image.
+    """
     height, width = size
     points = np.concatenate([group.reshape(-1, 2) for group in groups])
     points = np.clip(points[np.isfinite(points).all(1)], 0, (width - 1, height - 1))
@@ -153,7 +207,9 @@ def _single(samples: Samples, number: int) -> Batch:
 
 def _xs(family: str, evaluation: Evaluation) -> Tensor:
     if evaluation.xs is None:
-        raise DescentError(f"evaluation of {family!r}: its parameters xs were not stored; evaluate the model again")
+        raise DescentError(
+            f"evaluation of {family!r}: its parameters xs were not stored; evaluate the model again"
+        )
     return evaluation.xs
 
 
@@ -164,7 +220,11 @@ def _points(x: Tensor, eyes: ImageObservation) -> NDArray:
 
 
 def _grey(image: Tensor) -> NDArray:
-    """The luminance of an image ``(C, H, W)`` in 0..255, in pale greys on which colours stand out, ``(H, W)``."""
+    """The luminance of an image ``(C, H, W)`` in 0..255, in pale greys on which colours stand out,
+    ``(H, W)``.
+    """
     pixels = image.detach().cpu().double()
-    weights = pixels.new_tensor([0.299, 0.587, 0.114] if len(pixels) == 3 else [1 / len(pixels)] * len(pixels))
+    weights = pixels.new_tensor(
+        [0.299, 0.587, 0.114] if len(pixels) == 3 else [1 / len(pixels)] * len(pixels)
+    )
     return (55 + 0.75 * torch.einsum("c,chw->hw", weights, pixels)).numpy()

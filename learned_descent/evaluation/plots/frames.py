@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Colours that colour-blind readers can tell apart (M. Okabe and K. Ito. Color Universal Design, 2008)."""
+"""Colours that colour-blind readers can tell apart (M. Okabe and K. Ito. Color Universal Design,
+2008)."""
 
 GREY = "#666666"
 
@@ -45,7 +46,9 @@ def frame(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def legend_above(figure: Figure, columns: int) -> None:
-    """A legend above the axes, in so many columns, or in fewer where its texts are long; the figure grows with it."""
+    """A legend above the axes, in so many columns, or in fewer where its texts are long; the figure
+    grows with it.
+    """
     for count in range(columns, 0, -1):
         legend = figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=count)
         box = legend.get_window_extent()

@@ -12,23 +12,53 @@ from .sampler import Dice, mixed
 PATTERNS = 24
 """The number of random pictures that skin and hair are made of."""
 
-_TONES = torch.tensor([[250, 222, 205], [238, 196, 166], [205, 154, 118], [152, 102, 70], [104, 68, 48], [70, 46, 36]]) / 255
+_TONES = (
+    torch.tensor(
+        [
+            [250, 222, 205],
+            [238, 196, 166],
+            [205, 154, 118],
+            [152, 102, 70],
+            [104, 68, 48],
+            [70, 46, 36],
+        ]
+    )
+    / 255
+)
 _HAIR = torch.tensor(
-    [[22, 20, 22], [48, 32, 24], [84, 54, 34], [128, 88, 54], [196, 158, 102], [226, 200, 150], [142, 66, 32], [168, 166, 164],
+    [[22, 20, 22], [48, 32, 24], [84, 54, 34], [128, 88, 54], [196, 158, 102], [226, 200, 150],
+    [142, 66, 32], [168, 166, 164],
      [228, 226, 222]]
 ) / 255  # fmt: skip
-_IRIS = torch.tensor([[44, 26, 16], [78, 48, 26], [104, 92, 46], [86, 112, 84], [84, 116, 150], [118, 132, 142]]) / 255
+_IRIS = (
+    torch.tensor(
+        [[44, 26, 16], [78, 48, 26], [104, 92, 46], [86, 112, 84], [84, 116, 150], [118, 132, 142]]
+    )
+    / 255
+)
 _CLOTH = (
-    torch.tensor([[20, 22, 30], [236, 234, 230], [128, 28, 36], [34, 60, 110], [60, 90, 62], [196, 170, 130], [110, 108, 112]])
+    torch.tensor(
+        [
+            [20, 22, 30],
+            [236, 234, 230],
+            [128, 28, 36],
+            [34, 60, 110],
+            [60, 90, 62],
+            [196, 170, 130],
+            [110, 108, 112],
+        ]
+    )
     / 255
 )
 
 
 @dataclass
 class Look:
-    """What a chunk of faces looks like, apart from its shape: one row per face; lengths in mm, shares in 0..1.
+    """What a chunk of faces looks like, apart from its shape: one row per face; lengths in mm,
+    shares in 0..1.
 
-    Hair grows above ``hairline`` (a level), and behind ``hair_front`` (a depth) down to ``hair_end`` (a level).
+    Hair grows above ``hairline`` (a level), and behind ``hair_front`` (a depth) down to
+    ``hair_end`` (a level).
     """
 
     skin: Tensor
@@ -63,22 +93,36 @@ class Look:
 def draw_look(dice: Dice) -> Look:
     """A random look for each face."""
     tone = dice.uniform(0.0, 1.0)
-    skin = (mixed(tone, _TONES) * (1 + dice.normal(0.05, 1)) + dice.normal(0.015, 3)).clamp(0.02, 1.0)
+    skin = (mixed(tone, _TONES) * (1 + dice.normal(0.05, 1)) + dice.normal(0.015, 3)).clamp(
+        0.02, 1.0
+    )
     dark = (tone > 0.55).float().unsqueeze(1)
     usual = dice.colour(_HAIR, 0.02, 3, 3, 2, 1.5, 1.2, 0.8, 0.6, 1, 0.6)
     black = dice.colour(_HAIR[:2], 0.015)
-    hair = torch.where((dice.uniform(0.0, 1.0) < 0.9).unsqueeze(1), usual + dark * (black - usual), usual)
-    veiled, style = dice.chance(0.05), dice.pick(0.42, 0.30, 0.10, 0.07, 0.11)  # short, long, receding, bald, fringe
+    hair = torch.where(
+        (dice.uniform(0.0, 1.0) < 0.9).unsqueeze(1), usual + dark * (black - usual), usual
+    )
+    # short, long, receding, bald, fringe
+    veiled, style = (
+        dice.chance(0.05),
+        dice.pick(0.42, 0.30, 0.10, 0.07, 0.11),
+    )
     long = (style == 1) | ((style == 4) & dice.chance(0.7)) | veiled
     cloth = dice.colour(_CLOTH, 0.08)
     fringe = style == 4
     male = ~long & dice.chance(0.7)
     bearded = dice.pick(0.45, 0.25, 0.12, 0.06, 0.12)  # none, stubble, full, moustache, goatee
-    strength = torch.tensor([[0, 0, 0], [0.3, 0.32, 0.28], [0.95, 0.95, 0.9], [0.95, 0, 0], [0.9, 0.95, 0]])
+    strength = torch.tensor(
+        [[0, 0, 0], [0.3, 0.32, 0.28], [0.95, 0.95, 0.9], [0.95, 0, 0], [0.9, 0.95, 0]]
+    )
     beard = strength.to(skin)[bearded] * dice.uniform(0.6, 1.0, 1) * male.unsqueeze(1)
     made_up = (~male & dice.chance(0.5)).float() * dice.uniform(0.3, 1.0)
-    rouge = dice.colour(torch.tensor([[0.7, 0.12, 0.18], [0.75, 0.35, 0.36], [0.5, 0.12, 0.2]]), 0.06)
-    natural = skin * torch.tensor([0.86, 0.62, 0.62], device=skin.device) + torch.tensor([0.06, 0.0, 0.01], device=skin.device)
+    rouge = dice.colour(
+        torch.tensor([[0.7, 0.12, 0.18], [0.75, 0.35, 0.36], [0.5, 0.12, 0.2]]), 0.06
+    )
+    natural = skin * torch.tensor([0.86, 0.62, 0.62], device=skin.device) + torch.tensor(
+        [0.06, 0.0, 0.01], device=skin.device
+    )
     share = 0.75 * made_up.unsqueeze(1)
     hairline = torch.where(style == 2, dice.uniform(-95.0, -75.0), dice.uniform(-72.0, -52.0))
     hairline = torch.where(fringe, dice.uniform(-40.0, -24.0), hairline)
@@ -87,7 +131,9 @@ def draw_look(dice: Dice) -> Look:
         skin=skin,
         hair=torch.where(veiled.unsqueeze(1), cloth, hair),
         iris=torch.where(
-            (dice.uniform(0.0, 1.0) > 0.15).unsqueeze(1) & (dark > 0), _IRIS[:1].to(skin), dice.colour(_IRIS, 0.03)
+            (dice.uniform(0.0, 1.0) > 0.15).unsqueeze(1) & (dark > 0),
+            _IRIS[:1].to(skin),
+            dice.colour(_IRIS, 0.03),
         ),
         lips=natural + share * (rouge - natural),
         cloth=dice.colour(_CLOTH, 0.08),
@@ -110,7 +156,9 @@ def draw_look(dice: Dice) -> Look:
         long=long.float(),
         ragged=dice.uniform(1.0, 6.0),
         streaks=dice.uniform(0.1, 0.5) * ~veiled,
-        shadow_colour=dice.colour(torch.tensor([[0.25, 0.2, 0.22], [0.35, 0.3, 0.45], [0.45, 0.3, 0.22]]), 0.05)
+        shadow_colour=dice.colour(
+            torch.tensor([[0.25, 0.2, 0.22], [0.35, 0.3, 0.45], [0.45, 0.3, 0.22]]), 0.05
+        )
         * skin.amax(1, True),
         spark=dice.uniform(0.2, 1.0),
         patterns=(dice.uniform(0.0, 1.0, 4) * PATTERNS).long(),

@@ -24,23 +24,35 @@ def pixels(size: int, like: Tensor) -> tuple[Float[Tensor, "1 1 S"], Float[Tenso
     return line.view(1, 1, -1), line.view(1, -1, 1)
 
 
-def cover(picture: Float[Tensor, "B 3 H W"], colour: Float[Tensor, "B 3"] | Tensor, share: Float[Tensor, "B H W"]) -> Tensor:
-    """``share`` of a colour, of one for each picture or of one for each pixel, over a picture, in place."""
+def cover(
+    picture: Float[Tensor, "B 3 H W"],
+    colour: Float[Tensor, "B 3"] | Tensor,
+    share: Float[Tensor, "B H W"],
+) -> Tensor:
+    """``share`` of a colour, of one for each picture or of one for each pixel, over a picture, in
+    place.
+    """
     over = colour[..., None, None] if colour.ndim == 2 else colour
     return picture.lerp_(over.expand_as(picture), share.unsqueeze(1))
 
 
 def enlarged(picture: Float[Tensor, "B C S S"]) -> Float[Tensor, "B C 2*S 2*S"]:
-    """Pictures of twice the side. Each channel is a picture of its own: three at once are several times slower."""
-    channels: Tensor = F.interpolate(picture.flatten(0, 1).unsqueeze(1), scale_factor=2, mode="bilinear")
+    """Pictures of twice the side. Each channel is a picture of its own: three at once are several
+    times slower.
+    """
+    channels: Tensor = F.interpolate(
+        picture.flatten(0, 1).unsqueeze(1), scale_factor=2, mode="bilinear"
+    )
     return channels.view(*picture.shape[:2], *channels.shape[2:])
 
 
 def shapes(dice: Dice, size: float, low: float, high: float) -> Float[Tensor, "B 6"]:
-    """Ellipses, boxes and bars anywhere in a picture; half of their axes are ``low`` to ``high`` of its side.
+    """Ellipses, boxes and bars anywhere in a picture; half of their axes are ``low`` to ``high`` of
+    its side.
 
     Returns:
-        Column and row of the centre and half of both axes in px, the angle in rad, and whether it is a box.
+        Column and row of the centre and half of both axes in px, the angle in rad, and whether it
+        is a box.
     """
     axes = dice.uniform(math.log(low), math.log(high), 2).exp() * size
     angle, box = dice.uniform(0.0, math.pi, 1), dice.chance(0.5).unsqueeze(1)
@@ -69,13 +81,18 @@ def backdrop(dice: Dice, size: int) -> Float[Tensor, "B 3 S S"]:
     first, second = tone(0.14)[..., None, None], tone(0.14)[..., None, None]
     columns, rows = pixels(size, first)
     angle = dice.uniform(0.0, 2 * math.pi)[ONE]
-    ramp = ((columns / size - 0.5) * angle.cos() + (rows / size - 0.5) * angle.sin() + 0.5).clamp(0, 1)
+    ramp = ((columns / size - 0.5) * angle.cos() + (rows / size - 0.5) * angle.sin() + 0.5).clamp(
+        0, 1
+    )
     picture = torch.lerp(first, second, ramp.unsqueeze(1))
     stains = torch.zeros(dice.count, 3, 1, 1, device=dice.device)
     for cells, strength in ((3, 0.16), (8, 0.12), (20, 0.08)):
         stain = 0.75 * dice.normal(1.0, 1, cells, cells) + 0.25 * dice.normal(1.0, 3, cells, cells)
         amount = (dice.uniform(0.0, strength) * dice.chance(0.7))[..., None, None, None]
-        stains = F.interpolate(stains, (cells, cells), mode="bilinear", align_corners=True) + amount * stain
+        stains = (
+            F.interpolate(stains, (cells, cells), mode="bilinear", align_corners=True)
+            + amount * stain
+        )
     picture += F.interpolate(stains, (size, size), mode="bilinear", align_corners=True)
     clutter = [
         (shapes(dice, size, 0.04, largest), dice.chance(0.5) * dice.uniform(0.4, 1.0), tone(0.22))
@@ -99,7 +116,8 @@ def body(
     light: Float[Tensor, "B 3"],
     fibres: Float[Tensor, "B S S"],
 ) -> Float[Tensor, "B 3 S S"]:
-    """Paints hair behind the head, neck, shoulders and long hair over them, from the back to the front, in place.
+    """Paints hair behind the head, neck, shoulders and long hair over them, from the back to the
+    front, in place.
 
     Args:
         dice: for the clothes and the hair.
@@ -120,21 +138,33 @@ def body(
     wide = across.abs()
     top = ((neck - crown)[:, 1] / scale)[ONE]
     bulk, end = (84 + look.volume)[ONE], look.hair_end[ONE]
-    strands = look.hair[..., None, None] * (1 + look.streaks[ONE] * fibres).clamp(0.3, 1.5).unsqueeze(1)
+    strands = look.hair[..., None, None] * (1 + look.streaks[ONE] * fibres).clamp(
+        0.3, 1.5
+    ).unsqueeze(1)
     edge = 4 * fibres
     # The hair that hangs behind the neck; its top is round.
     rise = ((-down - top).clamp(min=0) / 88).square()
-    behind = soft(1 - rise - (wide / (bulk + 0.05 * down)).square(), 0.08) * soft(end - 95 - down + edge, 8.0) * look.long[ONE]
+    behind = (
+        soft(1 - rise - (wide / (bulk + 0.05 * down)).square(), 0.08)
+        * soft(end - 95 - down + edge, 8.0)
+        * look.long[ONE]
+    )
     cover(picture, 0.55 * strands, behind)
     # Neck and shoulders.
     throat = half[ONE] * (1 + 0.25 * soft(down - 60, 80.0))
     turned = (across / throat).clamp(-1, 1)
     round_ = (1 - turned.square()).sqrt() * light[:, 2][ONE] + turned * light[:, 0][ONE]
     glow = (0.30 + 0.45 * round_.clamp(min=0)) * (0.65 + 0.5 * soft(down - 45, 80.0))
-    cover(picture, look.skin[..., None, None] * glow.unsqueeze(1), soft(throat - wide, 4.0) * soft(down + 45, 20.0))
+    cover(
+        picture,
+        look.skin[..., None, None] * glow.unsqueeze(1),
+        soft(throat - wide, 4.0) * soft(down + 45, 20.0),
+    )
     collar = dice.uniform(36.0, 64.0)[ONE] + dice.uniform(-0.5, 0.1)[ONE] * wide.clamp(max=60)
     shoulder = 28 + 0.0035 * (wide - 40).clamp(min=0).square() + 0.22 * wide
-    cloth = torch.maximum(soft(down - collar, 3.0), soft(wide - throat, 3.0)) * soft(down - shoulder, 3.0)
+    cloth = torch.maximum(soft(down - collar, 3.0), soft(wide - throat, 3.0)) * soft(
+        down - shoulder, 3.0
+    )
     drape = (0.72 + 0.05 * fibres + 0.22 * turned * light[:, 0][ONE]).clamp(0.2, 1.2)
     cover(picture, look.cloth[..., None, None] * drape.unsqueeze(1), cloth)
     # Locks in front of the shoulders.
@@ -163,7 +193,9 @@ class Light:
     @staticmethod
     def draw(dice: Dice) -> Light:
         """A random light for each face; from above more often than from below."""
-        direction = torch.stack([dice.normal(0.7), dice.normal(0.4) - 0.4, dice.uniform(0.4, 1.2)], 1)
+        direction = torch.stack(
+            [dice.normal(0.7), dice.normal(0.4) - 0.4, dice.uniform(0.4, 1.2)], 1
+        )
         warmth = dice.normal(0.05, 1) * torch.tensor([1.0, 0.0, -1.0], device=dice.device)
         stage = dice.normal(0.14, 3) * dice.chance(0.15).unsqueeze(1)
         share, level = dice.uniform(0.2, 0.75).unsqueeze(1), dice.uniform(0.8, 1.08).unsqueeze(1)
@@ -175,10 +207,15 @@ class Light:
         )
 
     def shine(
-        self, colour: Float[Tensor, "B 3 G G"], normal: Float[Tensor, "B 3 G G"], shade: Float[Tensor, "G G"]
+        self,
+        colour: Float[Tensor, "B 3 G G"],
+        normal: Float[Tensor, "B 3 G G"],
+        shade: Float[Tensor, "G G"],
     ) -> Float[Tensor, "B 3 G G"]:
         """Colours under the light: diffuse, dimmer where ``shade`` is below 1, with a highlight."""
-        halfway = F.normalize(self.direction + torch.tensor([0.0, 0.0, 1.0], device=colour.device), dim=1)
+        halfway = F.normalize(
+            self.direction + torch.tensor([0.0, 0.0, 1.0], device=colour.device), dim=1
+        )
         towards = torch.stack([self.direction, halfway], 1) @ normal.flatten(2)
         cosine, bright = towards.view(-1, 2, *shade.shape).unbind(1)
         bright.clamp_(min=0).square_().square_().square_().square_().mul_(self.gloss[ONE])

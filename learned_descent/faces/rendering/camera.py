@@ -12,10 +12,13 @@ from ...landmarks.filters import blurred
 from .sampler import Dice
 
 _AT_ONCE = 4
-"""So few pictures at a time stay in the nearest cache of a processor, and use the same memory again."""
+"""So few pictures at a time stay in the nearest cache of a processor, and use the same memory
+again."""
 
 
-def blocky(picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]) -> Float[Tensor, "B C S S"]:
+def blocky(
+    picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]
+) -> Float[Tensor, "B C S S"]:
     """Pictures whose blocks of 8 px are rounded in frequency space, as JPEG does.
 
     Args:
@@ -36,7 +39,9 @@ def blocky(picture: Float[Tensor, "B C S S"], step: Float[Tensor, " B"]) -> Floa
     return found
 
 
-def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]) -> UInt8[Tensor, "B 3 S S"]:
+def photograph(
+    dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tensor, "N 3 S S"]
+) -> UInt8[Tensor, "B 3 S S"]:
     """Photographs of pictures in 0..1.
 
     Args:
@@ -45,7 +50,9 @@ def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tenso
         noise: random pictures of unit variance to choose from.
     """
     sigma = torch.where(dice.chance(0.7), dice.uniform(0.45, 0.75), dice.uniform(0.75, 1.8))
-    grey = (dice.chance(0.1) + dice.chance(0.3) * dice.uniform(0.0, 0.6)).clamp(max=1)[:, None, None]
+    grey = (dice.chance(0.1) + dice.chance(0.3) * dice.uniform(0.0, 0.6)).clamp(max=1)[
+        :, None, None
+    ]
     gain = (dice.normal(0.15, 1) + dice.normal(0.04, 3)).exp().unsqueeze(2)
     unit = torch.eye(3, device=picture.device)
     colours = 255 * gain * torch.lerp(unit, torch.full_like(unit, 1 / 3), grey)
@@ -54,7 +61,12 @@ def photograph(dice: Dice, picture: Float[Tensor, "B 3 S S"], noise: Float[Tenso
     strength = (dice.uniform(0.0, 1.0).square() * 8 + 0.7)[:, None, None, None]
     squeezed, step = dice.chance(0.35), dice.uniform(4.0, 20.0)
     photos = torch.empty_like(picture, dtype=torch.uint8)
-    parts = zip(*(part.split(_AT_ONCE) for part in (photos, picture, sigma, colours, level, grains, strength, squeezed, step)))
+    parts = zip(
+        *(
+            part.split(_AT_ONCE)
+            for part in (photos, picture, sigma, colours, level, grains, strength, squeezed, step)
+        )
+    )
     for photo, seen, blur, colour, base, grain, amount, packed, quantum in parts:
         taken = torch.baddbmm(base, colour, blurred(seen, blur).flatten(2)).view_as(seen)
         taken.addcmul_(noise.index_select(0, grain), amount)

@@ -1,4 +1,6 @@
-"""Synthetic photographs of faces with exact landmarks, in chunks that depend on nothing but their seed."""
+"""Synthetic photographs of faces with exact landmarks, in chunks that depend on nothing but their
+seed.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,16 @@ from .texture import Paint
 from .zbuffer import LARGEST_GRID, ZBuffer, normals, project, rotation
 
 CHUNK = 16
-"""The number of faces that are drawn and rendered together; many more would not stay in the cache of a processor."""
+"""The number of faces that are drawn and rendered together; many more would not stay in the cache
+of a processor."""
 
 MAX_YAW = math.radians(60)
 """The largest yaw, in rad."""
 
-# How a detector draws its box around landmarks, seen on the boxes of 300-W: the log of the ratio of the sides (box over the
-# tight box around the points) along columns and rows, with a correlation; the centre is off by this share of the sides, with a
-# heavier tail than the normal distribution's: a share of the boxes is off by a multiple of it.
+# How a detector draws its box around landmarks, seen on the boxes of 300-W: the log of the ratio of
+# the sides (box over the tight box around the points) along columns and rows, with a correlation;
+# the centre is off by this share of the sides, with a heavier tail than the normal distribution's:
+# a share of the boxes is off by a multiple of it.
 BOX_LOG_MEAN = (-0.024, -0.002)
 BOX_LOG_SPREAD = (0.082, 0.058)
 BOX_LOG_CORRELATION = 0.34
@@ -52,7 +56,8 @@ GLASSES, HANDS, THINGS = 0.22, 0.05, 0.14
 _JOINT, _CROWN, _THROAT = (0.0, 60.0, -85.0), (0.0, -10.0, -95.0), -75.0
 _NOISES = 32
 _WANDER = 1.35
-"""What no mode of the head has, in mm: with it the smaller differences between faces are as large as on 300-W."""
+"""What no mode of the head has, in mm: with it the smaller differences between faces are as large
+as on 300-W."""
 
 
 class FaceGenerator(nn.Module):
@@ -60,7 +65,8 @@ class FaceGenerator(nn.Module):
 
     Args:
         crop: the side ``S`` of the picture, in px; a multiple of 8.
-        box_side: the longer side of the box in it, in px; the centre of the box is that of the picture.
+        box_side: the longer side of the box in it, in px; the centre of the box is that of the
+            picture.
 
     Example:
         >>> faces = FaceGenerator(crop=64, box_side=38.0)(seed=0, chunk=0)
@@ -74,7 +80,9 @@ class FaceGenerator(nn.Module):
         self.crop, self.box_side = crop, box_side
         self.head = Head(min(crop, LARGEST_GRID))
         self.paint = Paint(self.head)
-        noise = grain(crop, [(crop, crop, 1.0), (crop // 2, crop // 2, 0.5)], 4 * _NOISES, seed=3).unflatten(0, (_NOISES, 4))
+        noise = grain(
+            crop, [(crop, crop, 1.0), (crop // 2, crop // 2, 0.5)], 4 * _NOISES, seed=3
+        ).unflatten(0, (_NOISES, 4))
         fibres = grain(crop // 2, [(3, crop // 2, 1.0), (3, crop // 8, 0.8)], _NOISES, seed=4)
         self.register_buffer("noise", 0.6 * noise[:, :3] + 0.8 * noise[:, 3:], persistent=False)
         self.register_buffer("fibres", fibres, persistent=False)
@@ -93,8 +101,9 @@ class FaceGenerator(nn.Module):
             chunk: the number of the chunk.
 
         Returns:
-            ``image`` uint8 ``(B, 3, S, S)``; ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px; ``to_photo`` ``(B, 2, 3)``;
-            ``visible`` bool ``(B, L)``, the landmarks that nothing hides; ``pose`` ``(B, 3)``: yaw, pitch and roll in rad.
+            ``image`` uint8 ``(B, 3, S, S)``; ``points`` ``(B, L, 2)`` and ``box`` ``(B, 4)`` in px;
+            ``to_photo`` ``(B, 2, 3)``; ``visible`` bool ``(B, L)``, the landmarks that nothing
+            hides; ``pose`` ``(B, 3)``: yaw, pitch and roll in rad.
         """
         device, head = self.joint.device, self.head
         dice = Dice(Generator().manual_seed(mix(seed, chunk)), CHUNK, device)
@@ -209,7 +218,9 @@ def _throat_crown_eyes(
 def _draw_shape(dice: Dice) -> Float[Tensor, "B M"]:
     """Coefficients of identity, then of expression."""
     identity, level = dice.normal(1.0, len(IDENTITY)), dice.uniform(0.0, 1.0)
-    mouth = torch.tensor([[0.0, 0.0], [1.0, 6.0], [5.0, 18.0], [18.0, 34.0]])[dice.pick(0.45, 0.32, 0.18, 0.05).cpu()].to(level)
+    mouth = torch.tensor([[0.0, 0.0], [1.0, 6.0], [5.0, 18.0], [18.0, 34.0]])[
+        dice.pick(0.45, 0.32, 0.18, 0.05).cpu()
+    ].to(level)
     smile = (dice.uniform(-0.8, 1.0).clamp(min=0) + 0.3 * dice.chance(0.2)).clamp(max=1.1)
     strengths = {
         "open": torch.lerp(mouth[:, 0], mouth[:, 1], level),
@@ -227,7 +238,9 @@ def _draw_shape(dice: Dice) -> Float[Tensor, "B M"]:
 
 def _draw_pose(dice: Dice) -> Float[Tensor, "B 3"]:
     """Yaw, pitch and roll in rad: most faces look towards the camera."""
-    yaw = torch.where(dice.chance(0.85), dice.normal(0.24), dice.uniform(-MAX_YAW, MAX_YAW)).clamp(-MAX_YAW, MAX_YAW)
+    yaw = torch.where(dice.chance(0.85), dice.normal(0.24), dice.uniform(-MAX_YAW, MAX_YAW)).clamp(
+        -MAX_YAW, MAX_YAW
+    )
     roll = torch.where(dice.chance(0.8), dice.normal(0.10), dice.normal(0.24))
     return torch.stack([yaw, dice.normal(0.14), roll], 1)
 
@@ -237,7 +250,9 @@ def _draw_box(dice: Dice, points: Float[Tensor, "B 2 L"]) -> Float[Tensor, "B 4"
     low, high = points.amin(2), points.amax(2)
     first, second = dice.normal(1.0), dice.normal(1.0)
     second = BOX_LOG_CORRELATION * first + math.sqrt(1 - BOX_LOG_CORRELATION**2) * second
-    mean, spread, off = torch.tensor([BOX_LOG_MEAN, BOX_LOG_SPREAD, BOX_SHIFT_SPREAD], device=points.device)
+    mean, spread, off = torch.tensor(
+        [BOX_LOG_MEAN, BOX_LOG_SPREAD, BOX_SHIFT_SPREAD], device=points.device
+    )
     half = (high - low) / 2 * (mean + spread * torch.stack([first, second], 1)).exp()
     share, times = BOX_TAIL
     tail = torch.where(dice.chance(share), times, 1.0).unsqueeze(1)

@@ -15,7 +15,15 @@ from .regions import NASION, soft
 from .sampler import Dice
 from .zbuffer import ZBuffer
 
-_FRAMES = torch.tensor([[0.05, 0.05, 0.06], [0.30, 0.18, 0.10], [0.62, 0.52, 0.30], [0.60, 0.60, 0.63], [0.45, 0.08, 0.10]])
+_FRAMES = torch.tensor(
+    [
+        [0.05, 0.05, 0.06],
+        [0.30, 0.18, 0.10],
+        [0.62, 0.52, 0.30],
+        [0.60, 0.60, 0.63],
+        [0.45, 0.08, 0.10],
+    ]
+)
 _BESIDE_EYES, _EARS = 4.0, (80.0, -100.0)
 
 
@@ -34,7 +42,9 @@ class Picture:
         """The side, in px."""
         return self.colour.shape[-1]
 
-    def put(self, colour: Tensor, share: Float[Tensor, "N S S"], faces: Int64[Tensor, " N"]) -> None:
+    def put(
+        self, colour: Tensor, share: Float[Tensor, "N S S"], faces: Int64[Tensor, " N"]
+    ) -> None:
         """``share`` of a colour over some of the pictures."""
         self.colour.index_copy_(0, faces, cover(self.colour.index_select(0, faces), colour, share))
         self.hidden.index_copy_(0, faces, torch.maximum(self.hidden.index_select(0, faces), share))
@@ -46,7 +56,8 @@ class View:
 
     Args:
         turn: the rotation of each head, ``(B, 3, 3)``.
-        origin: a point of each head, in mm, ``(B, 3)``, and where it falls: column and row in px, depth in mm, ``(B, 3)``.
+        origin: a point of each head, in mm, ``(B, 3)``, and where it falls: column and row in px,
+            depth in mm, ``(B, 3)``.
         place: see ``origin``.
         scale: px per mm, ``(B,)``.
     """
@@ -68,9 +79,15 @@ class View:
 
 
 def put_glasses(
-    dice: Dice, picture: Picture, seen: ZBuffer, controls: Float[Tensor, "B K 3"], view: View, share: float
+    dice: Dice,
+    picture: Picture,
+    seen: ZBuffer,
+    controls: Float[Tensor, "B K 3"],
+    view: View,
+    share: float,
 ) -> None:
-    """Puts glasses on a share of the faces: two lenses in a plane before the eyes, a bridge, and arms to the ears.
+    """Puts glasses on a share of the faces: two lenses in a plane before the eyes, a bridge, and
+    arms to the ears.
 
     Args:
         dice: for who wears them, their shape, colour and tint.
@@ -82,7 +99,9 @@ def put_glasses(
     """
     wears, sun = dice.chance(share).nonzero().flatten(), dice.chance(0.3)
     tint = torch.where(sun, dice.uniform(0.7, 0.97), dice.uniform(0.0, 0.12))[wears]
-    glass = torch.where(sun.unsqueeze(1), dice.uniform(0.02, 0.16, 3), dice.uniform(0.5, 1.0, 1).expand(-1, 3))[wears]
+    glass = torch.where(
+        sun.unsqueeze(1), dice.uniform(0.02, 0.16, 3), dice.uniform(0.5, 1.0, 1).expand(-1, 3)
+    )[wears]
     width, height = dice.uniform(20.0, 27.0)[wears], dice.uniform(13.0, 22.0)[wears]
     thick, corners = dice.uniform(0.7, 2.4)[wears], dice.uniform(0.0, 1.2)[wears]
     drop, frame = dice.uniform(0.0, 6.0)[wears], dice.colour(_FRAMES, 0.03)[wears]
@@ -106,11 +125,20 @@ def put_glasses(
     rim = (torch.lerp(oval, square, corners[ONE]) - 1) * torch.minimum(width, height)[ONE]
     picture.put(glass, soft(-rim, 1.0) * before * tint[ONE], wears)
     pixel = 0.8 / view.scale[ONE]
-    bar = soft(thick[ONE] - (b + 0.3 * height[ONE] + 0.01 * a.square()).abs(), pixel) * soft((gap - width)[ONE] - a.abs(), 2.0)
+    bar = soft(thick[ONE] - (b + 0.3 * height[ONE] + 0.01 * a.square()).abs(), pixel) * soft(
+        (gap - width)[ONE] - a.abs(), 2.0
+    )
     bars = torch.maximum(soft(thick[ONE] - rim.abs(), pixel), bar) * before
     for sign in (-1.0, 1.0):
         hinge = front + torch.stack([sign * (gap + width), -0.3 * height, 0 * gap], 1)
-        ear = torch.stack([torch.full_like(gap, sign * _EARS[0]), hinge[:, 1] - 2, torch.full_like(gap, _EARS[1])], 1)
+        ear = torch.stack(
+            [
+                torch.full_like(gap, sign * _EARS[0]),
+                hinge[:, 1] - 2,
+                torch.full_like(gap, _EARS[1]),
+            ],
+            1,
+        )
         first, last = view(hinge), view(ear)
         step = last - first
         length = step[:, :2].square().sum(1).clamp(min=1e-3)
@@ -134,10 +162,18 @@ def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: f
     """
     faces, angle = dice.chance(share).nonzero().flatten(), dice.uniform(0.0, 6.2832)
     reach, width = dice.uniform(0.15, 0.5) * box_side, dice.uniform(0.05, 0.07) * box_side
-    fan, glow, tips = dice.normal(0.08), dice.uniform(0.7, 1.0, 1), dice.uniform(0.0, 0.12, 4) * box_side
+    fan, glow, tips = (
+        dice.normal(0.08),
+        dice.uniform(0.7, 1.0, 1),
+        dice.uniform(0.0, 0.12, 4) * box_side,
+    )
     if not len(faces):
         return
-    angle, width, fan = angle[faces][ONE], width[faces][ONE].unsqueeze(1), fan[faces][ONE].unsqueeze(1)
+    angle, width, fan = (
+        angle[faces][ONE],
+        width[faces][ONE].unsqueeze(1),
+        fan[faces][ONE].unsqueeze(1),
+    )
     columns, rows = pixels(picture.size, angle)
     dx, dy = columns - picture.size / 2, rows - picture.size / 2
     out, side = dx * angle.cos() + dy * angle.sin(), dy * angle.cos() - dx * angle.sin()
@@ -145,19 +181,29 @@ def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: f
     offset = torch.tensor([-3.0, -1.0, 1.0, 3.0], device=angle.device).view(4, 1, 1)
     aside = side.unsqueeze(1) - offset * width * (1 + fan * along / 30)
     gone = (along.clamp(max=0).square() + aside.square()).sqrt() / width
-    round_ = (1 - gone.square()).clamp(min=0).sqrt() - 0.25 * soft(4 - (along % (6 * width)), 4.0) * soft(along - 9, 2.0)
+    round_ = (1 - gone.square()).clamp(min=0).sqrt() - 0.25 * soft(
+        4 - (along % (6 * width)), 4.0
+    ) * soft(along - 9, 2.0)
     skin = (glow * look.skin)[faces][:, None, :, None, None] * (0.5 + 0.55 * round_).unsqueeze(2)
     for colour, finger in zip(skin.unbind(1), soft((1 - gone) * width, 1.0).unbind(1)):
         picture.put(colour, finger, faces)
 
 
 def put_things(dice: Dice, picture: Picture, share: float) -> None:
-    """Puts ellipses, boxes and bars, some with stripes, over a share of the pictures, and a second one over a third of them."""
+    """Puts ellipses, boxes and bars, some with stripes, over a share of the pictures, and a second
+    one over a third of them.
+    """
     for probability in (share, share / 3):
-        faces, shape = dice.chance(probability).nonzero().flatten(), shapes(dice, picture.size, 0.03, 0.3)
+        faces, shape = (
+            dice.chance(probability).nonzero().flatten(),
+            shapes(dice, picture.size, 0.03, 0.3),
+        )
         colour, stripes = dice.uniform(0.0, 1.0, 3), dice.uniform(0.0, 0.5) * dice.chance(0.5)
         if len(faces):
             columns, rows = pixels(picture.size, colour)
-            wave = stripes[faces][ONE] * ((columns + 0.6 * rows) * (0.3 + 0.5 * shape[faces, 4])[ONE]).sin()
+            wave = (
+                stripes[faces][ONE]
+                * ((columns + 0.6 * rows) * (0.3 + 0.5 * shape[faces, 4])[ONE]).sin()
+            )
             textured = colour[faces][..., None, None] * (1 + wave).unsqueeze(1)
             picture.put(textured.clamp(0, 1), shape_masks(shape[faces], picture.size), faces)

@@ -1,4 +1,6 @@
-"""Where the parts of a face lie on the unrolled head: soft masks around the lines of its landmarks."""
+"""Where the parts of a face lie on the unrolled head: soft masks around the lines of its
+landmarks.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +34,21 @@ def ridge(distance: Tensor, width: float) -> Tensor:
     return (-((distance / width) ** 2)).exp()
 
 
-def blob(x: Tensor, y: Tensor, at: tuple[float, float], width: float, height: float, power: int = 2) -> Tensor:
+def blob(
+    x: Tensor, y: Tensor, at: tuple[float, float], width: float, height: float, power: int = 2
+) -> Tensor:
     """One at ``at``, and falling off within ``width`` and ``height``."""
     return (-(((x - at[0]) / width) ** power) - ((y - at[1]) / height) ** power).exp()
 
 
-def smooth_line(points: Float[Tensor, "N 2"], *, closed: bool, pieces: int = 6) -> Float[Tensor, "M 2"]:
+def smooth_line(
+    points: Float[Tensor, "N 2"], *, closed: bool, pieces: int = 6
+) -> Float[Tensor, "M 2"]:
     """A curve through points, as short straight pieces.
 
     References:
-        E. Catmull and R. Rom. A class of local interpolating splines. Computer Aided Geometric Design, 1974.
+        E. Catmull and R. Rom. A class of local interpolating splines. Computer Aided Geometric
+        Design, 1974.
     """
     if closed:
         ring = torch.cat([points[-1:], points, points[:2]])
@@ -55,8 +62,12 @@ def smooth_line(points: Float[Tensor, "N 2"], *, closed: bool, pieces: int = 6) 
     return curve if closed else torch.cat([curve, points[-1:]])
 
 
-def to_line(places: Float[Tensor, "V 2"], line: Float[Tensor, "M 2"]) -> tuple[Float[Tensor, " V"], Float[Tensor, " V"]]:
-    """How far places lie from a line, below it positive (for a line from left to right), and the share along it, 0 to 1."""
+def to_line(
+    places: Float[Tensor, "V 2"], line: Float[Tensor, "M 2"]
+) -> tuple[Float[Tensor, " V"], Float[Tensor, " V"]]:
+    """How far places lie from a line, below it positive (for a line from left to right), and the
+    share along it, 0 to 1.
+    """
     start, step = line[:-1], line.diff(dim=0)
     length = torch.linalg.vector_norm(step, dim=1).clamp(min=1e-6)
     offset = places.unsqueeze(1) - start
@@ -64,7 +75,9 @@ def to_line(places: Float[Tensor, "V 2"], line: Float[Tensor, "M 2"]) -> tuple[F
     gap = offset - share.unsqueeze(2) * step
     distance, nearest = torch.linalg.vector_norm(gap, dim=2).min(1)
     rows = torch.arange(len(places))
-    side = (step[nearest, 0] * offset[rows, nearest, 1] - step[nearest, 1] * offset[rows, nearest, 0]).sign()
+    side = (
+        step[nearest, 0] * offset[rows, nearest, 1] - step[nearest, 1] * offset[rows, nearest, 0]
+    ).sign()
     travelled = torch.cat([length.new_zeros(1), length.cumsum(0)])
     along = (travelled[nearest] + share[rows, nearest] * length[nearest]) / travelled[-1]
     return distance * side, along
@@ -78,7 +91,9 @@ def to_outline(places: Float[Tensor, "V 2"], points: Float[Tensor, "N 2"]) -> Fl
     first, second = line[:-1], line[1:]
     x, y = places[:, :1], places[:, 1:]
     crossed = ((first[:, 1] > y) != (second[:, 1] > y)) & (
-        x < (second[:, 0] - first[:, 0]) * (y - first[:, 1]) / (second[:, 1] - first[:, 1] + 1e-12) + first[:, 0]
+        x
+        < (second[:, 0] - first[:, 0]) * (y - first[:, 1]) / (second[:, 1] - first[:, 1] + 1e-12)
+        + first[:, 0]
     )
     return torch.where(crossed.sum(1) % 2 == 1, -distance, distance)
 
@@ -90,8 +105,12 @@ def window(mask: Float[Tensor, "H W"]) -> tuple[slice, slice]:
     return slice(top, bottom + 1), slice(left, right + 1)
 
 
-def grain(side: int, octaves: Sequence[tuple[int, int, float]], count: int, seed: int) -> Float[Tensor, "N G G"]:
-    """Random pictures of zero mean and unit variance, a sum of random grids of ``(rows, columns, weight)``."""
+def grain(
+    side: int, octaves: Sequence[tuple[int, int, float]], count: int, seed: int
+) -> Float[Tensor, "N G G"]:
+    """Random pictures of zero mean and unit variance, a sum of random grids of ``(rows, columns,
+    weight)``.
+    """
     generator = Generator().manual_seed(seed)
     total = torch.zeros(count, 1, side, side)
     for rows, columns, weight in octaves:
@@ -119,38 +138,63 @@ def face_masks(head: Head) -> dict[str, Float[Tensor, "... G G"]]:
     outward = torch.where(x < 0, 1 - brows[0][1], brows[1][1])
     lips, mouth = (to_outline(places, controls[list(ring)]).view(sheet) for ring in LIPS)
     upper = soft(1.5 - y, 2.0)
-    fold = to_line(torch.stack([wide, y], -1).flatten(0, 1), torch.tensor([[17.0, 41.0], [25.0, 50.0], [35.0, 68.0]]))[0]
+    fold = to_line(
+        torch.stack([wide, y], -1).flatten(0, 1),
+        torch.tensor([[17.0, 41.0], [25.0, 50.0], [35.0, 68.0]]),
+    )[0]
     off_lips = soft(lips - 1.5, 2.0)
-    moustache = soft(29 - wide + 0.2 * (y - 55), 5.0) * soft(y - 53 - 0.05 * wide, 3.0) * soft(70 - y, 6.0)
-    chin = torch.maximum(soft(22 - wide, 8.0) * soft(y - 91, 4.0), soft(7 - wide, 3.0) * soft(y - 84, 2.0)) * soft(
-        135 - y, 10.0
+    moustache = (
+        soft(29 - wide + 0.2 * (y - 55), 5.0) * soft(y - 53 - 0.05 * wide, 3.0) * soft(70 - y, 6.0)
     )
-    chin = torch.maximum(chin, soft(7 - (wide - 31).abs(), 4.0) * soft(y - 60, 8.0) * soft(104 - y, 16.0))
-    jaw = soft(y - 62 + 1.0 * (wide - 28).clamp(min=0), 8.0) * soft(wide - 24, 10.0) * soft(138 - y, 12.0) * soft(z + 96, 8.0)
+    chin = torch.maximum(
+        soft(22 - wide, 8.0) * soft(y - 91, 4.0), soft(7 - wide, 3.0) * soft(y - 84, 2.0)
+    ) * soft(135 - y, 10.0)
+    chin = torch.maximum(
+        chin, soft(7 - (wide - 31).abs(), 4.0) * soft(y - 60, 8.0) * soft(104 - y, 16.0)
+    )
+    jaw = (
+        soft(y - 62 + 1.0 * (wide - 28).clamp(min=0), 8.0)
+        * soft(wide - 24, 10.0)
+        * soft(138 - y, 12.0)
+        * soft(z + 96, 8.0)
+    )
     ear = blob(z, y, (-99.0, 22.0), 15.0, 30.0, power=4) * soft(wide - 58, 3.0)
-    dim = 0.50 * blob(wide, y, (20.0, -3.0), 8.0, 9.0) + 0.30 * blob(wide, y, (34.0, -9.0), 14.0, 4.0)
-    dim += 0.40 * blob(wide, y, (0.0, 51.5), 15.0, 3.5) + 0.30 * blob(wide, y, (0.0, 92.0), 18.0, 4.0)
-    dim += 0.20 * ridge(lips, 2.0) * soft(y - 80, 4.0) + 0.15 * ridge((wide - 18).clamp(min=0) + (y - 42).abs() / 2, 4.0)
+    dim = 0.50 * blob(wide, y, (20.0, -3.0), 8.0, 9.0) + 0.30 * blob(
+        wide, y, (34.0, -9.0), 14.0, 4.0
+    )
+    dim += 0.40 * blob(wide, y, (0.0, 51.5), 15.0, 3.5) + 0.30 * blob(
+        wide, y, (0.0, 92.0), 18.0, 4.0
+    )
+    dim += 0.20 * ridge(lips, 2.0) * soft(y - 80, 4.0) + 0.15 * ridge(
+        (wide - 18).clamp(min=0) + (y - 42).abs() / 2, 4.0
+    )
     dim += 0.55 * soft(y - 124, 10.0) * soft(172 - y, 30.0)
     dim += 0.55 * ear * blob(z, y, (-95.0, 20.0), 7.0, 15.0)
     return {
         "x": x,
         "y": y,
         "z": z,
-        "features": soft(86 - wide, 2.0) * soft(y + 42, 2.0) * soft(142 - y, 2.0) * soft(z + 108, 2.0),
+        "features": soft(86 - wide, 2.0)
+        * soft(y + 42, 2.0)
+        * soft(142 - y, 2.0)
+        * soft(z + 108, 2.0),
         "aperture": soft(-eye, 1.6),
         "lash": ridge(eye - 0.4, 1.2) * (0.3 + 0.7 * upper),
         "crease": ridge(eye - 4.5, 1.2) * upper,
         "lid": soft(7.0 - eye, 5.0) * upper,
         "lid_shade": 1 - 0.5 * soft(eye + 2.6, 3.0) * (0.4 + 0.6 * upper),
-        "tired": blob(wide, y, (29.0, 11.0), 12.0, 5.0) + 0.8 * blob(wide, y, (19.0, 1.0), 6.0, 6.0),
+        "tired": blob(wide, y, (29.0, 11.0), 12.0, 5.0)
+        + 0.8 * blob(wide, y, (19.0, 1.0), 6.0, 6.0),
         "brow_distance": (below - 1.6).abs(),
-        "brow_width": 1 - 0.55 * outward.clamp(0.3, 1.0) - 4.0 * ((outward <= 0.0) | (outward >= 1.0)),
+        "brow_width": 1
+        - 0.55 * outward.clamp(0.3, 1.0)
+        - 4.0 * ((outward <= 0.0) | (outward >= 1.0)),
         "lips": soft(-lips, 1.8),
         "mouth": soft(-mouth, 1.2),
         "lip_light": blob(x, y, (0.0, 80.5), 13.0, 2.6),
         "nostril": blob(wide, y, (7.8, 48.2), 3.4, 2.0),
-        "red": blob(wide, y, (42.0, 34.0), 17.0, 16.0) + 0.8 * blob(wide, y, (0.0, 38.0), 12.0, 10.0),
+        "red": blob(wide, y, (42.0, 34.0), 17.0, 16.0)
+        + 0.8 * blob(wide, y, (0.0, 38.0), 12.0, 10.0),
         "fold": ridge(fold.view(sheet), 1.7) * soft(y - 40, 6.0) * soft(72 - y, 6.0),
         "beard": torch.stack([moustache, chin, jaw]) * off_lips,
         "ear": ear,

@@ -21,16 +21,27 @@ class Dice:
         (torch.Size([4]), torch.Size([4, 5]), tensor([True, True, True, True]))
     """
 
-    def __init__(self, generator: Generator, count: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, generator: Generator, count: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.generator, self.count, self.device = generator, count, device
 
     def uniform(self, low: float, high: float, *shape: int) -> Float[Tensor, "B ..."]:
         """Even between ``low`` and ``high``."""
-        return torch.empty(self.count, *shape).uniform_(low, high, generator=self.generator).to(self.device)
+        return (
+            torch.empty(self.count, *shape)
+            .uniform_(low, high, generator=self.generator)
+            .to(self.device)
+        )
 
     def normal(self, spread: float, *shape: int) -> Float[Tensor, "B ..."]:
         """Normal around 0, cut at three times the spread."""
-        return torch.randn(self.count, *shape, generator=self.generator).clamp_(-3.0, 3.0).mul_(spread).to(self.device)
+        return (
+            torch.randn(self.count, *shape, generator=self.generator)
+            .clamp_(-3.0, 3.0)
+            .mul_(spread)
+            .to(self.device)
+        )
 
     def chance(self, probability: float) -> Bool[Tensor, " B"]:
         """True with a probability."""
@@ -38,10 +49,14 @@ class Dice:
 
     def pick(self, *weights: float) -> Int64[Tensor, " B"]:
         """A number below ``len(weights)``, with probabilities in proportion to the weights."""
-        drawn = torch.multinomial(torch.tensor(weights), self.count, replacement=True, generator=self.generator)
+        drawn = torch.multinomial(
+            torch.tensor(weights), self.count, replacement=True, generator=self.generator
+        )
         return drawn.to(self.device)
 
-    def colour(self, palette: Float[Tensor, "N 3"], spread: float, *weights: float) -> Float[Tensor, "B 3"]:
+    def colour(
+        self, palette: Float[Tensor, "N 3"], spread: float, *weights: float
+    ) -> Float[Tensor, "B 3"]:
         """A colour near one of a palette, in 0..1."""
         chosen = palette.to(self.device)[self.pick(*(weights or (1.0,) * len(palette)))]
         return (chosen + self.normal(spread, 1) + self.normal(spread / 3, 3)).clamp(0.0, 1.0)
@@ -51,7 +66,8 @@ def mixed(share: Float[Tensor, " B"], palette: Float[Tensor, "N 3"]) -> Float[Te
     """The colours at ``share`` (0 to 1) along the line through a palette.
 
     Example:
-        >>> mixed(torch.tensor([0.25]), torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+        >>> mixed(torch.tensor([0.25]), torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0,
+        ...     0.0]]))
         tensor([[0.5000, 0.5000, 0.5000]])
     """
     place = share.clamp(0.0, 1.0) * (len(palette) - 1)

@@ -1,4 +1,6 @@
-"""Batches of surfaces in pictures: projection, a z-buffer of the points of a grid, and the places that pixels see."""
+"""Batches of surfaces in pictures: projection, a z-buffer of the points of a grid, and the places
+that pixels see.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from torch import Tensor
 LARGEST_GRID = 181
 """The largest side of a grid: a key of the z-buffer has 15 bits for the number of a point."""
 
-# A key holds the depth in 16 bits, in steps of a 64th of a mm behind the nearest depth there is, above the number of the point.
+# A key holds the depth in 16 bits, in steps of a 64th of a mm behind the nearest depth there is,
+# above the number of the point.
 _POINTS, _STEPS, _NEAREST = 1 << 15, 64, 500.0
 _EMPTY = (1 << 31) - _POINTS
 """The key of what is behind everything."""
@@ -24,8 +27,9 @@ _HOLE = 8 * _STEPS * _POINTS
 def rotation(pose: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 3"]:
     """The rotation of the head for yaw, pitch and roll in rad.
 
-    x points to the right of the picture, y down, z to the camera. A positive yaw turns the nose to the right of the picture,
-    a positive pitch lifts it, and a positive roll turns the head clockwise.
+    x points to the right of the picture, y down, z to the camera. A positive yaw turns the nose to
+    the right of the picture, a positive pitch lifts it, and a positive roll turns the head
+    clockwise.
 
     Example:
         >>> nose = torch.tensor([0.0, 0.0, 1.0])
@@ -33,7 +37,11 @@ def rotation(pose: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 3"]:
         tensor([[ 0.4800,  0.0000,  0.8800],
                 [ 0.0000, -0.4800,  0.8800]])
     """
-    (yaw, pitch, roll), zero, one = pose.T, torch.zeros_like(pose[:, 0]), torch.ones_like(pose[:, 0])
+    (yaw, pitch, roll), zero, one = (
+        pose.T,
+        torch.zeros_like(pose[:, 0]),
+        torch.ones_like(pose[:, 0]),
+    )
 
     def matrix(*entries: Tensor) -> Tensor:
         return torch.stack(entries, 1).view(-1, 3, 3)
@@ -45,18 +53,24 @@ def rotation(pose: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 3"]:
 
 
 def angles(turn: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 3"]:
-    """Yaw, pitch and roll in rad of rotations, for a pitch below a right angle: undoes :func:`rotation`.
+    """Yaw, pitch and roll in rad of rotations, for a pitch below a right angle: undoes
+    :func:`rotation`.
 
     Example:
         >>> angles(rotation(torch.tensor([[0.5, -0.2, 0.1]])))
         tensor([[ 0.5000, -0.2000,  0.1000]])
     """
     yaw = torch.atan2(-turn[:, 2, 0], turn[:, 2, 2])
-    return torch.stack([yaw, turn[:, 2, 1].clamp(-1, 1).asin(), torch.atan2(-turn[:, 0, 1], turn[:, 1, 1])], 1)
+    return torch.stack(
+        [yaw, turn[:, 2, 1].clamp(-1, 1).asin(), torch.atan2(-turn[:, 0, 1], turn[:, 1, 1])], 1
+    )
 
 
-def project(points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]) -> Float[Tensor, "B 3 *N"]:
-    """Points as a camera sees them, in mm: x and y in the plane of depth 0, and the depth, which grows to the camera.
+def project(
+    points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]
+) -> Float[Tensor, "B 3 *N"]:
+    """Points as a camera sees them, in mm: x and y in the plane of depth 0, and the depth, which
+    grows to the camera.
 
     Args:
         points: x to the right, y down, z to the camera, in mm.
@@ -68,7 +82,9 @@ def project(points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]) -> F
     return seen
 
 
-def slopes(grid: Float[Tensor, "B C G G"]) -> tuple[Float[Tensor, "B C G G"], Float[Tensor, "B C G G"]]:
+def slopes(
+    grid: Float[Tensor, "B C G G"],
+) -> tuple[Float[Tensor, "B C G G"], Float[Tensor, "B C G G"]]:
     """Differences across two cells along the columns and along the rows of a grid; 0 at its rim."""
     along, down = torch.empty_like(grid), torch.empty_like(grid)
     torch.sub(grid[..., 2:], grid[..., :-2], out=along[..., 1:-1])
@@ -96,11 +112,13 @@ def normals(surface: Float[Tensor, "B 3 G G"]) -> Float[Tensor, "B 3 G G"]:
 
 
 class ZBuffer:
-    """What each pixel sees of a projected grid: the nearest point, and the exact place between the points around it.
+    """What each pixel sees of a projected grid: the nearest point, and the exact place between the
+    points around it.
 
-    The nearest point falls into the pixel by rounding; one Newton step on the projection of its cell then finds the place that
-    the centre of the pixel sees, so that pictures and landmarks agree to a fraction of a pixel. A pixel between the points
-    of a coarse grid takes over the point of a neighbour.
+    The nearest point falls into the pixel by rounding; one Newton step on the projection of its
+    cell then finds the place that the centre of the pixel sees, so that pictures and landmarks
+    agree to a fraction of a pixel. A pixel between the points of a coarse grid takes over the point
+    of a neighbour.
 
     Args:
         grid: column, row (px) and depth (mm, within 500 of 0) of the points, ``(B, 3, G, G)``.
@@ -108,12 +126,18 @@ class ZBuffer:
         size: the side ``S`` of the picture, in px.
     """
 
-    def __init__(self, grid: Float[Tensor, "B 3 G G"], solid: Bool[Tensor, "B G G"], size: int) -> None:
+    def __init__(
+        self, grid: Float[Tensor, "B 3 G G"], solid: Bool[Tensor, "B G G"], size: int
+    ) -> None:
         count, _, side, _ = grid.shape
         self.size, device = size, grid.device
         column, row = grid[:, :2].round().unbind(1)
         middle = (size - 1) / 2
-        inside = torch.maximum((column - middle).abs_(), (row - middle).abs_()).lt(size / 2).logical_and_(solid)
+        inside = (
+            torch.maximum((column - middle).abs_(), (row - middle).abs_())
+            .lt(size / 2)
+            .logical_and_(solid)
+        )
         pixel = torch.add(column, row, alpha=size).long().masked_fill_(~inside, size * size)
         key = ((_NEAREST - grid[:, 2]) * _STEPS).int().mul_(_POINTS)
         key += torch.arange(side * side, device=device, dtype=torch.int32).view(side, side)
@@ -139,7 +163,9 @@ class ZBuffer:
         self.places = places.mul_(2 / (side - 1)).sub_(1).permute(0, 2, 3, 1)
 
     def depth(self, faces: Int64[Tensor, " N"]) -> Float[Tensor, "N S S"]:
-        """The depth of what the pixels of some faces see, in mm; far behind the head where they see none of it."""
+        """The depth of what the pixels of some faces see, in mm; far behind the head where they see
+        none of it.
+        """
         return _depth(self.keys.index_select(0, faces))
 
     def look_up(self, picture: Float[Tensor, "B C G G"]) -> Float[Tensor, "B C S S"]:
@@ -147,11 +173,17 @@ class ZBuffer:
         return F.grid_sample(picture, self.places, align_corners=True, padding_mode="border")
 
     def in_front(self, points: Float[Tensor, "B 3 N"], margin: float) -> Bool[Tensor, "B N"]:
-        """Whether nothing hides points of the picture: something more than ``margin`` mm nearer in all pixels around them."""
+        """Whether nothing hides points of the picture: something more than ``margin`` mm nearer in
+        all pixels around them.
+        """
         around = torch.tensor([-1.0, 0.0, 1.0], device=points.device)
-        column, row = (points[:, :2].round().unsqueeze(3) + around).clamp_(0, self.size - 1).long().unbind(1)
+        column, row = (
+            (points[:, :2].round().unsqueeze(3) + around).clamp_(0, self.size - 1).long().unbind(1)
+        )
         pixel = row.unsqueeze(3) * self.size + column.unsqueeze(2)
-        furthest = self.keys.flatten(1).gather(1, pixel.flatten(1)).view(*pixel.shape[:2], -1).amax(2)
+        furthest = (
+            self.keys.flatten(1).gather(1, pixel.flatten(1)).view(*pixel.shape[:2], -1).amax(2)
+        )
         return _depth(furthest) < points[:, 2] + margin
 
 
@@ -161,7 +193,9 @@ def _depth(keys: Tensor) -> Tensor:
 
 
 def _fill(keys: Tensor) -> Tensor:
-    """The keys, where a pixel that sees nothing, or far behind both neighbours, takes the nearer pair of neighbours."""
+    """The keys, where a pixel that sees nothing, or far behind both neighbours, takes the nearer
+    pair of neighbours.
+    """
     padded = F.pad(keys, (1, 1, 1, 1), value=_EMPTY)
     across = torch.maximum(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
     upright = torch.maximum(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
@@ -170,20 +204,28 @@ def _fill(keys: Tensor) -> Tensor:
 
 
 def _close(keys: Tensor, reach: int) -> Tensor:
-    """The keys without gaps of up to ``2 * reach`` px in a surface: each is given to the nearest point around it.
+    """The keys without gaps of up to ``2 * reach`` px in a surface: each is given to the nearest
+    point around it.
 
     References:
-        J. Serra. Image Analysis and Mathematical Morphology. Academic Press 1982: a closing of the depth.
+        J. Serra. Image Analysis and Mathematical Morphology. Academic Press 1982: a closing of the
+        depth.
     """
     grown = _sweep(torch.minimum, keys, reach, beyond=_EMPTY)
     shrunk = _sweep(torch.maximum, grown, reach, beyond=0)
     return torch.where(keys - _HOLE > shrunk, grown, keys)
 
 
-def _sweep(pick: Callable[[Tensor, Tensor], Tensor], keys: Tensor, reach: int, beyond: int) -> Tensor:
-    """The smallest or the largest key within ``reach`` px along both axes; ``beyond`` the picture there is one key."""
+def _sweep(
+    pick: Callable[[Tensor, Tensor], Tensor], keys: Tensor, reach: int, beyond: int
+) -> Tensor:
+    """The smallest or the largest key within ``reach`` px along both axes; ``beyond`` the picture
+    there is one key.
+    """
     found = F.pad(keys, (reach,) * 4, value=beyond)
     for axis in (2, 1):
         size = keys.shape[axis]
-        found = functools.reduce(pick, (found.narrow(axis, offset, size) for offset in range(2 * reach + 1)))
+        found = functools.reduce(
+            pick, (found.narrow(axis, offset, size) for offset in range(2 * reach + 1))
+        )
     return found

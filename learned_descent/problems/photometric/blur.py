@@ -19,8 +19,11 @@ LEAST = 0.2
 
 def smoothed(images: Float[Tensor, "B 1 H W"], sigma: float) -> Float[Tensor, "B 1 H W"]:
     """Images under a Gaussian of ``sigma`` px; beyond the border go on the values of the border."""
-    down, across = (_smoothing(length, sigma, images.device).to(images) for length in images.shape[2:])
-    smooth: Tensor = down @ images @ across.T  # one product a side: on a CPU faster than convolutions of a single channel
+    down, across = (
+        _smoothing(length, sigma, images.device).to(images) for length in images.shape[2:]
+    )
+    # One product a side: on a CPU faster than convolutions of a single channel
+    smooth: Tensor = down @ images @ across.T
     return smooth
 
 
@@ -30,7 +33,9 @@ def _smoothing(length: int, sigma: float, device: torch.device) -> Float[Tensor,
     ticks = torch.arange(-reach, reach + 1, dtype=torch.float64, device=device)
     weights = (-0.5 * (ticks / sigma).square()).softmax(0).expand(length, -1)
     taken = (torch.arange(length, device=device)[:, None] + ticks.long()).clamp(0, length - 1)
-    return torch.zeros(length, length, dtype=torch.float64, device=device).scatter_add(1, taken, weights)
+    return torch.zeros(length, length, dtype=torch.float64, device=device).scatter_add(
+        1, taken, weights
+    )
 
 
 def pool_of(side: int, grid: int) -> int:
@@ -39,7 +44,8 @@ def pool_of(side: int, grid: int) -> int:
 
 
 def inner_share(side: int, grid: int, sigma: float) -> float:
-    """The share of a side that a grid may have, so that none of its points sees beyond the template.
+    """The share of a side that a grid may have, so that none of its points sees beyond the
+    template.
 
     Args:
         side: the side of the template, in px.
@@ -48,7 +54,8 @@ def inner_share(side: int, grid: int, sigma: float) -> float:
     """
     if sigma == 0:
         return 1.0
-    border = pool_of(side, grid) * (math.ceil(REACH * sigma) + 1)  # a point between pixels sees one more
+    # A point between pixels sees one more
+    border = pool_of(side, grid) * (math.ceil(REACH * sigma) + 1)
     return min(1.0, (1 - 2 * border / (side - 1)) * grid / (grid - 1))
 
 
@@ -64,7 +71,7 @@ def check_blur(side: int, grid: int, blur: float) -> None:
     widest = widest_blur(side, grid)
     if blur > widest:
         raise DescentError(
-            f"blur: expected at most {widest:.3g} spacings of a grid of {grid} points, got {blur}: nothing is "
-            "known of what lies around a template, and a wider blur leaves too little that is out of its reach; "
-            "lower it or raise grid"
+            f"blur: expected at most {widest:.3g} spacings of a grid of {grid} points, got {blur}: "
+            "nothing is known of what lies around a template, and a wider blur leaves too little "
+            "that is out of its reach; lower it or raise grid"
         )

@@ -23,7 +23,8 @@ class Surface:
 
     Attributes:
         points: the points, ``(P, 3)``.
-        normals: the normals, ``(P, 3)`` of length 1; which of the two sides they point to may change from point to point.
+        normals: the normals, ``(P, 3)`` of length 1; which of the two sides they point to may
+            change from point to point.
     """
 
     points: Float[Tensor, "P 3"]
@@ -41,10 +42,14 @@ class Surface:
             DescentError: if there are not as many.
 
         References:
-            T. Gonzalez. Clustering to minimize the maximum intercluster distance. Theoretical Computer Science 38, 1985.
+            T. Gonzalez. Clustering to minimize the maximum intercluster distance. Theoretical
+            Computer Science 38, 1985.
         """
         if count > len(self.points):
-            raise DescentError(f"num_model: expected at most the {len(self.points)} points of the surface, got {count}")
+            raise DescentError(
+                f"num_model: expected at most the {len(self.points)} points of the surface, got "
+                f"{count}"
+            )
         chosen = [int(self.points.square().sum(1).argmax())]
         away = torch.full((len(self.points),), torch.inf)
         for _ in range(count - 1):
@@ -53,13 +58,21 @@ class Surface:
         return Surface(self.points[chosen], self.normals[chosen])
 
     def scans(
-        self, count: int, size: int, generator: Generator, *, noise: float = 0.0, outliers: float = 0.0, kept: float = 1.0
+        self,
+        count: int,
+        size: int,
+        generator: Generator,
+        *,
+        noise: float = 0.0,
+        outliers: float = 0.0,
+        kept: float = 1.0,
     ) -> tuple[Float[Tensor, "B S 3"], Bool[Tensor, "B S"]]:
         """Simulated scans: noisy points of a part of the surface, then outliers, then padding.
 
         Args:
             count: the number ``B`` of scans.
-            size: the largest number ``S`` of points of a scan; the smallest is three quarters of it.
+            size: the largest number ``S`` of points of a scan; the smallest is three quarters of
+                it.
             generator: draws all that is random.
             noise: the standard deviation of the noise, per axis.
             outliers: the share of the points that are anywhere in the cube of -1.5..1.5.
@@ -94,7 +107,8 @@ _BUMPS = (  # direction, height, sharpness
 def blob(count: int = 4096) -> Surface:
     """A smooth body without any symmetry: a ball with six bumps, as evenly sampled as its area.
 
-    In the direction ``u`` from the centre its surface is ``r(u) = 0.6 + sum_k h_k exp(c_k (u . d_k - 1))`` away.
+    In the direction ``u`` from the centre its surface is ``r(u) = 0.6 + sum_k h_k exp(c_k (u . d_k
+    - 1))`` away.
 
     Args:
         count: the number of points.
@@ -116,11 +130,14 @@ def blob(count: int = 4096) -> Surface:
     gradient = u - (slope - (slope * u).sum(1, keepdim=True) * u) / radius  # of |p| - r(p / |p|)
     area = (radius.square() * torch.linalg.vector_norm(gradient, dim=1, keepdim=True)).squeeze(1)
     chosen = torch.multinomial(area, count, generator=Generator().manual_seed(0))
-    return Surface((radius * u)[chosen].float(), normalize(gradient, dim=1)[chosen].float()).centred()
+    return Surface(
+        (radius * u)[chosen].float(), normalize(gradient, dim=1)[chosen].float()
+    ).centred()
 
 
 def read_surface(path: str | Path) -> Surface:
-    """The cloud in an ``.npz`` file: ``points (P, 3)`` in any unit and, if they are known, ``normals (P, 3)``.
+    """The cloud in an ``.npz`` file: ``points (P, 3)`` in any unit and, if they are known,
+    ``normals (P, 3)``.
 
     Where there are no normals, they are those of the planes through the 16 nearest points.
 
@@ -128,28 +145,42 @@ def read_surface(path: str | Path) -> Surface:
         DescentError: if there is no such file, or it holds no finite points ``(P, 3)``, 16 or more.
 
     References:
-        H. Hoppe, T. DeRose, T. Duchamp, J. McDonald and W. Stuetzle. Surface reconstruction from unorganized points.
-        SIGGRAPH 1992.
+        H. Hoppe, T. DeRose, T. Duchamp, J. McDonald and W. Stuetzle. Surface reconstruction from
+        unorganized points. SIGGRAPH 1992.
     """
     try:
         with np.load(path) as file:
             arrays = {name: np.asarray(file[name], dtype=np.float64) for name in file.files}
     except FileNotFoundError as error:
-        raise DescentError(f"model_file: expected an .npz file with points (P, 3), found nothing at {path}") from error
+        raise DescentError(
+            f"model_file: expected an .npz file with points (P, 3), found nothing at {path}"
+        ) from error
     except (OSError, ValueError, TypeError, AttributeError, BadZipFile, EOFError) as error:
         raise DescentError(
-            f"model_file: expected an .npz file with points (P, 3), got one of another kind, {path}: store its points by "
-            "numpy.savez('model.npz', points=points)"
+            "model_file: expected an .npz file with points (P, 3), got one of another kind, "
+            f"{path}: store its points by numpy.savez('model.npz', points=points)"
         ) from error
     found = {name: array.shape for name, array in arrays.items()}
     points = arrays.get("points", np.zeros(0))
-    if points.ndim != 2 or points.shape[1] != 3 or len(points) < 16 or not np.isfinite(points).all():
-        raise DescentError(f"model_file {path}: expected finite points (P, 3), 16 or more, found {found}")
+    if (
+        points.ndim != 2
+        or points.shape[1] != 3
+        or len(points) < 16
+        or not np.isfinite(points).all()
+    ):
+        raise DescentError(
+            f"model_file {path}: expected finite points (P, 3), 16 or more, found {found}"
+        )
     normals = arrays.get("normals")
     if normals is None:
         around = points[cKDTree(points).query(points, 16)[1]]
         around = around - around.mean(1, keepdims=True)
         normals = np.linalg.eigh(around.swapaxes(1, 2) @ around)[1][:, :, 0]
     elif normals.shape != points.shape:
-        raise DescentError(f"model_file {path}: expected normals of the shape of the points {points.shape}, found {found}")
-    return Surface(torch.from_numpy(points).float(), normalize(torch.from_numpy(normals).float(), dim=1)).centred()
+        raise DescentError(
+            f"model_file {path}: expected normals of the shape of the points {points.shape}, found "
+            f"{found}"
+        )
+    return Surface(
+        torch.from_numpy(points).float(), normalize(torch.from_numpy(normals).float(), dim=1)
+    ).centred()

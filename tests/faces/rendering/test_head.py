@@ -1,4 +1,5 @@
-"""The parametric head: landmarks on its surface, symmetric, and moved by modes as their names say."""
+"""The parametric head: landmarks on its surface, symmetric, and moved by modes as their names
+say."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def test_the_mean_head_is_its_own_mirror_image(head):
     points = landmarks(head)
     torch.testing.assert_close(points[list(IBUG68.mirror)] * OTHER_SIDE, points)
     surface = head.surface(head.template.unsqueeze(0))[0]
-    torch.testing.assert_close(surface.flip(2) * OTHER_SIDE[:, None, None], surface, atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        surface.flip(2) * OTHER_SIDE[:, None, None], surface, atol=1e-2, rtol=0
+    )
 
 
 def test_every_mode_keeps_the_symmetry(head):
@@ -51,7 +54,8 @@ def test_every_mode_keeps_the_symmetry(head):
 
 
 def test_landmarks_lie_on_the_surface(head):
-    """A spline through the controls gives them back, so that every landmark is a point of the surface."""
+    """A spline through the controls gives them back, so that every landmark is a point of the
+    surface."""
     weights = spline_weights(head.control_places, head.control_places)
     torch.testing.assert_close(weights, torch.eye(head.num_controls), atol=1e-3, rtol=0)
     surface = head.surface(head.template.unsqueeze(0))[0].flatten(1).T
@@ -62,11 +66,14 @@ def test_landmarks_lie_on_the_surface(head):
 def test_a_spline_gives_back_what_is_linear():
     controls = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
     places = torch.tensor([[0.3, -0.2], [2.0, 1.0]])
-    torch.testing.assert_close(spline_weights(places, controls) @ controls, places, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        spline_weights(places, controls) @ controls, places, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_the_map_keeps_distances_from_its_middle():
-    """The point straight ahead is the middle; one straight to the side is a quarter of a circle away."""
+    """The point straight ahead is the middle; one straight to the side is a quarter of a circle
+    away."""
     ahead, aside = to_map(torch.tensor([[0.0, 12.0, 50.0], [70.0, 12.0, -92.0]]))
     assert ahead.abs().max() < 1e-6
     torch.testing.assert_close(aside, torch.tensor([92 * torch.pi / 2, 0.0], dtype=torch.float64))
@@ -89,7 +96,10 @@ def test_expressions_do_what_their_names_say(head):
     corners = [LIPS[0][0], LIPS[0][6]]
     smile = landmarks(head, smile=1.0)
     assert (smile[corners, 1] < still[corners, 1] - 2).all()
-    assert smile[corners[1], 0] - smile[corners[0], 0] > still[corners[1], 0] - still[corners[0], 0] + 5
+    assert (
+        smile[corners[1], 0] - smile[corners[0], 0]
+        > still[corners[1], 0] - still[corners[0], 0] + 5
+    )
     assert (landmarks(head, **{"raise": 1.0})[18:26, 1] < still[18:26, 1] - 2).all()
 
 
@@ -113,7 +123,9 @@ def test_the_contour_of_a_turned_head_moves_over_the_far_cheek(head):
     turn = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]])
     seen = head.with_contour(turn @ points, turn @ lines, torch.zeros(1))[0]
     plain = (turn @ points)[0]
-    assert (seen[0, 11:16] > plain[0, 11:16] + 2).all()  # the nose points to the right: the right cheek is the far one
+    assert (
+        seen[0, 11:16] > plain[0, 11:16] + 2
+    ).all()  # the nose points to the right: the right cheek is the far one
     torch.testing.assert_close(seen[:, :4], plain[:, :4], atol=0.5, rtol=0)
     torch.testing.assert_close(seen[:, 17:], plain[:, 17:])
     assert (seen[0, 8:17] <= (turn @ head.surface(controls).flatten(2))[0, 0].max() + 1).all()

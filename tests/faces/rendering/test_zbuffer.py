@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
-from learned_descent.faces.rendering.zbuffer import LARGEST_GRID, ZBuffer, normals, project, rotation
+from learned_descent.faces.rendering.zbuffer import (
+    LARGEST_GRID,
+    ZBuffer,
+    normals,
+    project,
+    rotation,
+)
 
 SIDE, SIZE = 40, 32
 FIRST = torch.zeros(1, dtype=torch.long)
@@ -25,12 +31,15 @@ def solid(grid: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("pose", "nose"), [((0.3, 0, 0), (1, 0)), ((-0.3, 0, 0), (-1, 0)), ((0, 0.3, 0), (0, -1)), ((0, 0, 0.3), (0, 0))]
+    ("pose", "nose"),
+    [((0.3, 0, 0), (1, 0)), ((-0.3, 0, 0), (-1, 0)), ((0, 0.3, 0), (0, -1)), ((0, 0, 0.3), (0, 0))],
 )
 def test_signs_of_the_pose(pose, nose):
     """A positive yaw turns the nose to the right of the picture, a positive pitch lifts it."""
     found = rotation(torch.tensor([pose], dtype=torch.float32))[0] @ torch.tensor([0.0, 0.0, 1.0])
-    torch.testing.assert_close(found[:2].sign() * (found[:2].abs() > 1e-6), torch.tensor(nose, dtype=torch.float32))
+    torch.testing.assert_close(
+        found[:2].sign() * (found[:2].abs() > 1e-6), torch.tensor(nose, dtype=torch.float32)
+    )
 
 
 def test_a_positive_roll_is_clockwise():
@@ -46,7 +55,10 @@ def test_rotations_keep_lengths():
 
 def test_what_is_nearer_looks_larger():
     points = torch.tensor([[[10.0, 10.0], [4.0, 4.0], [0.0, 100.0]]])
-    torch.testing.assert_close(project(points, torch.tensor([200.0])), torch.tensor([[[10.0, 20.0], [4.0, 8.0], [0.0, 100.0]]]))
+    torch.testing.assert_close(
+        project(points, torch.tensor([200.0])),
+        torch.tensor([[[10.0, 20.0], [4.0, 8.0], [0.0, 100.0]]]),
+    )
 
 
 def test_normals_point_to_the_camera():
@@ -62,7 +74,9 @@ def test_pixels_see_the_exact_place():
     assert seen.covered.all()
     found = seen.look_up(grid[:, :2])[0]
     line = torch.arange(SIZE, dtype=torch.float32)
-    torch.testing.assert_close(found, torch.stack(torch.meshgrid(line, line, indexing="xy")), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        found, torch.stack(torch.meshgrid(line, line, indexing="xy")), atol=1e-3, rtol=0
+    )
 
 
 def test_a_coarse_grid_has_no_holes():
@@ -70,7 +84,9 @@ def test_a_coarse_grid_has_no_holes():
     seen = ZBuffer(grid, solid(grid), SIZE)
     assert seen.covered[0, 2:-2, 2:-2].all()
     found = seen.look_up(grid[:, :2])[0, 0, 2:-2, 2:-2]
-    torch.testing.assert_close(found, torch.arange(2.0, SIZE - 2).expand_as(found), atol=0.3, rtol=0)
+    torch.testing.assert_close(
+        found, torch.arange(2.0, SIZE - 2).expand_as(found), atol=0.3, rtol=0
+    )
 
 
 def test_the_nearer_surface_is_seen():

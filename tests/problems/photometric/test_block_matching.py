@@ -22,13 +22,18 @@ def looked(problem, batch, x, **settings):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_blocks_are_found_where_they_are(dtype):
-    batch = {name: value.to(dtype) if name in ("start", "truth") else value for name, value in BATCH.items()}
+    batch = {
+        name: value.to(dtype) if name in ("start", "truth") else value
+        for name, value in BATCH.items()
+    }
     moves = torch.tensor([0.4, -0.3] * 4, dtype=dtype).expand(64, -1)
     x = PROBLEM.retract(batch["truth"], -moves)
     steps, agreement = looked(PROBLEM, batch, x)
     assert steps.dtype == dtype
     share = (steps.atanh() * moves[:, None]).sum(2) / moves.square().sum(1, keepdim=True)
-    assert share.median(0).values.tolist() == pytest.approx([0.8, 0.5, 0.7], abs=0.2), "damped, not misled"
+    assert share.median(0).values.tolist() == pytest.approx([0.8, 0.5, 0.7], abs=0.2), (
+        "damped, not misled"
+    )
     assert agreement[:, 2].median() > 0.8
 
 

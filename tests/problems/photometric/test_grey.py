@@ -7,7 +7,9 @@ from learned_descent.problems.photometric.grey import matched, standardised, sta
 
 
 def patches() -> torch.Tensor:
-    return standardised(40 * torch.randn(2, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    return standardised(
+        40 * torch.randn(2, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )
 
 
 def test_standardised_values_have_mean_0_and_variance_1_and_flat_ones_are_nan():
@@ -20,8 +22,12 @@ def test_standardised_values_have_mean_0_and_variance_1_and_flat_ones_are_nan():
 
 def test_the_slope_is_that_of_automatic_differentiation():
     draw = torch.Generator().manual_seed(0)
-    values, slope = (50 * torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((2, 9), (2, 9, 3)))
-    exact = torch.stack([torch.func.jvp(standardised, (values,), (slope[..., k],))[1] for k in range(3)], 2)
+    values, slope = (
+        50 * torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((2, 9), (2, 9, 3))
+    )
+    exact = torch.stack(
+        [torch.func.jvp(standardised, (values,), (slope[..., k],))[1] for k in range(3)], 2
+    )
     assert torch.allclose(standardised_slope(values, slope), exact)
 
 
@@ -40,4 +46,6 @@ def test_the_gain_is_that_of_the_points_that_agree():
     spread = seen.std(1, correction=0, keepdim=True)
     assert torch.allclose(gain, spread / 1.25, rtol=0.02)
     assert residual[:, 25:].abs().max() < 0.05
-    assert (standardised(seen) - template)[:, 25:].abs().max() > 0.3, "mean and variance of all points are wrong"
+    assert (standardised(seen) - template)[:, 25:].abs().max() > 0.3, (
+        "mean and variance of all points are wrong"
+    )

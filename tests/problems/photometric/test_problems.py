@@ -24,7 +24,12 @@ def anything(warp: str = "homography") -> AnyTemplate:
     return AnyTemplate(side=48, warp=warp, **{**SMALL, "grid": 24})
 
 
-PROBLEMS = [(fixed, "affine"), (fixed, "homography"), (anything, "affine"), (anything, "homography")]
+PROBLEMS = [
+    (fixed, "affine"),
+    (fixed, "homography"),
+    (anything, "affine"),
+    (anything, "homography"),
+]
 
 
 @pytest.mark.parametrize(("make", "warp"), PROBLEMS)
@@ -49,7 +54,9 @@ def test_image_and_template_agree_at_the_target(make, warp):
     problem = make(warp)
     batch = problem.data("test")
     prepared = problem.prepare(batch)
-    right, wrong = (problem.cost(x, prepared).mean() for x in (problem.target(batch), problem.initial(batch)))
+    right, wrong = (
+        problem.cost(x, prepared).mean() for x in (problem.target(batch), problem.initial(batch))
+    )
     assert right < 0.3 * wrong
 
 
@@ -59,7 +66,9 @@ def test_gain_and_bias_do_not_matter(make, warp):
     batch = {name: value.double() for name, value in problem.data("test").items()}
     other = {**batch, "image": 0.3 * batch["image"] + 50}
     x = problem.initial(batch)
-    assert torch.allclose(problem.residual(x, problem.prepare(batch)), problem.residual(x, problem.prepare(other)))
+    assert torch.allclose(
+        problem.residual(x, problem.prepare(batch)), problem.residual(x, problem.prepare(other))
+    )
 
 
 @pytest.mark.parametrize(("make", "warp"), PROBLEMS)
@@ -77,7 +86,9 @@ def test_starts_are_as_far_away_as_they_should_be(warp):
     batch = problem.data("test")
     sides = problem.error(problem.initial(batch), batch) / 96
     assert torch.allclose(sides, 0.1 * (torch.arange(8) % 4 + 1) / 4, rtol=0.02)
-    random = torch.cat([problem.initial(batch, torch.Generator().manual_seed(seed)) for seed in range(20)])
+    random = torch.cat(
+        [problem.initial(batch, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    )
     repeated = {name: value.repeat(20, *[1] * (value.ndim - 1)) for name, value in batch.items()}
     assert 0.03 < problem.error(random, repeated).mean() / 96 < 0.08
 
@@ -109,13 +120,21 @@ def test_a_blur_is_as_wide_as_it_should_be():
     ticks = torch.arange(21.0, dtype=torch.float64) - 10
     assert along.sum().item() == pytest.approx(1)
     assert (along * ticks**2).sum().sqrt().item() == pytest.approx(1.5, rel=0.02)
-    assert torch.allclose(smoothed(torch.ones(1, 1, 4, 4), 2.0), torch.ones(1, 1, 4, 4)), "beyond the border it goes on"
+    assert torch.allclose(smoothed(torch.ones(1, 1, 4, 4), 2.0), torch.ones(1, 1, 4, 4)), (
+        "beyond the border it goes on"
+    )
 
 
 BLURRED = [
-    *((FixedTemplate, {"elsewhere": 0.0, "warp": "affine", **more}) for more in ({}, {"inverse": True}, {"robust": 1.0})),
+    *(
+        (FixedTemplate, {"elsewhere": 0.0, "warp": "affine", **more})
+        for more in ({}, {"inverse": True}, {"robust": 1.0})
+    ),
     (FixedTemplate, {"elsewhere": 0.0, "warp": "homography", "grid": 48}),
-    *((AnyTemplate, {"margin": 1.0, **more}) for more in ({}, {"inverse": True}, {"robust": 1.0}, {"warp": "affine"})),
+    *(
+        (AnyTemplate, {"margin": 1.0, **more})
+        for more in ({}, {"inverse": True}, {"robust": 1.0}, {"warp": "affine"})
+    ),
 ]
 
 
@@ -132,7 +151,9 @@ def test_the_truth_is_a_minimum_under_a_blur(kind, settings, blur):
 
 def test_every_level_of_a_pyramid_has_its_minimum_at_the_truth():
     for grid in (32, 16, 8):
-        problem = AnyTemplate(grid=grid, blur=0.5, margin=1.0, spread=0.0, noise=0.0, lighting=0.0, num_test=4)
+        problem = AnyTemplate(
+            grid=grid, blur=0.5, margin=1.0, spread=0.0, noise=0.0, lighting=0.0, num_test=4
+        )
         batch = problem.data("test")
         end = LevenbergMarquardt(problem, num_steps=20)(batch, batch["truth"]).final
         assert (problem.error(end, batch) < 0.02).all()
@@ -140,7 +161,9 @@ def test_every_level_of_a_pyramid_has_its_minimum_at_the_truth():
 
 def test_a_blur_that_leaves_too_little_of_a_template_is_refused():
     with pytest.raises(
-        DescentError, match=r"blur: expected at most 1.83 spacings of a grid of 16 points, got 2.0: .* raise grid"
+        DescentError,
+        match=r"blur: expected at most 1.83 spacings of a grid of 16 points, "
+        r"got 2.0: .* raise grid",
     ):
         AnyTemplate(grid=16, blur=2.0)
     wide = AnyTemplate(blur=4.0, num_train=4, num_test=4)
@@ -157,19 +180,31 @@ def test_a_blur_is_in_spacings_of_the_grid():
 
 def test_photos_of_the_splits_differ():
     photos = AnyTemplate.photos
-    assert not set(photos["train"]) & set(photos["val"]) | set(photos["train"] + photos["val"]) & set(photos["test"])
+    assert not set(photos["train"]) & set(photos["val"]) | set(
+        photos["train"] + photos["val"]
+    ) & set(photos["test"])
 
 
 def test_an_occluder_hides_its_share():
     settings = {**SMALL, "lighting": 0.0, "noise": 0.0, "spread": 0.0}
-    plain, hidden = (FixedTemplate(occluder=share, **settings).data("test")["image"] for share in (0.0, 0.35))
+    plain, hidden = (
+        FixedTemplate(occluder=share, **settings).data("test")["image"] for share in (0.0, 0.35)
+    )
     changed = (plain != hidden).float().mean((1, 2, 3)) * (1 + 2 * SMALL["margin"]) ** 2
     assert changed.mean().item() == pytest.approx(0.35, abs=0.02)
 
 
-def occluded(robust: float, **settings) -> tuple[FixedTemplate, dict[str, torch.Tensor], torch.Tensor]:
+def occluded(
+    robust: float, **settings
+) -> tuple[FixedTemplate, dict[str, torch.Tensor], torch.Tensor]:
     """A template of which a third is hidden, its test samples, and starts 4 px or so away."""
-    problem = FixedTemplate(warp="affine", occluder=0.35, robust=robust, **{**SMALL, "grid": 24, "num_test": 32}, **settings)
+    problem = FixedTemplate(
+        warp="affine",
+        occluder=0.35,
+        robust=robust,
+        **{**SMALL, "grid": 24, "num_test": 32},
+        **settings,
+    )
     batch = problem.data("test")
     moves = 0.05 * torch.randn(len(batch["truth"]), 6, generator=torch.Generator().manual_seed(0))
     return problem, batch, problem.retract(batch["truth"], moves)
@@ -199,7 +234,9 @@ def test_robust_equations_point_as_the_gradient_of_the_cost_does():
 
 def test_around_a_template_that_lies_elsewhere_is_another_photo():
     settings = {**SMALL, "lighting": 0.0, "noise": 0.0, "spread": 0.0}
-    own, other = (FixedTemplate(elsewhere=share, **settings).data("test")["image"] for share in (0.0, 1.0))
+    own, other = (
+        FixedTemplate(elsewhere=share, **settings).data("test")["image"] for share in (0.0, 1.0)
+    )
     edge = (own.shape[2] - 96) // 2 + 1
     inside = (..., slice(edge, -edge), slice(edge, -edge))
     assert torch.equal(own[inside], other[inside])
@@ -209,7 +246,9 @@ def test_around_a_template_that_lies_elsewhere_is_another_photo():
 @pytest.mark.parametrize("warp", ["affine", "homography"])
 def test_inverse_compositional_equations_point_as_those_of_the_cost_do_at_the_target(warp):
     settings = {**SMALL, "warp": warp, "spread": 0.0, "lighting": 0.0, "noise": 0.0, "grid": 48}
-    exact, inverse = (FixedTemplate(inverse=inverse, elsewhere=0.0, **settings) for inverse in (False, True))
+    exact, inverse = (
+        FixedTemplate(inverse=inverse, elsewhere=0.0, **settings) for inverse in (False, True)
+    )
     batch = exact.prepare(exact.data("test"))
     ours, theirs = (problem.normal_equations(batch["truth"], batch) for problem in (inverse, exact))
     assert torch.equal(ours[2], theirs[2])
@@ -222,7 +261,9 @@ def test_the_eyes_of_any_template_fit_a_small_grid():
     assert Cascade.for_problem(problem, num_steps=1).num_features == 3 * 3 * 8 + 3 * 17
 
 
-def spoilt(make, name: str, value: float) -> tuple[LeastSquares, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def spoilt(
+    make, name: str, value: float
+) -> tuple[LeastSquares, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """A problem, its test samples, and those with one tensor of the first sample replaced."""
     problem = make()
     good = {key: tensor.float() for key, tensor in problem.data("test").items()}
@@ -232,7 +273,8 @@ def spoilt(make, name: str, value: float) -> tuple[LeastSquares, dict[str, torch
 
 
 SPOILT = [
-    (fixed, "image", 128.0), (fixed, "image", torch.nan), (fixed, "start", torch.nan), (anything, "image", 0.0),
+    (fixed, "image", 128.0), (fixed, "image", torch.nan), (fixed, "start", torch.nan), (anything,
+    "image", 0.0),
     (anything, "template", 77.0), (anything, "template", torch.nan),
 ]  # fmt: skip
 
@@ -274,7 +316,10 @@ def test_a_warp_that_leaves_the_image_sees_its_border():
 def test_wrong_shapes_are_refused_before_the_loop():
     problem = anything()
     batch = problem.data("test")
-    with pytest.raises(ShapeError, match=r"template: expected shape \(B, 1, 48, 48\) with B = 8, got \(8, 1, 40, 48\)"):
+    with pytest.raises(
+        ShapeError,
+        match=r"template: expected shape \(B, 1, 48, 48\) with B = 8, got \(8, 1, 40, 48\)",
+    ):
         GaussNewton(problem)({**batch, "template": batch["template"][:, :, :40]})
     with pytest.raises(DescentError, match="batch: expected a tensor 'image'"):
         GaussNewton(problem)({name: value for name, value in batch.items() if name != "image"})
@@ -297,8 +342,14 @@ def test_a_photo_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"photo": "nobody"}, "photo: expected the path of an image, or one of astronaut, .*; got 'nobody'"),
-        ({"box": (0, 0, 500, 50)}, r"box: expected a part of the photo, whose last pixel is \(383, 302\), got"),
+        (
+            {"photo": "nobody"},
+            "photo: expected the path of an image, or one of astronaut, .*; got 'nobody'",
+        ),
+        (
+            {"box": (0, 0, 500, 50)},
+            r"box: expected a part of the photo, whose last pixel is \(383, 302\), got",
+        ),
         ({"photo": "page", "box": (294, 0, 301, 7)}, "box: expected a part of page with contrast"),
         ({"grid": 3}, "grid: expected 4 to 96 points along a side, got 3"),
         ({"spread": 0.6}, "spread: expected a share of the side, 0 to 0.5, got 0.6"),

@@ -19,7 +19,9 @@ def test_the_logarithm_undoes_the_exponential(kind, moves):
     warps = Warps(kind)
     delta = moves[:, : 2 * len(warps.controls)]
     assert torch.allclose(warps.logarithm(warps.exponential(delta)), delta, atol=1e-12)
-    assert torch.allclose(warps.logarithm(7 * warps.exponential(delta)), delta, atol=1e-12), "a warp has no scale"
+    assert torch.allclose(warps.logarithm(7 * warps.exponential(delta)), delta, atol=1e-12), (
+        "a warp has no scale"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,7 +48,9 @@ def test_affine_warps_are_a_subgroup(kind, moves):
     warps = Warps("affine")
     reached = warps.exponential(moves[:, :6]) @ warps.exponential(moves[:, 2:])
     assert torch.allclose(reached[:, 2], reached.new_tensor([0, 0, 1]).expand(len(reached), 3))
-    assert torch.allclose(torch.linalg.det(torch.matrix_exp(warps.generators)), torch.ones(6, dtype=torch.float64))
+    assert torch.allclose(
+        torch.linalg.det(torch.matrix_exp(warps.generators)), torch.ones(6, dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,7 +76,9 @@ def test_points_beyond_the_horizon_stay_finite():
 
 
 def test_a_reflection_has_no_logarithm():
-    assert not Warps("affine").logarithm(torch.diag(torch.tensor([-1.0, 1, 1]))[None]).isfinite().all()
+    assert (
+        not Warps("affine").logarithm(torch.diag(torch.tensor([-1.0, 1, 1]))[None]).isfinite().all()
+    )
 
 
 def test_messages():

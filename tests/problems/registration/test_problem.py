@@ -57,9 +57,14 @@ def test_most_points_of_a_scan_lie_on_the_model_where_it_belongs(problem, batch)
 @pytest.mark.parametrize("metric", ["plane", "point"])
 def test_jacobian_is_the_derivative(metric):
     problem = Registration(**SMALL, metric=metric).double()
-    wide = {name: value.double() if value.is_floating_point() else value for name, value in problem.data("test").items()}
+    wide = {
+        name: value.double() if value.is_floating_point() else value
+        for name, value in problem.data("test").items()
+    }
     for x in (problem.initial(wide), near_the_truth(problem, wide)):
-        torch.testing.assert_close(problem.jacobian(x, wide), LeastSquares.jacobian(problem, x, wide), atol=1e-9, rtol=1e-6)
+        torch.testing.assert_close(
+            problem.jacobian(x, wide), LeastSquares.jacobian(problem, x, wide), atol=1e-9, rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("metric", ["plane", "point"])
@@ -67,7 +72,9 @@ def test_normal_equations_are_those_of_residual_and_jacobian(metric):
     problem = Registration(**SMALL, metric=metric)
     batch = problem.prepare(problem.data("test"))
     x = problem.initial(batch)
-    for value, wanted in zip(problem.normal_equations(x, batch), LeastSquares.normal_equations(problem, x, batch)):
+    for value, wanted in zip(
+        problem.normal_equations(x, batch), LeastSquares.normal_equations(problem, x, batch)
+    ):
         torch.testing.assert_close(value, wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -88,10 +95,15 @@ def test_retract_and_local(problem, batch):
     x, y = problem.initial(batch), problem.target(batch)
     torch.testing.assert_close(problem.retract(x, problem.local(x, y)), y, atol=1e-5, rtol=1e-5)
     quarter = torch.tensor([[0, 0, math.pi / 2, 0.4, 0, 0]])
-    once = problem.retract(torch.tensor([[1.0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0]]), quarter)  # about the model, then 0.1 on
-    torch.testing.assert_close(once, torch.tensor([[0.0, -1, 0, 1, 0, 0, 0, 0, 1, 0.1, 1, 0]]), atol=1e-6, rtol=0)
+    # About the model, then 0.1 on
+    once = problem.retract(torch.tensor([[1.0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0]]), quarter)
+    torch.testing.assert_close(
+        once, torch.tensor([[0.0, -1, 0, 1, 0, 0, 0, 0, 1, 0.1, 1, 0]]), atol=1e-6, rtol=0
+    )
     rotation = problem.retract(y, torch.full((len(y), 6), 2.0))[:, :9].unflatten(1, (3, 3))
-    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(len(y), 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        rotation @ rotation.mT, torch.eye(3).expand(len(y), 3, 3), atol=1e-5, rtol=0
+    )
 
 
 def test_features_are_those_of_the_paper(problem, batch):
@@ -103,7 +115,9 @@ def test_features_are_those_of_the_paper(problem, batch):
     weights = (-between.square().sum(3) / width**2).exp() * two["valid"][:, :, None]
     ahead = (between * problem.normals).sum(3) > 0
     sums = torch.cat([(weights * ahead).sum(1), (weights * ~ahead).sum(1)], 1)
-    torch.testing.assert_close(eyes(x, eyes.prepare(two)), 64 * sums / sums.sum(1, keepdim=True), atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(
+        eyes(x, eyes.prepare(two)), 64 * sums / sums.sum(1, keepdim=True), atol=5e-3, rtol=5e-3
+    )
 
 
 def test_padding_and_points_that_are_not_finite_are_not_seen(problem, batch):
@@ -116,7 +130,8 @@ def test_padding_and_points_that_are_not_finite_are_not_seen(problem, batch):
     lost["scan"][:, 0], missing = torch.nan, lost["valid"]
     missing[:, 0] = False
     torch.testing.assert_close(
-        eyes(x, eyes.prepare({**lost, "valid": valid})), eyes(x, eyes.prepare({**batch, "valid": missing}))
+        eyes(x, eyes.prepare({**lost, "valid": valid})),
+        eyes(x, eyes.prepare({**batch, "valid": missing})),
     )
 
 
@@ -180,9 +195,13 @@ def test_a_model_from_a_file(tmp_path):
 
 
 def test_wrong_shapes_raise_before_the_loop(problem, batch):
-    with pytest.raises(ShapeError, match=r"scan: expected shape \(B, S, 3\) with B = 16, got \(16, 80, 2\)"):
+    with pytest.raises(
+        ShapeError, match=r"scan: expected shape \(B, S, 3\) with B = 16, got \(16, 80, 2\)"
+    ):
         LevenbergMarquardt(problem)({**batch, "scan": batch["scan"][..., :2]})
-    with pytest.raises(ShapeError, match=r"valid: expected shape \(B, S\) with B = 16, S = 80, got \(16, 79\)"):
+    with pytest.raises(
+        ShapeError, match=r"valid: expected shape \(B, S\) with B = 16, S = 80, got \(16, 79\)"
+    ):
         LevenbergMarquardt(problem)({**batch, "valid": batch["valid"][:, :79]})
 
 
@@ -215,7 +234,9 @@ def test_the_loss_is_a_length(problem, batch):
     delta = torch.zeros(len(batch["scan"]), 6)
     delta[:, 1] = 0.5
     x = problem.retract(problem.target(batch), delta)
-    torch.testing.assert_close(problem.loss(x, batch)[0], torch.linalg.vector_norm(problem.local(x, batch["motion"])[0]))
+    torch.testing.assert_close(
+        problem.loss(x, batch)[0], torch.linalg.vector_norm(problem.local(x, batch["motion"])[0])
+    )
     assert (problem.loss(x, batch) >= 0.5 - 1e-5).all()
 
 
@@ -241,7 +262,9 @@ def test_by_name(problem):
     assert Registration(**problem.settings()).settings() == problem.settings()
 
 
-@pytest.mark.parametrize("make", [lambda problem: LevenbergMarquardt(problem, num_steps=2), Cascade.for_problem])
+@pytest.mark.parametrize(
+    "make", [lambda problem: LevenbergMarquardt(problem, num_steps=2), Cascade.for_problem]
+)
 def test_a_cloud_without_points_stays_where_it_is(make):
     problem = Registration(num_train=8, num_test=4)
     batch = problem.data("test")
@@ -251,7 +274,9 @@ def test_a_cloud_without_points_stays_where_it_is(make):
         assert torch.equal(model(empty).final, problem.initial(batch))
 
 
-@pytest.mark.parametrize("make", [lambda problem: LevenbergMarquardt(problem, num_steps=2), Cascade.for_problem])
+@pytest.mark.parametrize(
+    "make", [lambda problem: LevenbergMarquardt(problem, num_steps=2), Cascade.for_problem]
+)
 def test_a_mask_that_is_none_is_refused(make):
     problem = Registration(num_train=8, num_test=4)
     batch = problem.data("test")

@@ -36,9 +36,14 @@ def test_the_blob_is_the_same_every_time_and_has_no_symmetry():
 def test_spread_points_are_far_apart():
     surface = blob(1000)
     chosen, first = surface.spread(50), surface.points[:50]
-    closest = [torch.cdist(points, points).fill_diagonal_(torch.inf).min() for points in (chosen.points, first)]
+    closest = [
+        torch.cdist(points, points).fill_diagonal_(torch.inf).min()
+        for points in (chosen.points, first)
+    ]
     assert closest[0] > 3 * closest[1]
-    with pytest.raises(DescentError, match="num_model: expected at most the 1000 points of the surface, got 1001"):
+    with pytest.raises(
+        DescentError, match="num_model: expected at most the 1000 points of the surface, got 1001"
+    ):
         surface.spread(1001)
 
 
@@ -52,17 +57,25 @@ def test_normals_are_estimated_where_there_are_none(tmp_path, ball):
 
 def test_normals_of_a_file_are_kept(tmp_path, ball):
     np.savez(tmp_path / "ball.npz", points=ball, normals=2 * ball)
-    torch.testing.assert_close(read_surface(tmp_path / "ball.npz").normals, torch.from_numpy(ball).float())
+    torch.testing.assert_close(
+        read_surface(tmp_path / "ball.npz").normals, torch.from_numpy(ball).float()
+    )
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"cloud": np.zeros((20, 3))}, r"expected finite points \(P, 3\), 16 or more, found {'cloud': \(20, 3\)}"),
+        (
+            {"cloud": np.zeros((20, 3))},
+            r"expected finite points \(P, 3\), 16 or more, found {'cloud': \(20, 3\)}",
+        ),
         ({"points": np.zeros((20, 2))}, r"found {'points': \(20, 2\)}"),
         ({"points": np.zeros((5, 3))}, r"found {'points': \(5, 3\)}"),
         ({"points": np.full((20, 3), np.nan)}, r"expected finite points"),
-        ({"points": np.eye(20, 3), "normals": np.zeros((3, 3))}, r"expected normals of the shape of the points \(20, 3\)"),
+        (
+            {"points": np.eye(20, 3), "normals": np.zeros((3, 3))},
+            r"expected normals of the shape of the points \(20, 3\)",
+        ),
     ],
 )
 def test_wrong_arrays(tmp_path, arrays, message):
@@ -104,5 +117,7 @@ def test_a_scan_has_noise_outliers_and_padding():
 
 def test_a_cloud_in_another_format_is_named_with_the_way_out(tmp_path):
     (tmp_path / "scan.ply").write_text("ply\nformat ascii 1.0\n")
-    with pytest.raises(DescentError, match=r"got one of another kind, .*scan.ply: store its points by numpy.savez"):
+    with pytest.raises(
+        DescentError, match=r"got one of another kind, .*scan.ply: store its points by numpy.savez"
+    ):
         read_surface(tmp_path / "scan.ply")
