@@ -35,7 +35,7 @@ iterations = int(sys.argv[1])
 problem = SyntheticFaces(count=64, test_count=1)
 recipe = RECIPES["mdm"]
 bptt = replace(recipe.trainers["bptt"], iterations=iterations, batch_size=16,
-validate_every=iterations // 2, accelerator="cpu")
+    validate_every=iterations // 2, accelerator="cpu")
 model = recipe.build(problem)
 records = bptt.fit(model, problem.data("train")).records
 print((records[1]["seconds"] - records[0]["seconds"]) / (iterations - iterations // 2))
