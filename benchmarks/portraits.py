@@ -19,9 +19,9 @@ import torch
 from learned_descent import DescentError
 from learned_descent.data.pictures import read_picture
 from learned_descent.faces.aligner import Face, FaceAligner
-from learned_descent.faces.files import quiet_menpo
 from learned_descent.faces.output import write_faces
 from learned_descent.landmarks.metrics import landmark_errors
+from learned_descent.landmarks.point_files import quiet_menpo
 from learned_descent.landmarks.schema import LandmarkSchema
 from learned_descent.system.text import lay_out
 

@@ -66,7 +66,7 @@ def align(
         A line for each photo, and whether all went well.
     """
     from ..faces.aligner import FaceAligner
-    from ..faces.files import find_boxes, read_all_boxes
+    from ..landmarks.boxes import find_boxes, read_all_boxes
 
     check_measurement(1, device)
     photos = list(dict.fromkeys(photos))

@@ -17,7 +17,9 @@ from torch import Tensor
 from ..data.pictures import open_picture
 from ..data.samples import Batch
 from ..errors import DescentError
+from ..landmarks.boxes import read_boxes
 from ..landmarks.crops import apply_affine, check_crop, crop_face, invert_affine
+from ..landmarks.point_files import quiet_menpo, read_landmarks
 from ..landmarks.schema import LandmarkSchema
 from ..system.progress import progress_bar
 from .files import (
@@ -25,9 +27,6 @@ from .files import (
     FaceFiles,
     find_box,
     find_faces,
-    quiet_menpo,
-    read_boxes,
-    read_landmarks,
 )
 
 FACES_OF_300W: Mapping[str, int] = {
@@ -121,9 +120,9 @@ def read_faces(
         schema: the markup to read; points of a larger one that contains it are picked from it.
         crop: the side ``S`` of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
-        boxes: a ``.csv`` or ``.json`` of boxes (see
-            :func:`~learned_descent.faces.files.read_boxes`); for the faces that it names it goes
-            before ``bounding_boxes``.
+        boxes: a ``.csv`` or ``.json`` of boxes, see
+            :func:`~learned_descent.landmarks.boxes.read_boxes`; for the faces that it names it
+            goes before ``bounding_boxes``.
         skip_bad: go on even if more than 5 % of the faces cannot be used.
         progress: show a progress bar.
 

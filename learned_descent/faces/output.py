@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch import Tensor
 
-from ..errors import DescentError, check_choice, check_shape
+from ..errors import check_choice
 from ..files import atomic_write, write_json
+from ..landmarks.point_files import LANDMARKS, write_landmarks
 from .aligner import Face
 from .detectors import shrunk
-from .files import LANDMARKS, quiet_menpo
 
 Format: TypeAlias = Literal["png", "json", "csv", "pts", "ljson"]
 """A picture, JSON and a table of all faces of a photo; landmarks as menpo reads them, one file per
@@ -159,34 +158,6 @@ def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
     there = axes.transData.transform((x, y))
     place = axes.transData.inverted().transform((there[0] + right, there[1] + up))
     text.set_position((float(place[0]), float(place[1])))
-
-
-def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:
-    """Writes landmarks for menpo, atomically: ``.pts``, which counts pixels from 1, or ``.ljson``,
-    which counts from 0.
-
-    Args:
-        path: the file; its ending is ``.pts`` or ``.ljson``.
-        points: ``(column, row)`` in px, where the centre of the first pixel is ``(0, 0)``.
-
-    Raises:
-        DescentError: if the file has another ending, or a point is not finite.
-    """
-    check_shape(points, "L 2", name="points")
-    if Path(path).suffix not in LANDMARKS:
-        raise DescentError(
-            f"{path}: expected a file name that ends with {' or '.join(sorted(LANDMARKS))}"
-        )
-    if not points.isfinite().all():
-        raise DescentError(f"{path}: expected finite landmarks to write, got NaN or infinity")
-    with quiet_menpo():
-        import menpo.io
-        from menpo.shape import PointCloud
-
-        cloud = PointCloud(points.double().flip(1).numpy())  # menpo counts rows first
-        atomic_write(
-            path, lambda temporary: menpo.io.export_landmark_file(cloud, temporary, overwrite=True)
-        )
 
 
 def _write_csv(path: Path, faces: Sequence[Face]) -> None:

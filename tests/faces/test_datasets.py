@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from learned_descent.faces.datasets import read_faces
-from learned_descent.faces.files import quiet_menpo, read_landmarks
 from learned_descent.landmarks.crops import apply_affine
+from learned_descent.landmarks.point_files import quiet_menpo, read_landmarks
 from learned_descent.landmarks.schema import IBUG49, IBUG68
 
 from .fake300w import read_fake_300w, write_fake_300w

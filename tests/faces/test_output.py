@@ -10,17 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from learned_descent import DescentError
 from learned_descent.faces.aligner import Face
-from learned_descent.faces.files import quiet_menpo, read_landmarks
 from learned_descent.faces.output import (
     FONT,
     LARGEST,
     draw,
     files_of,
     write_faces,
-    write_landmarks,
 )
+from learned_descent.landmarks.point_files import quiet_menpo, read_landmarks
 
 POINTS = torch.tensor([[10.0, 20.5], [30.25, 20.0], [20.0, 40.0]])
 FACES = [
@@ -71,22 +69,6 @@ def test_menpo_reads_the_landmarks_of_each_face_back(tmp_path: Path, kind: str):
     assert sorted(tmp_path.iterdir()) == files_of(tmp_path, "a", kind, 2)
     np.testing.assert_allclose(read(tmp_path / f"a_0.{kind}"), POINTS, atol=1e-4)
     np.testing.assert_allclose(read(tmp_path / f"a_1.{kind}"), POINTS + 30, atol=1e-4)
-
-
-def test_pts_count_from_1(tmp_path: Path):
-    write_landmarks(tmp_path / "a.pts", POINTS)
-    numbers = [
-        line.split() for line in (tmp_path / "a.pts").read_text().splitlines() if line[:1].isdigit()
-    ]
-    assert [[float(number) for number in row] for row in numbers] == (POINTS + 1).tolist()
-
-
-def test_landmarks_that_cannot_be_written(tmp_path: Path):
-    with pytest.raises(DescentError, match=r"ends with .ljson or .pts"):
-        write_landmarks(tmp_path / "a.txt", POINTS)
-    with pytest.raises(DescentError, match="expected finite landmarks"):
-        write_landmarks(tmp_path / "b.pts", POINTS * math.nan)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
