@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,29 +121,11 @@ def compare(
         measured = Comparison.measured(
             work.whole, work.tested, batch_size=batch_size, device=device
         )
-        known = {
-            name: training["seconds"] for name, training in stored.items() if "seconds" in training
-        }
-        known |= {name: _seconds(steps) for name, steps in histories.items()}
-        trainers = {name: _trainers(recipe) for name, recipe in trained.items()}
-        trainers |= {name: _stored_trainers(training) for name, training in stored.items()}
-        weights_of = {name: files.get(name, out / f"{name}.safetensors") for name in recipes}
-        parts = {name: learned_part(name) for name in families}
-        comparison = replace(
-            measured,
-            seconds={name: known[part] for name, part in parts.items() if part in known},
-            origin={**work.origin, **work.described, "split": split},
-            notes={
-                name: _note(
-                    work.whole[name],
-                    weights_of.get(part),
-                    trainers.get(part, {}),
-                    histories.get(part, {}),
-                )
-                for name, part in parts.items()
-            },
-            folder=out,
-        )
+        origins = {name: _Origin.of_file(files[name], kept) for name, kept in stored.items()}
+        for name, recipe in trained.items():
+            file = out / f"{name}.safetensors"
+            origins[name] = _Origin.of_training(file, recipe, histories[name])
+        comparison = _with_origins(measured, work, origins, split=split, folder=out)
         _write(comparison, problem, out)
         return comparison
 
@@ -296,18 +278,62 @@ def _seconds(histories: Mapping[str, History]) -> float:
     return sum(history.seconds for history in histories.values())
 
 
-def _note(
-    model: DescentModel,
-    weights: Path | None,
-    trainers: Mapping[str, Any],
-    histories: Mapping[str, History],
-) -> dict[str, Any]:
-    """What ``results.json`` says of a family beside what it reached."""
-    return {
-        "weights": None if weights is None else str(weights),
-        "settings": _settings(model, trainers),
-        "trainers": {name: asdict(history) for name, history in histories.items()},
-    }
+@dataclass(frozen=True)
+class _Origin:
+    """Where the weights of a family come from; a solver alone has none.
+
+    Attributes:
+        weights: the file.
+        seconds: of the training, where they are known.
+        trainers: their settings by name.
+        histories: what they told, if the training was now.
+    """
+
+    weights: Path | None = None
+    seconds: float | None = None
+    trainers: Mapping[str, Any] = field(default_factory=dict)
+    histories: Mapping[str, History] = field(default_factory=dict)
+
+    @classmethod
+    def of_file(cls, weights: Path, training: Mapping[str, Any]) -> _Origin:
+        """Of weights that were loaded, with what their file says of the training."""
+        return cls(weights, training.get("seconds"), _stored_trainers(training))
+
+    @classmethod
+    def of_training(
+        cls, weights: Path, recipe: Recipe, histories: Mapping[str, History]
+    ) -> _Origin:
+        """Of weights that were trained now."""
+        return cls(weights, _seconds(histories), _trainers(recipe), histories)
+
+    def note(self, model: DescentModel) -> dict[str, Any]:
+        """What ``results.json`` says of a family beside what it reached."""
+        return {
+            "weights": None if self.weights is None else str(self.weights),
+            "settings": _settings(model, self.trainers),
+            "trainers": {name: asdict(history) for name, history in self.histories.items()},
+        }
+
+
+def _with_origins(
+    measured: Comparison,
+    work: _Work,
+    origins: Mapping[str, _Origin],
+    *,
+    split: Split,
+    folder: Path,
+) -> Comparison:
+    """The comparison that also tells where it and its families come from."""
+    found = {name: origins.get(learned_part(name), _Origin()) for name in work.whole}
+    return replace(
+        measured,
+        seconds={
+            name: origin.seconds for name, origin in found.items() if origin.seconds is not None
+        },
+        origin={**work.origin, **work.described, "split": split},
+        notes={name: origin.note(work.whole[name]) for name, origin in found.items()},
+        folder=folder,
+    )
 
 
 def _settings(model: DescentModel, trainers: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,17 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..checkpoint.model import load_model
 from ..data.batches import fingerprint
+from ..data.samples import Batch
 from ..errors import DescentError
 from ..files import save_figure, write_json
+from ..model import DescentModel
 from ..provenance import provenance
 from ..system.lock import locked
 from ..system.text import lay_out
 from ..weights import find_weights
 from .runs import check_measurement, prepare_folder
+
+if TYPE_CHECKING:
+    from ..landmarks.problem import Landmarks
 
 CLASSES = 5
 """Classes of yaw, with equally many faces in each."""
@@ -50,9 +55,6 @@ def inspect(
         The accuracy of the probes after each step, and where the files are.
     """
     from ..evaluation.probes import embed_memory, equal_bins, plot_memory, probe_memory, remember
-    from ..faces.synthetic import SyntheticFaces
-    from ..landmarks.problem import Landmarks
-    from ..landmarks.schema_file import described
 
     check_measurement(batch_size, device)
     if faces < (least := 6 * CLASSES):
@@ -61,40 +63,14 @@ def inspect(
         )
     weights = find_weights(weights)
     model = load_model(weights)
-    problem = model.problem
-    if not isinstance(problem, Landmarks):
-        raise DescentError(
-            f"{weights}: expected a model of faces, got one of {type(problem).__name__}"
-        )
-    if model.init_state(problem.mean_shape.flatten()[None]) is None:
-        raise DescentError(
-            f"{weights}: a {type(model).__name__} has no memory: give a recurrent model, such as "
-            "mdm"
-        )
+    problem = _check_memory(model, weights)
     files = out / "inspect.png", out / "inspect.json"
     with locked(out):
         for file in files:
             prepare_folder(
                 out, None if overwrite else file, "give another --out, or --overwrite to replace it"
             )
-        schema, crop, side = described(problem.schema), problem.crop, problem.box_side
-        settings = {
-            "faces": faces,
-            "batch_size": batch_size,
-            "schema": schema,
-            "crop": crop,
-            "box_side": side,
-        }
-        made = SyntheticFaces(
-            1,
-            faces,
-            seed=seed,
-            schema=schema,
-            normaliser=problem.normaliser,
-            crop=crop,
-            box_side=side,
-        )
-        samples = made.data("test")
+        samples, made_as = _faces_like(problem, faces, seed)
         yaw = samples["pose"][:, 0].rad2deg()
         labels, edges = equal_bins(yaw, CLASSES)
         states, xs = remember(model, samples, batch_size=batch_size, device=device)
@@ -108,7 +84,7 @@ def inspect(
         write_json(
             files[1],
             {
-                **provenance(seed, settings),
+                **provenance(seed, {"faces": faces, "batch_size": batch_size, **made_as}),
                 "weights": str(weights),
                 "data": fingerprint(samples),
                 "classes": {
@@ -128,6 +104,41 @@ def inspect(
         f"{_table(probes.state, probes.x, probes.num_tested)}\n{summary}\nfigure: "
         f"{files[0]}\nnumbers: {files[1]}"
     )
+
+
+def _check_memory(model: DescentModel, weights: str | Path) -> Landmarks:
+    """The problem of a recurrent model of faces; anything else is refused."""
+    from ..landmarks.problem import Landmarks
+
+    problem = model.problem
+    if not isinstance(problem, Landmarks):
+        raise DescentError(
+            f"{weights}: expected a model of faces, got one of {type(problem).__name__}"
+        )
+    if model.init_state(problem.mean_shape.flatten()[None]) is None:
+        raise DescentError(
+            f"{weights}: a {type(model).__name__} has no memory: give a recurrent model, such as "
+            "mdm"
+        )
+    return problem
+
+
+def _faces_like(problem: Landmarks, count: int, seed: int) -> tuple[Batch, dict[str, Any]]:
+    """Synthetic faces, cropped and marked as those of a problem, and the settings of both."""
+    from ..faces.synthetic import SyntheticFaces
+    from ..landmarks.schema_file import described
+
+    schema, crop, side = described(problem.schema), problem.crop, problem.box_side
+    made = SyntheticFaces(
+        1,
+        count,
+        seed=seed,
+        schema=schema,
+        normaliser=problem.normaliser,
+        crop=crop,
+        box_side=side,
+    )
+    return made.data("test"), {"schema": schema, "crop": crop, "box_side": side}
 
 
 def _table(state: Sequence[float], x: Sequence[float], num_tested: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
@@ -177,18 +178,7 @@ def augment(
     if field is not None:
         grid = grid + F.grid_sample(field, grid, align_corners=True).movedim(1, 3)
     warped = F.grid_sample(image.to(torch.float32), grid, align_corners=True)
-    if how.blur > 0:
-        warped = blurred(warped, draw(how.blur).clamp(min=0.1), reach=math.ceil(3 * how.blur))
-
-    mean = warped.mean((1, 2, 3), keepdim=True)
-    gain = draw(how.contrast, 1, 1, 1).exp() * draw(how.colour, image.shape[1], 1, 1).exp()
-    warped.sub_(mean).mul_(gain).add_(mean + draw(how.brightness, 1, 1, 1))
-    if how.occlusion > 0:
-        warped = _occlude(warped, how.occlusion, generator)
-    if how.noise > 0:
-        noise = torch.randn(count, 1, side, side, generator=generator, device=image.device)
-        warped.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
-    to_photo = batch["to_photo"]
+    warped = _disturbed(warped, how, draw, generator)
     truth = {
         name: torch.where(flipped[:, None], value, batch[name])
         for name, value in _mirrored_truth(batch, mirror).items()
@@ -198,17 +188,37 @@ def augment(
     return {
         **batch,
         **truth,
-        "image": warped.clamp_(0, 255),
+        "image": warped,
         "points": moved,
         "box": torch.cat([centres - half, centres + half], 1),
-        "to_photo": torch.cat(
-            [
-                to_photo[..., :2] @ back[..., :2],
-                apply_affine(to_photo, back[..., 2].unsqueeze(1)).mT,
-            ],
-            2,
-        ),
+        "to_photo": _after(batch["to_photo"], back),
     }
+
+
+def _disturbed(
+    images: Tensor, how: Augmentation, draw: Callable[..., Tensor], generator: Generator
+) -> Tensor:
+    """The images, which are written over, blurred, in other colours, partly hidden, and with
+    noise.
+    """
+    count, channels, side = images.shape[:3]
+    if how.blur > 0:
+        images = blurred(images, draw(how.blur).clamp(min=0.1), reach=math.ceil(3 * how.blur))
+    mean = images.mean((1, 2, 3), keepdim=True)
+    gain = draw(how.contrast, 1, 1, 1).exp() * draw(how.colour, channels, 1, 1).exp()
+    images.sub_(mean).mul_(gain).add_(mean + draw(how.brightness, 1, 1, 1))
+    if how.occlusion > 0:
+        images = _occlude(images, how.occlusion, generator)
+    if how.noise > 0:
+        noise = torch.randn(count, 1, side, side, generator=generator, device=images.device)
+        images.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
+    return images.clamp_(0, 255)
+
+
+def _after(outer: Float[Tensor, "B 2 3"], inner: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B 2 3"]:
+    """The affine map that does ``inner`` first."""
+    shift = apply_affine(outer, inner[..., 2].unsqueeze(1)).mT
+    return torch.cat([outer[..., :2] @ inner[..., :2], shift], 2)
 
 
 def _occlude(images: Tensor, share: float, generator: Generator) -> Tensor:

@@ -141,13 +141,8 @@ class Pose(LeastSquares):
         known = (
             cube(1, num_points, Generator().manual_seed(seed))[0]
             if points is None
-            else as_points(points)
+            else _checked_points(points)
         )
-        check_shape(known, "N 3", name="points")
-        if len(known) < 4 or not known.isfinite().all() or collinear(known.unsqueeze(0)).item():
-            raise DescentError(
-                f"points: expected four or more, finite and not collinear, got {points}"
-            )
         self.size = float(known.square().sum(1).mean().sqrt()) if structure == "fixed" else 1.0
         spans = torch.tensor(_UNIT[: 6 + focal])
         unit = spans.clone()
@@ -155,14 +150,8 @@ class Pose(LeastSquares):
         self.register_buffer("object", known, persistent=False)
         self.register_buffer("spans", spans, persistent=False)
         self.register_buffer("unit", unit, persistent=False)
-        self.structure, self.given, self.distance, self.focal, self.outliers = (
-            structure,
-            points,
-            distance,
-            focal,
-            outliers,
-        )
-        self.noise, self.robust, self.seed = noise, robust, seed
+        self.structure, self.given, self.distance, self.focal = structure, points, distance, focal
+        self.outliers, self.noise, self.robust, self.seed = outliers, noise, robust, seed
         self.num_points, self.num_train, self.num_test = len(known), num_train, num_test
         self.kernel: Kernel = Cauchy(robust, block=2) if robust else Squares()
         varying = {"points": "B N 3", "projections": "B N 2"}
@@ -363,6 +352,17 @@ class Pose(LeastSquares):
             "seed",
         )
         return {"points": self.given, **{name: getattr(self, name) for name in names}}
+
+
+def _checked_points(
+    points: Sequence[Sequence[float]] | NDArray[Any] | Tensor,
+) -> Float[Tensor, "N 3"]:
+    """An object that determines a pose."""
+    known = as_points(points)
+    check_shape(known, "N 3", name="points")
+    if len(known) < 4 or not known.isfinite().all() or collinear(known.unsqueeze(0)).item():
+        raise DescentError(f"points: expected four or more, finite and not collinear, got {points}")
+    return known
 
 
 class _View(NamedTuple):

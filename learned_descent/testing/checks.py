@@ -87,44 +87,9 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
     _check_starts(contract, problem, batch, x0)
     _check_geometry(contract, problem, x0, target)
     _check_supervision(contract, problem, batch, x0, target)
-    with contract.clause("rows: a sample alone gives what it gives in a batch"):
-        expect_rows_alone(lambda rows, x: problem.initial(rows), batch, x0, "initial")
-        expect_rows_alone(lambda rows, x: problem.target(rows), batch, x0, "target")
-        expect_rows_alone(
-            lambda rows, x: problem.retract(x, problem.local(x, problem.target(rows))),
-            batch,
-            x0,
-            "retract",
-        )
-        expect_rows_alone(lambda rows, x: problem.error(x, rows)[:, None], batch, x0, "error")
-        expect_rows_alone(lambda rows, x: problem.loss(x, rows)[:, None], batch, x0, "loss")
-    with contract.clause("augment: the same tensors of the same shapes, drawn from the generator"):
-        first, second = (problem.augment(batch, Generator(device).manual_seed(0)) for _ in range(2))
-        expect(
-            sorted(first) == sorted(batch),
-            f"augment(batch) has {sorted(first)}, the batch has {sorted(batch)}",
-        )
-        for name, value in first.items():
-            check_shape(
-                value, " ".join(map(str, batch[name].shape)), name=f"augment(batch)[{name!r}]"
-            )
-            expect(
-                torch.equal(value, second[name]),
-                f"the same seed gives another {name!r}; draw from the generator only",
-            )
-        expect_parameters(problem.target(first), first, "target of an augmented batch")
-    with contract.clause(
-        "settings: JSON that the constructor takes; no learnable weights; failure_above > 0"
-    ):
-        expect_settings(problem.settings(), type(problem))
-        expect(
-            not list(problem.parameters()),
-            "a problem holds no learnable weights: register buffers instead",
-        )
-        expect(
-            0 < problem.failure_above < float("inf"),
-            f"failure_above: expected a number > 0, got {problem.failure_above}",
-        )
+    _check_rows(contract, problem, batch, x0)
+    _check_augment(contract, problem, batch, device)
+    _check_settings(contract, problem)
     if isinstance(problem, LeastSquares):
         check_least_squares(contract, problem, batch, x0)
     contract.unchanged(batch, before)
@@ -231,6 +196,58 @@ def _check_supervision(
         expect(
             means[0] < means[1],
             f"expected less at the target than at the start, got {means[0]:.3g} and {means[1]:.3g}",
+        )
+
+
+def _check_rows(contract: Contract, problem: Problem, batch: Batch, x0: Tensor) -> None:
+    """That no sample minds the others."""
+    with contract.clause("rows: a sample alone gives what it gives in a batch"):
+        expect_rows_alone(lambda rows, x: problem.initial(rows), batch, x0, "initial")
+        expect_rows_alone(lambda rows, x: problem.target(rows), batch, x0, "target")
+        expect_rows_alone(
+            lambda rows, x: problem.retract(x, problem.local(x, problem.target(rows))),
+            batch,
+            x0,
+            "retract",
+        )
+        expect_rows_alone(lambda rows, x: problem.error(x, rows)[:, None], batch, x0, "error")
+        expect_rows_alone(lambda rows, x: problem.loss(x, rows)[:, None], batch, x0, "loss")
+
+
+def _check_augment(
+    contract: Contract, problem: Problem, batch: Batch, device: torch.device | str
+) -> None:
+    """The random variants of training."""
+    with contract.clause("augment: the same tensors of the same shapes, drawn from the generator"):
+        first, second = (problem.augment(batch, Generator(device).manual_seed(0)) for _ in range(2))
+        expect(
+            sorted(first) == sorted(batch),
+            f"augment(batch) has {sorted(first)}, the batch has {sorted(batch)}",
+        )
+        for name, value in first.items():
+            check_shape(
+                value, " ".join(map(str, batch[name].shape)), name=f"augment(batch)[{name!r}]"
+            )
+            expect(
+                torch.equal(value, second[name]),
+                f"the same seed gives another {name!r}; draw from the generator only",
+            )
+        expect_parameters(problem.target(first), first, "target of an augmented batch")
+
+
+def _check_settings(contract: Contract, problem: Problem) -> None:
+    """What a weights file keeps of a problem, and what it does not."""
+    with contract.clause(
+        "settings: JSON that the constructor takes; no learnable weights; failure_above > 0"
+    ):
+        expect_settings(problem.settings(), type(problem))
+        expect(
+            not list(problem.parameters()),
+            "a problem holds no learnable weights: register buffers instead",
+        )
+        expect(
+            0 < problem.failure_above < float("inf"),
+            f"failure_above: expected a number > 0, got {problem.failure_above}",
         )
 
 

@@ -137,39 +137,9 @@ class SequentialRidge(Trainer):
             ) as progress,
         ):
             for stage in range(model.num_steps):
-                equations: NormalEquations | None = None
-                for features, updates in self._rows(
-                    fabric, model, stage, train, seed, every, held_out=False
-                ):
-                    equations = equations or NormalEquations(features.shape[1], updates)
-                    equations.add(features, updates)
-                if equations is None:
-                    raise DescentError(f"samples: expected one or more for every rank, got {count}")
-                solutions = equations.solve(fabric, candidates, bias=model.bias, stage=stage)
-                solved = list(solutions)
-                best, losses = 0, []
-                if val is not None or len(candidates) > 1:
-                    held = train if val is None else val
-                    rows = self._rows(fabric, model, stage, held, seed, every, held_out=True)
-                    before, *losses = _left(
-                        fabric, rows, [(weight, offset) for weight, offset, _ in solutions.values()]
-                    )
-                    best = losses.index(min(losses))
-                layer = cast(nn.Linear, model.stages[stage])
-                weight, offset, loss = solutions[solved[best]]
-                layer.weight.copy_(weight.T)
-                if model.bias:
-                    layer.bias.copy_(offset)
-                record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": loss}
-                if losses:
-                    record["held_out_loss"] = [before, losses[best]]
-                if len(candidates) > 1:
-                    least = max(losses[best], sys.float_info.min)
-                    record["held_out"] = {
-                        ridge: loss / least for ridge, loss in zip(solved, losses)
-                    }
+                record = self._fit_stage(fabric, model, stage, train, val, seed, every)
                 records.append(record)
-                progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=solved[best])
+                progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=record["ridge"])
                 progress.update()
         history = History(
             records, time.perf_counter() - start, doubts=doubts_of_ridge(records, candidates)
@@ -177,6 +147,65 @@ class SequentialRidge(Trainer):
         if fabric.is_global_zero:
             say(history.doubts)
         return history
+
+    def _fit_stage(
+        self,
+        fabric: ranks.Fabric,
+        model: Cascade,
+        stage: int,
+        train: Samples,
+        val: Samples | None,
+        seed: int,
+        every: int,
+    ) -> dict[str, Any]:
+        """Solves one stage for every ridge, puts in the one that leaves least of the held-out
+        samples, and tells what became of it.
+        """
+        candidates = self._candidates()
+        equations = self._equations(fabric, model, stage, train, seed, every)
+        solutions = equations.solve(fabric, candidates, bias=model.bias, stage=stage)
+        solved = list(solutions)
+        best, losses = 0, []
+        if val is not None or len(candidates) > 1:
+            held = train if val is None else val
+            rows = self._rows(fabric, model, stage, held, seed, every, held_out=True)
+            before, *losses = _left(
+                fabric, rows, [(weight, offset) for weight, offset, _ in solutions.values()]
+            )
+            best = losses.index(min(losses))
+        layer = cast(nn.Linear, model.stages[stage])
+        weight, offset, loss = solutions[solved[best]]
+        layer.weight.copy_(weight.T)
+        if model.bias:
+            layer.bias.copy_(offset)
+        record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": loss}
+        if losses:
+            record["held_out_loss"] = [before, losses[best]]
+        if len(candidates) > 1:
+            least = max(losses[best], sys.float_info.min)
+            record["held_out"] = {ridge: loss / least for ridge, loss in zip(solved, losses)}
+        return record
+
+    def _equations(
+        self,
+        fabric: ranks.Fabric,
+        model: Cascade,
+        stage: int,
+        train: Samples,
+        seed: int,
+        every: int,
+    ) -> NormalEquations:
+        """The sums over the rows of the training samples."""
+        equations: NormalEquations | None = None
+        rows = self._rows(fabric, model, stage, train, seed, every, held_out=False)
+        for features, updates in rows:
+            equations = equations or NormalEquations(features.shape[1], updates)
+            equations.add(features, updates)
+        if equations is None:
+            raise DescentError(
+                f"samples: expected one or more for every rank, got {num_samples(train)}"
+            )
+        return equations
 
     def augmenting(self) -> SequentialRidge:
         return replace(self, augment=True)

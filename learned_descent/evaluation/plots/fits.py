@@ -74,46 +74,63 @@ def plot_fits(
             f"samples: expected the {ranking.num_samples} samples of the evaluation, got "
             f"{num_samples(samples)}; plot the samples that were evaluated"
         )
-    models = [model, *(other for other, _ in families.values())]
-    found = (
-        (module, owner)
-        for owner in models
-        for module in owner.modules()
-        if isinstance(module, ImageObservation)
-    )
-    eyes, owner = next(found, (None, None))
-    if eyes is None or owner is None:
+    sight = _first_sight([model, *(other for other, _ in families.values())])
+    if sight is None:
         return None
-    device = next(
-        (tensor.device for tensor in chain(owner.parameters(), owner.buffers())),
-        torch.device("cpu"),
-    )
     rows = _extremes(ranking.error(metric), each)
     figure = canvas(2.8 * len(families) + 0.3, 3.0 * len(rows) + 0.8)
     panels = figure.subplots(len(rows), len(families), squeeze=False)
+    evaluations = {family: evaluation for family, (_, evaluation) in families.items()}
     for (rank, number), row in zip(rows, panels):
-        batch = cast(Batch, to_device(_single(samples, number), device))
-        truth = _points(owner.problem.target(batch), eyes)[0]
-        paths = {
-            family: _points(_xs(family, result)[:, number].to(device), eyes)
-            for family, (_, result) in families.items()
-        }
-        image = _grey(batch[eyes.image][0])
-        window = _window([truth[None], *paths.values()], image.shape)
-        for axes, (family, path) in zip(row, paths.items()):
-            _draw_fit(axes, image, truth, path, owner.problem.edges)
-            error = float(families[family][1].error(metric)[number])
-            axes.set_title(
-                f"{family}: "
-                f"{error:.3g}{' (failure)' if not error <= ranking.failure_above else ''}",
-                fontsize=9,
-            )
-            axes.set(xticks=[], yticks=[], xlim=window[:2], ylim=window[2:])
+        _draw_row(list(row), sight, _single(samples, number), evaluations, number, metric)
         row[0].set_ylabel(f"{rank} (sample {number})", fontsize=9)
     title = (
         f"Best, median and worst samples of {reference}: {axis_label(metric or ranking.metrics[0])}"
     )
     figure.suptitle(fill(title, round(12 * figure.get_figwidth())), fontsize=10)
+    _explain_marks(figure, columns=4 if len(families) > 1 else 2)
+    return figure
+
+
+def _first_sight(models: Sequence[DescentModel]) -> tuple[ImageObservation, DescentModel] | None:
+    """The first observation of an image among some models, and the model that it belongs to."""
+    for model in models:
+        for module in model.modules():
+            if isinstance(module, ImageObservation):
+                return module, model
+    return None
+
+
+def _draw_row(
+    row: Sequence[Axes],
+    sight: tuple[ImageObservation, DescentModel],
+    sample: Batch,
+    evaluations: Mapping[str, Evaluation],
+    number: int,
+    metric: str | None,
+) -> None:
+    """One sample, the ``number`` of the evaluations, fitted by all families side by side."""
+    eyes, owner = sight
+    tensors = chain(owner.parameters(), owner.buffers())
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    batch = cast(Batch, to_device(sample, device))
+    truth = _points(owner.problem.target(batch), eyes)[0]
+    paths = {
+        family: _points(_xs(family, evaluation)[:, number].to(device), eyes)
+        for family, evaluation in evaluations.items()
+    }
+    image = _grey(batch[eyes.image][0])
+    window = _window([truth[None], *paths.values()], image.shape)
+    for axes, (family, evaluation) in zip(row, evaluations.items()):
+        _draw_fit(axes, image, truth, paths[family], owner.problem.edges)
+        error = float(evaluation.error(metric)[number])
+        failure = "" if error <= evaluation.failure_above else " (failure)"
+        axes.set_title(f"{family}: {error:.3g}{failure}", fontsize=9)
+        axes.set(xticks=[], yticks=[], xlim=window[:2], ylim=window[2:])
+
+
+def _explain_marks(figure: Figure, *, columns: int) -> None:
+    """The legend below the panels."""
     marks = [
         Line2D([], [], color=_TRUTH, marker="o", markersize=4, label="truth"),
         Line2D(
@@ -130,13 +147,8 @@ def plot_fits(
         Line2D([], [], color=_FINAL, marker="o", markersize=4, label="end"),
     ]
     figure.legend(
-        handles=marks,
-        loc="outside lower center",
-        ncols=4 if len(families) > 1 else 2,
-        frameon=False,
-        fontsize=9,
+        handles=marks, loc="outside lower center", ncols=columns, frameon=False, fontsize=9
     )
-    return figure
 
 
 def _draw_fit(

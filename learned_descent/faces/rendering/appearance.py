@@ -97,33 +97,16 @@ def draw_look(dice: Dice) -> Look:
         0.02, 1.0
     )
     dark = (tone > 0.55).float().unsqueeze(1)
-    usual = dice.colour(_HAIR, 0.02, 3, 3, 2, 1.5, 1.2, 0.8, 0.6, 1, 0.6)
-    black = dice.colour(_HAIR[:2], 0.015)
-    hair = torch.where(
-        (dice.uniform(0.0, 1.0) < 0.9).unsqueeze(1), usual + dark * (black - usual), usual
-    )
-    # short, long, receding, bald, fringe
-    veiled, style = (
-        dice.chance(0.05),
-        dice.pick(0.42, 0.30, 0.10, 0.07, 0.11),
-    )
+    hair = _draw_hair(dice, dark)
+    veiled = dice.chance(0.05)
+    style = dice.pick(0.42, 0.30, 0.10, 0.07, 0.11)  # short, long, receding, bald, fringe
     long = (style == 1) | ((style == 4) & dice.chance(0.7)) | veiled
     cloth = dice.colour(_CLOTH, 0.08)
     fringe = style == 4
     male = ~long & dice.chance(0.7)
-    bearded = dice.pick(0.45, 0.25, 0.12, 0.06, 0.12)  # none, stubble, full, moustache, goatee
-    strength = torch.tensor(
-        [[0, 0, 0], [0.3, 0.32, 0.28], [0.95, 0.95, 0.9], [0.95, 0, 0], [0.9, 0.95, 0]]
-    )
-    beard = strength.to(skin)[bearded] * dice.uniform(0.6, 1.0, 1) * male.unsqueeze(1)
+    beard = _draw_beard(dice, male)
     made_up = (~male & dice.chance(0.5)).float() * dice.uniform(0.3, 1.0)
-    rouge = dice.colour(
-        torch.tensor([[0.7, 0.12, 0.18], [0.75, 0.35, 0.36], [0.5, 0.12, 0.2]]), 0.06
-    )
-    natural = skin * torch.tensor([0.86, 0.62, 0.62], device=skin.device) + torch.tensor(
-        [0.06, 0.0, 0.01], device=skin.device
-    )
-    share = 0.75 * made_up.unsqueeze(1)
+    lips = _draw_lips(dice, skin, made_up)
     hairline = torch.where(style == 2, dice.uniform(-95.0, -75.0), dice.uniform(-72.0, -52.0))
     hairline = torch.where(fringe, dice.uniform(-40.0, -24.0), hairline)
     end = torch.where(long, dice.uniform(70.0, 330.0), dice.uniform(0.0, 28.0))
@@ -135,7 +118,7 @@ def draw_look(dice: Dice) -> Look:
             _IRIS[:1].to(skin),
             dice.colour(_IRIS, 0.03),
         ),
-        lips=natural + share * (rouge - natural),
+        lips=lips,
         cloth=dice.colour(_CLOTH, 0.08),
         lip_share=dice.uniform(0.55, 1.0),
         redness=dice.uniform(0.0, 0.16),
@@ -163,3 +146,32 @@ def draw_look(dice: Dice) -> Look:
         spark=dice.uniform(0.2, 1.0),
         patterns=(dice.uniform(0.0, 1.0, 4) * PATTERNS).long(),
     )
+
+
+def _draw_hair(dice: Dice, dark: Tensor) -> Tensor:
+    """The colour of the hair, nearly always dark where the skin is."""
+    usual = dice.colour(_HAIR, 0.02, 3, 3, 2, 1.5, 1.2, 0.8, 0.6, 1, 0.6)
+    black = dice.colour(_HAIR[:2], 0.015)
+    fitting = (dice.uniform(0.0, 1.0) < 0.9).unsqueeze(1)
+    return torch.where(fitting, usual + dark * (black - usual), usual)
+
+
+def _draw_beard(dice: Dice, male: Tensor) -> Tensor:
+    """How strong moustache, chin and jaw are grown over."""
+    bearded = dice.pick(0.45, 0.25, 0.12, 0.06, 0.12)  # none, stubble, full, moustache, goatee
+    strength = torch.tensor(
+        [[0, 0, 0], [0.3, 0.32, 0.28], [0.95, 0.95, 0.9], [0.95, 0, 0], [0.9, 0.95, 0]],
+        device=male.device,
+    )
+    return strength[bearded] * dice.uniform(0.6, 1.0, 1) * male.unsqueeze(1)
+
+
+def _draw_lips(dice: Dice, skin: Tensor, made_up: Tensor) -> Tensor:
+    """The colour of the lips: that of the skin, redder, under more or less rouge."""
+    rouge = dice.colour(
+        torch.tensor([[0.7, 0.12, 0.18], [0.75, 0.35, 0.36], [0.5, 0.12, 0.2]]), 0.06
+    )
+    natural = skin * torch.tensor([0.86, 0.62, 0.62], device=skin.device) + torch.tensor(
+        [0.06, 0.0, 0.01], device=skin.device
+    )
+    return natural + 0.75 * made_up.unsqueeze(1) * (rouge - natural)

@@ -142,34 +142,7 @@ def face_masks(head: Head) -> dict[str, Float[Tensor, "... G G"]]:
         torch.stack([wide, y], -1).flatten(0, 1),
         torch.tensor([[17.0, 41.0], [25.0, 50.0], [35.0, 68.0]]),
     )[0]
-    off_lips = soft(lips - 1.5, 2.0)
-    moustache = (
-        soft(29 - wide + 0.2 * (y - 55), 5.0) * soft(y - 53 - 0.05 * wide, 3.0) * soft(70 - y, 6.0)
-    )
-    chin = torch.maximum(
-        soft(22 - wide, 8.0) * soft(y - 91, 4.0), soft(7 - wide, 3.0) * soft(y - 84, 2.0)
-    ) * soft(135 - y, 10.0)
-    chin = torch.maximum(
-        chin, soft(7 - (wide - 31).abs(), 4.0) * soft(y - 60, 8.0) * soft(104 - y, 16.0)
-    )
-    jaw = (
-        soft(y - 62 + 1.0 * (wide - 28).clamp(min=0), 8.0)
-        * soft(wide - 24, 10.0)
-        * soft(138 - y, 12.0)
-        * soft(z + 96, 8.0)
-    )
     ear = blob(z, y, (-99.0, 22.0), 15.0, 30.0, power=4) * soft(wide - 58, 3.0)
-    dim = 0.50 * blob(wide, y, (20.0, -3.0), 8.0, 9.0) + 0.30 * blob(
-        wide, y, (34.0, -9.0), 14.0, 4.0
-    )
-    dim += 0.40 * blob(wide, y, (0.0, 51.5), 15.0, 3.5) + 0.30 * blob(
-        wide, y, (0.0, 92.0), 18.0, 4.0
-    )
-    dim += 0.20 * ridge(lips, 2.0) * soft(y - 80, 4.0) + 0.15 * ridge(
-        (wide - 18).clamp(min=0) + (y - 42).abs() / 2, 4.0
-    )
-    dim += 0.55 * soft(y - 124, 10.0) * soft(172 - y, 30.0)
-    dim += 0.55 * ear * blob(z, y, (-95.0, 20.0), 7.0, 15.0)
     return {
         "x": x,
         "y": y,
@@ -196,7 +169,53 @@ def face_masks(head: Head) -> dict[str, Float[Tensor, "... G G"]]:
         "red": blob(wide, y, (42.0, 34.0), 17.0, 16.0)
         + 0.8 * blob(wide, y, (0.0, 38.0), 12.0, 10.0),
         "fold": ridge(fold.view(sheet), 1.7) * soft(y - 40, 6.0) * soft(72 - y, 6.0),
-        "beard": torch.stack([moustache, chin, jaw]) * off_lips,
+        "beard": _beard_masks(wide, y, z) * soft(lips - 1.5, 2.0),
         "ear": ear,
-        "shade": (1 - dim).clamp(0.25, 1.0),
+        "shade": (1 - _dimness(wide, y, z, lips, ear)).clamp(0.25, 1.0),
     }
+
+
+def _beard_masks(
+    wide: Float[Tensor, "G G"], y: Float[Tensor, "G G"], z: Float[Tensor, "G G"]
+) -> Float[Tensor, "3 G G"]:
+    """Where moustache, chin and jaw are grown over, lips or not."""
+    moustache = (
+        soft(29 - wide + 0.2 * (y - 55), 5.0) * soft(y - 53 - 0.05 * wide, 3.0) * soft(70 - y, 6.0)
+    )
+    chin = torch.maximum(
+        soft(22 - wide, 8.0) * soft(y - 91, 4.0), soft(7 - wide, 3.0) * soft(y - 84, 2.0)
+    ) * soft(135 - y, 10.0)
+    chin = torch.maximum(
+        chin, soft(7 - (wide - 31).abs(), 4.0) * soft(y - 60, 8.0) * soft(104 - y, 16.0)
+    )
+    jaw = (
+        soft(y - 62 + 1.0 * (wide - 28).clamp(min=0), 8.0)
+        * soft(wide - 24, 10.0)
+        * soft(138 - y, 12.0)
+        * soft(z + 96, 8.0)
+    )
+    return torch.stack([moustache, chin, jaw])
+
+
+def _dimness(
+    wide: Float[Tensor, "G G"],
+    y: Float[Tensor, "G G"],
+    z: Float[Tensor, "G G"],
+    lips: Float[Tensor, "G G"],
+    ear: Float[Tensor, "G G"],
+) -> Float[Tensor, "G G"]:
+    """The light that folds and hollows keep away: of the eyes, under nose and lips, the neck, the
+    ears.
+    """
+    dim = 0.50 * blob(wide, y, (20.0, -3.0), 8.0, 9.0) + 0.30 * blob(
+        wide, y, (34.0, -9.0), 14.0, 4.0
+    )
+    dim += 0.40 * blob(wide, y, (0.0, 51.5), 15.0, 3.5) + 0.30 * blob(
+        wide, y, (0.0, 92.0), 18.0, 4.0
+    )
+    dim += 0.20 * ridge(lips, 2.0) * soft(y - 80, 4.0) + 0.15 * ridge(
+        (wide - 18).clamp(min=0) + (y - 42).abs() / 2, 4.0
+    )
+    dim += 0.55 * soft(y - 124, 10.0) * soft(172 - y, 30.0)
+    dim += 0.55 * ear * blob(z, y, (-95.0, 20.0), 7.0, 15.0)
+    return dim

@@ -105,14 +105,8 @@ class Photometric(LeastSquares, ABC):
                 raise DescentError(f"{name}: expected {wanted}, got {value}")
         self.own: dict[str, Any] = {"warp": warp, "grid": grid, "blur": blur, "spread": spread}
         self.own |= {"inverse": inverse, "robust": robust}
-        self.size, self.grid, self.spread, self.lighting, self.noise = (
-            size,
-            grid,
-            spread,
-            lighting,
-            noise,
-        )
-        self.occluder, self.inverse = occluder, inverse
+        self.size, self.grid, self.spread = size, grid, spread
+        self.lighting, self.noise, self.occluder, self.inverse = lighting, noise, occluder, inverse
         self.kernel: Kernel = Tukey(robust) if robust else Squares()
         self.counts: Mapping[Split, int] = {"train": num_train, "val": num_test, "test": num_test}
         self.seed = seed
@@ -123,15 +117,23 @@ class Photometric(LeastSquares, ABC):
             check_blur(min(size), grid, blur)
         self.inner = inner_share(min(size), grid, self.blur) if bare else 1.0
         self.image_size = (round((1 + 2 * margin) * size[0]), round((1 + 2 * margin) * size[1]))
-        ticks = self.inner * ((2 * torch.arange(grid, dtype=torch.float64) + 1) / grid - 1)
+        self._lay_grid()
+        self.shapes = {"image": "B 1 H W", "start": "B 9"}
+
+    def _lay_grid(self) -> None:
+        """Registers the points of the grid, how they move with an update, and where the template
+        lies: in the middle of an image, and over one of its own size.
+        """
+        ticks = self.inner * (
+            (2 * torch.arange(self.grid, dtype=torch.float64) + 1) / self.grid - 1
+        )
         points = torch.cartesian_prod(ticks, ticks).flip(1)
         fields = velocities(self.warps.generators, points).permute(1, 2, 0)
-        centre = (torch.tensor([self.image_size]) - 1) / 2
         self.register_buffer("points", points.float(), persistent=False)
         self.register_buffer("fields", fields.float(), persistent=False)
-        self.register_buffer("centred", placed(size, centre), persistent=False)
-        self.register_buffer("home", placed(size, (torch.tensor([size]) - 1) / 2), persistent=False)
-        self.shapes = {"image": "B 1 H W", "start": "B 9"}
+        for name, size in (("centred", self.image_size), ("home", self.size)):
+            centre = (torch.tensor([size]) - 1) / 2
+            self.register_buffer(name, placed(self.size, centre), persistent=False)
 
     @abstractmethod
     def template(self, batch: Batch) -> Template:

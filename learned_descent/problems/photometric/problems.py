@@ -146,17 +146,7 @@ class FixedTemplate(Photometric):
         robust: float = 0.0,
     ) -> None:
         image = photo_of(photo)
-        if len(box) != 4:
-            raise DescentError(
-                f"box: expected first column, first row, last column, last row, got {box}"
-            )
-        height, width = image.shape
-        left, top, right, bottom = box
-        if not (0 <= left < right < width and 0 <= top < bottom < height):
-            raise DescentError(
-                f"box: expected a part of the photo, whose last pixel is ({width - 1}, "
-                f"{height - 1}), got {box}"
-            )
+        left, top, right, bottom = _checked_box(box, image)
         if not 0 <= elsewhere <= 1:
             raise DescentError(
                 f"elsewhere: expected a share of the images, 0 to 1, got {elsewhere}"
@@ -168,13 +158,10 @@ class FixedTemplate(Photometric):
             num_test=num_test, seed=seed,
             inverse=inverse, robust=robust, bare=False,
         )  # fmt: skip
-        self.photo, self.box, self.photo_pixels, self.elsewhere = (
-            photo,
-            tuple(box),
-            image,
-            elsewhere,
-        )
+        self.photo, self.box, self.photo_pixels = photo, tuple(box), image
+        self.elsewhere = elsewhere
         around = self.pool * (1 + math.ceil(REACH * self.blur))
+        height, width = image.shape
         rows = torch.arange(top - around, bottom + around + 1).clamp(0, height - 1)
         columns = torch.arange(left - around, right + around + 1).clamp(0, width - 1)
         wide = image[rows[:, None], columns]  # beyond its border the photo goes on as in the images
@@ -229,6 +216,22 @@ class FixedTemplate(Photometric):
 
     def settings(self) -> dict[str, Any]:
         return {"photo": self.photo, "box": list(self.box), **self.own}
+
+
+def _checked_box(box: Sequence[int], image: Float[Tensor, "H W"]) -> tuple[int, int, int, int]:
+    """First column, first row, last column and last row of a part of the image."""
+    if len(box) != 4:
+        raise DescentError(
+            f"box: expected first column, first row, last column, last row, got {box}"
+        )
+    height, width = image.shape
+    left, top, right, bottom = box
+    if not (0 <= left < right < width and 0 <= top < bottom < height):
+        raise DescentError(
+            f"box: expected a part of the photo, whose last pixel is ({width - 1}, "
+            f"{height - 1}), got {box}"
+        )
+    return left, top, right, bottom
 
 
 @final
