@@ -61,6 +61,9 @@ class Problem(nn.Module, ABC):
     """Names of tensors of a batch that hold grey levels or colours in 0..255, beside those that an
     observation looks at."""
 
+    optional: Sequence[str] = ()
+    """Names of tensors that the data of one split may have and those of another lack."""
+
     edges: Sequence[tuple[int, int]] = ()
     """Pairs of points that a plot of an image problem joins by a line."""
 
@@ -79,6 +82,16 @@ class Problem(nn.Module, ABC):
     @abstractmethod
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         """The true parameters ``x*``, for trainers and evaluation; no model ever sees them."""
+
+    def target_weights(self, batch: Batch) -> Float[Tensor, "B d"] | None:
+        """How much each coordinate of the update that leads to the target counts, from 0 (its truth
+        is not known, and what the target holds there is never used); ``None``, the default, where
+        all count alike.
+
+        Trainers, the default :meth:`loss` and the default :meth:`error` weigh by them; a problem
+        that overrides those two weighs there as well.
+        """
+        return None
 
     @abstractmethod
     def observation(self) -> Observation:
@@ -108,15 +121,21 @@ class Problem(nn.Module, ABC):
 
     def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """What back-propagation minimises, per sample; the mean square of the update that is left
-        by default.
+        by default, each coordinate times its weight.
         """
-        return self.local(x, self.target(batch)).square().mean(1)
+        squares = self.local(x, self.target(batch)).square()
+        weights = self.target_weights(batch)
+        return (squares if weights is None else weights * squares).mean(1)
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The reported error per sample, in the unit of ``failure_above``; the length of the update
-        left by default.
+        left by default, with its weights.
         """
-        length: Tensor = torch.linalg.vector_norm(self.local(x, self.target(batch)), dim=1)
+        left = self.local(x, self.target(batch))
+        weights = self.target_weights(batch)
+        length: Tensor = torch.linalg.vector_norm(
+            left if weights is None else weights.sqrt() * left, dim=1
+        )
         return length
 
     def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:

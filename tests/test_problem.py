@@ -6,7 +6,7 @@ import torch
 from learned_descent import Problem
 from learned_descent.problem import LeastSquares
 
-from .toys import Line, Turn
+from .toys import Gaps, Line, Turn
 
 
 def test_a_problem_without_its_methods_is_abstract():
@@ -56,3 +56,19 @@ def test_jacobian_of_a_linear_residual_is_its_matrix(device, dtype):
 
 def test_least_squares_asks_for_the_residual():
     assert LeastSquares.__abstractmethods__ == Problem.__abstractmethods__ | {"residual"}
+
+
+def test_a_coordinate_that_counts_nothing_changes_no_loss_and_no_error(dtype):
+    problem = Gaps(dtype)
+    batch = problem.data("train")
+    x, weights = problem.initial(batch), batch["weights"]
+    other = {**batch, "x": torch.where(weights == 0, 1e3, batch["x"])}
+    assert not torch.equal(other["x"], batch["x"])
+    for measure in (problem.loss, problem.error):
+        assert torch.equal(measure(x, other), measure(x, batch))
+    squares = weights * (batch["x"] - x).square()
+    torch.testing.assert_close(problem.loss(x, batch), squares.mean(1))
+    torch.testing.assert_close(problem.error(x, batch), squares.sum(1).sqrt())
+    full = {**batch, "weights": torch.ones_like(weights)}
+    assert torch.equal(problem.loss(x, full), Line(dtype).loss(x, batch))
+    assert torch.equal(problem.error(x, full), Line(dtype).error(x, batch))

@@ -110,3 +110,19 @@ class Rows(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         return {name: value[row] for name, value in self.batch.items()}
+
+
+class Gaps(Line):
+    """The line problem where the truth of some numbers is not known: ``weights`` ``(N, 2)`` of 0,
+    and of what lies between."""
+
+    optional = ("weights",)
+
+    def data(self, split: Split) -> dict[str, Tensor]:
+        batch = super().data(split)
+        draw = Generator().manual_seed(len(split))
+        weights = torch.rand(batch["x"].shape, generator=draw).to(batch["x"])
+        return {**batch, "weights": weights.where(weights > 0.4, 0)}
+
+    def target_weights(self, batch: Batch) -> Tensor | None:
+        return batch.get("weights")

@@ -137,7 +137,8 @@ class FaceAlignment(Landmarks):
                 val_fraction=0.0,
                 mirror=self.mirror,
             )
-            made = faces.data("train")
+            made = dict(faces.data("train"))
+            made["weights"] = torch.ones_like(made["points"][..., 0])  # of them all is known
             batch = self._data[split] = {
                 name: torch.cat([value, made[name]]) for name, value in batch.items()
             }

@@ -77,7 +77,8 @@ def mirrored(batch: Batch, mirror: Tensor) -> Batch:
             ``to_photo`` ``(B, 2, 3)``.
         mirror: the landmark that takes the place of each in the mirrored image, ``(L,)``.
 
-    What a batch may hold besides, ``visible`` ``(B, L)`` and ``pose`` ``(B, 3)``, is mirrored too.
+    What a batch may hold besides, ``weights`` and ``visible`` ``(B, L)`` and ``pose`` ``(B, 3)``,
+    is mirrored too.
     """
     last = batch["image"].shape[-1] - 1
     points, box, to_photo = (
@@ -100,12 +101,10 @@ def mirrored(batch: Batch, mirror: Tensor) -> Batch:
 
 
 def _mirrored_truth(batch: Batch, mirror: Tensor) -> dict[str, Tensor]:
-    """``visible`` and ``pose`` of the mirrored faces, where a batch has them: yaw and roll change
-    sign.
+    """``weights``, ``visible`` and ``pose`` of the mirrored faces, where a batch has them: yaw and
+    roll change sign.
     """
-    truth = {}
-    if "visible" in batch:
-        truth["visible"] = batch["visible"][:, mirror]
+    truth = {name: batch[name][:, mirror] for name in ("weights", "visible") if name in batch}
     if "pose" in batch:
         truth["pose"] = batch["pose"] * torch.tensor([-1.0, 1.0, -1.0], device=mirror.device)
     return truth

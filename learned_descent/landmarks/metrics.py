@@ -51,6 +51,7 @@ def landmark_errors(
     normaliser: Normaliser,
     box: Float[Tensor, "B 4"] | None = None,
     subset: str | None = None,
+    weights: Float[Tensor, "B L"] | None = None,
 ) -> Float[Tensor, " B"]:
     """Mean distance from point to point, as a fraction of the named distance.
 
@@ -63,14 +64,17 @@ def landmark_errors(
         box: the detector's boxes ``x0 y0 x1 y1`` in px, for the normaliser ``box``.
         subset: the landmarks to average over, by the name that the schema gives them; all of them
             by default. The normaliser always has all landmarks at hand.
+        weights: how much each landmark counts, 0 where its truth is missing; the distance to divide
+            by still takes it from ``target``. A face that has none of the subset has the error of
+            those that it has.
 
     Returns:
         The error of each face. A prediction that is not finite has an error that is not finite.
 
     Raises:
         ShapeError: if a shape differs.
-        DescentError: if the normaliser or subset is unknown, the boxes are missing, or the distance
-            of a face is not positive and finite.
+        DescentError: if the normaliser or subset is unknown, the boxes are missing, the distance of
+            a face is not positive and finite, or a face has no landmark that counts.
 
     Example:
         >>> from learned_descent.landmarks.schema import schema
@@ -84,8 +88,39 @@ def landmark_errors(
     check_shape(predicted, "B L 2", sizes, name="predicted")
     distance = normalising_distance(target, schema, normaliser, box)
     chosen = list(schema.indices(subset))
-    lengths: Tensor = torch.linalg.vector_norm(predicted[:, chosen] - target[:, chosen], dim=-1)
-    return lengths.mean(1) / distance
+    lengths: Tensor = torch.linalg.vector_norm(predicted - target, dim=-1)
+    if weights is None:
+        return lengths[:, chosen].mean(1) / distance
+    check_shape(weights, "B L", sizes, name="weights")
+    return _weighted_mean(lengths, weights, chosen) / distance
+
+
+def _weighted_mean(lengths: Tensor, weights: Tensor, chosen: list[int]) -> Tensor:
+    """The mean over the chosen landmarks by their weights; over all where none of those counts."""
+    inside = torch.zeros_like(weights)
+    inside[:, chosen] = weights[:, chosen]
+    counted = torch.where(inside.sum(1, keepdim=True) > 0, inside, weights)
+    total = counted.sum(1)
+    none = (total <= 0).nonzero().flatten().tolist()
+    if none:
+        raise DescentError(
+            f"weights: no landmark of face {none[0]} of the batch counts, expected a weight above "
+            f"0 ({len(none)} of {len(total)} faces); leave such faces out"
+        )
+    return (counted * lengths.where(counted > 0, 0)).sum(1) / total
+
+
+def measured_between(schema: LandmarkSchema, normaliser: Normaliser) -> tuple[int, ...]:
+    """The landmarks that a distance is measured between; none for that of the box.
+
+    Example:
+        >>> from learned_descent.landmarks.schema import schema
+        >>> measured_between(schema("ibug68"), "inter_ocular")
+        (36, 45)
+    """
+    eyes = (*schema.left_eye, *schema.right_eye)
+    known = {"inter_ocular": schema.outer_eye_corners or (), "inter_pupil": eyes}
+    return known.get(normaliser, ())
 
 
 def normalising_distance(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from dataclasses import asdict
 from typing import Any
@@ -11,15 +12,23 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from ..data.samples import Batch, Split
-from ..errors import DescentError, check_choice, check_real
+from ..errors import DescentError, check_choice, check_real, check_shape
 from ..observation import Observation
 from ..observations import DenseHOG
 from ..problem import Problem
 from .augmentation import Augmentation, Turn, augment, mirrored
 from .crops import check_crop
-from .geometry import apply_similarity, fit_similarity
-from .metrics import Normaliser, check_normaliser, landmark_errors, normalisers
+from .geometry import apply_similarity, completed, fit_similarity, mean_shape
+from .metrics import (
+    Normaliser,
+    check_normaliser,
+    landmark_errors,
+    measured_between,
+    normalisers,
+)
 from .schema_file import Schema, described, find_schema
+
+_log = logging.getLogger(__name__)
 
 
 class Landmarks(Problem):
@@ -30,6 +39,11 @@ class Landmarks(Problem):
     row)``; an update is in units of the box's side. The start is the mean shape of the training
     faces in the box; random starts are similarities of it, drawn from how the training boxes lie on
     their faces. The error is the mean distance from point to point over the named normaliser.
+
+    A batch may say how much each landmark counts, as ``weights`` ``(N, L)`` in 0..1; all count
+    alike where it says nothing. What counts 0 is missing: no loss, no error, no start and no
+    trained weight depends on where ``points`` has it, which is where the mean shape, laid on the
+    landmarks that are known, has it.
 
     Args:
         schema: the markup: the name of a built-in one, the path of a file, or what such a file
@@ -48,6 +62,7 @@ class Landmarks(Problem):
     """
 
     failure_above = 0.08
+    optional = ("weights",)
 
     def __init__(
         self,
@@ -103,7 +118,8 @@ class Landmarks(Problem):
     @abstractmethod
     def _read(self, split: Split) -> Batch:
         """The faces of a split, without mirror images: ``image``, ``points``, ``box``, ``to_photo``
-        and what else is known.
+        and what else is known, such as ``weights``; a landmark that is missing is NaN, or has the
+        weight 0.
         """
 
     @property
@@ -119,7 +135,7 @@ class Landmarks(Problem):
         """
         check_choice(split, Split, name="split")
         if split not in self._data:
-            chosen = self._read(split)
+            chosen = _weighed(self._read(split), split)
             if split == "train":
                 if self.mirror:
                     images = mirrored(chosen, self.mirror_points.cpu())
@@ -130,7 +146,8 @@ class Landmarks(Problem):
                 if not self._has_starts:
                     self._learn_starts(chosen)
                     self._look_for_starts()
-            self._data[split] = chosen
+            self._data[split] = self._completed(chosen)
+            self._tell_of_missing(chosen, split)
         return self._data[split]
 
     def points(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
@@ -144,7 +161,17 @@ class Landmarks(Problem):
     def _learn_starts(self, batch: Batch) -> None:
         centre, side = _centre_and_side(batch["box"])
         shapes = (batch["points"] - centre.unsqueeze(1)) / side[:, None, None]
-        mean = shapes.mean(0)
+        weights = batch.get("weights")
+        nowhere = [] if weights is None else (weights.sum(0) == 0).nonzero().flatten().tolist()
+        if nowhere:
+            raise DescentError(
+                f"training faces: no face has landmark {nowhere[0]} (from 0; {len(nowhere)} of "
+                f"{self.schema.num_points} landmarks): add some that have it, or choose a schema "
+                "without it"
+            )
+        mean = mean_shape(shapes, weights)
+        if weights is not None:
+            shapes = completed(shapes, weights, mean)
         similarities = fit_similarity(mean - mean.mean(0), shapes)
         odd = (~similarities.isfinite().all(1)).nonzero().flatten().tolist()
         if odd:
@@ -156,6 +183,39 @@ class Landmarks(Problem):
         if len(shapes) > 4:
             covariance = similarities.T.cov() + 1e-8 * torch.eye(4)
             self.start_factor.copy_(torch.linalg.cholesky(covariance))
+
+    def _completed(self, batch: Batch) -> Batch:
+        """The batch with its missing landmarks where the mean shape has them, laid on those that
+        are known.
+        """
+        weights = batch.get("weights")
+        if weights is None:
+            return batch
+        if not self._has_starts:
+            self._find_starts()
+        centre, side = (value[:, None] for value in _centre_and_side(batch["box"]))
+        shapes = (batch["points"] - centre) / side.unsqueeze(2)
+        known = weights > 0
+        shapes = completed(shapes, known.to(shapes), self.mean_shape)
+        points = centre + side.unsqueeze(2) * shapes
+        return {**batch, "points": torch.where(known.unsqueeze(2), batch["points"], points)}
+
+    def _tell_of_missing(self, batch: Batch, split: Split) -> None:
+        """Logs that the error of a face is divided by a distance that its labels do not have."""
+        weights, needed = batch.get("weights"), measured_between(self.schema, self.normaliser)
+        if weights is None or not needed:
+            return
+        lacking = (weights[:, list(needed)] == 0).any(1).sum().item()
+        if lacking:
+            _log.warning(
+                "%d of %d %s faces lack a landmark that the %s distance is measured between: "
+                "theirs is that of the mean shape, laid on the landmarks that they have; the "
+                "normaliser 'box' needs none",
+                lacking,
+                len(weights),
+                split,
+                self.normaliser,
+            )
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
         if not self._has_starts:
@@ -188,7 +248,12 @@ class Landmarks(Problem):
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["points"].flatten(1)
 
+    def target_weights(self, batch: Batch) -> Float[Tensor, "B d"] | None:
+        weights = batch.get("weights")
+        return None if weights is None else weights.repeat_interleave(2, dim=1)
+
     def augment(self, batch: Batch, generator: Generator) -> Batch:
+        batch = batch if self._turning is None else self._completed(batch)
         return augment(batch, self.augmentation, self.mirror_points, generator, self._turning)
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
@@ -199,12 +264,18 @@ class Landmarks(Problem):
         return (y - x) / self.box_side
 
     def loss(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        """The mean distance from point to point, over the side of the box: robust, not squared."""
+        """The mean distance from point to point, over the side of the box: robust, not squared.
+        Each distance is multiplied by its weight.
+        """
         left = self.points(self.local(x, self.target(batch)))
-        return (left.square().sum(2) + 1e-8).sqrt().mean(1)
+        distances = (left.square().sum(2) + 1e-8).sqrt()
+        weights = batch.get("weights")
+        return (distances if weights is None else weights * distances).mean(1)
 
     def error(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
-        """The mean distance from point to point as a fraction of the named normaliser."""
+        """The mean distance from point to point, by their weights, as a fraction of the named
+        normaliser.
+        """
         return self._error(x, batch, self.normaliser, None)
 
     def metrics(self, x: Float[Tensor, "B p"], batch: Batch) -> dict[str, Float[Tensor, " B"]]:
@@ -221,8 +292,15 @@ class Landmarks(Problem):
         return found
 
     def _error(self, x: Tensor, batch: Batch, normaliser: Normaliser, subset: str | None) -> Tensor:
+        batch = self._completed(batch)
         return landmark_errors(
-            self.points(x), batch["points"], self.schema, normaliser, batch["box"], subset
+            self.points(x),
+            batch["points"],
+            self.schema,
+            normaliser,
+            batch["box"],
+            subset,
+            batch.get("weights"),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -236,6 +314,33 @@ class Landmarks(Problem):
             "start_noise": self.start_noise,
             "augmentation": asdict(self.augmentation),
         }
+
+
+def _weighed(batch: Batch, split: Split) -> Batch:
+    """A batch with ``weights`` where a landmark counts less than 1, and no landmark that is NaN.
+
+    Raises:
+        DescentError: if the weights are not ``(N, L)`` in 0..1, or nothing is known of a face.
+    """
+    points, missing = batch["points"], batch["points"].isnan().any(2)
+    weights = batch.get("weights", torch.ones_like(points[..., 0]))
+    check_shape(weights, "N L", {"N": len(points), "L": points.shape[1]}, name="weights")
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise DescentError(
+            f"weights of the {split} faces: expected numbers from 0 (missing) to 1, got "
+            f"{weights.min():g} to {weights.max():g}"
+        )
+    weights = weights.to(points).masked_fill(missing, 0)
+    empty = (weights == 0).all(1).nonzero().flatten().tolist()
+    if empty:
+        raise DescentError(
+            f"{split} faces {empty[:10]}: none of their landmarks is known; leave them out"
+        )
+    rest = {name: value for name, value in batch.items() if name != "weights"}
+    if (weights == 1).all():
+        return rest
+    points = points.masked_fill((weights == 0).unsqueeze(2), 0)
+    return {**rest, "points": points, "weights": weights}
 
 
 def _centre_and_side(box: Float[Tensor, "B 4"]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from learned_descent.landmarks.geometry import apply_similarity, fit_similarity
+from learned_descent.landmarks.geometry import (
+    apply_similarity,
+    completed,
+    fit_similarity,
+    mean_shape,
+)
 
 
 def shapes(generator, count=5, size=9):
@@ -81,3 +86,65 @@ def test_a_single_precision_will_do(generator, angle):
     similarity = torch.tensor([[4.7, angle, 96.0, 80.0]], device=source.device)
     found = fit_similarity(source.float(), apply_similarity(similarity, source.float()))
     torch.testing.assert_close(found, similarity, atol=1e-4, rtol=1e-5)
+
+
+def test_by_weights_of_one_the_fit_is_the_same(generator):
+    source, target = shapes(generator)
+    weights = torch.ones_like(target[..., 0])
+    torch.testing.assert_close(
+        fit_similarity(source, target, weights), fit_similarity(source, target)
+    )
+
+
+def test_a_fit_by_weights_is_that_of_the_points_that_count(generator):
+    """A weight of 2 is a point that is there twice, and one of 0 a point that is not."""
+    source, target = shapes(generator)
+    weights = torch.ones_like(target[..., 0])
+    weights[:, 3], weights[:, 5] = 0, 2
+    kept = [0, 1, 2, 4, 5, 5, 6, 7, 8]
+    middle = source[kept].mean(0)
+    found = fit_similarity(source - middle, target, weights)
+    torch.testing.assert_close(found, fit_similarity(source[kept] - middle, target[:, kept]))
+    target[:, 3] = 1e6
+    torch.testing.assert_close(fit_similarity(source - middle, target, weights), found)
+
+
+def turned(generator, count=40):
+    """One shape in many places, sizes and turns, and which of its points are known: four in
+    five."""
+    source, _ = shapes(generator)
+    similarity = 0.3 * torch.randn(
+        count, 4, generator=generator, dtype=source.dtype, device=source.device
+    )
+    found = apply_similarity(similarity, source)
+    lot = torch.rand(found.shape[:2], generator=generator, device=source.device)
+    return source, found, (lot > 0.2).to(found)
+
+
+def test_missing_points_come_from_the_mean_shape(generator):
+    source, found, weights = turned(generator)
+    spoilt = torch.where(weights.unsqueeze(2) > 0, found, 1e6)
+    filled = completed(spoilt, weights, source)
+    assert torch.equal(filled[weights > 0], found[weights > 0])
+    torch.testing.assert_close(filled, found, atol=0.05, rtol=0)
+    nothing = torch.zeros_like(weights)  # then a shape is the mean shape
+    torch.testing.assert_close(completed(spoilt, nothing, source), source.expand_as(found))
+
+
+def test_one_known_point_moves_a_shape_and_neither_turns_nor_scales_it(generator):
+    source, _ = shapes(generator)
+    weights = torch.zeros(1, len(source), dtype=source.dtype, device=source.device)
+    weights[0, 4] = 1
+    filled = completed(source[None] + 2, weights, source)
+    torch.testing.assert_close(filled, source[None] + 2, atol=0.05, rtol=0)
+
+
+def test_the_mean_shape_is_that_of_all_points(generator):
+    _, found, weights = turned(generator, count=200)
+    spoilt = torch.where(weights.unsqueeze(2) > 0, found, 1e6)
+    whole, known = mean_shape(found), weights.unsqueeze(2)
+    torch.testing.assert_close(mean_shape(spoilt, weights), whole, atol=0.02, rtol=0)
+    of_known = (known * spoilt).sum(0) / known.sum(0)  # places and sizes differ by who has a point
+    assert (of_known - whole).abs().max() > 3 * (mean_shape(spoilt, weights) - whole).abs().max()
+    assert torch.equal(mean_shape(found), found.mean(0))
+    torch.testing.assert_close(mean_shape(found, torch.ones_like(weights)), whole)

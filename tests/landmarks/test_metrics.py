@@ -100,3 +100,37 @@ def test_wrong_arguments(target: Tensor, box: Tensor) -> None:
         landmark_errors(target[:2], target, IBUG68, "inter_ocular")
     with pytest.raises(ShapeError, match="box: expected shape"):
         landmark_errors(target, target, IBUG68, "box", box[:2])
+
+
+def test_a_landmark_counts_by_its_weight(target: Tensor, box: Tensor) -> None:
+    predicted = target.clone()
+    predicted[:, 10, 0] += 8.0
+    predicted[:, 20, 1] += 16.0
+    weights = torch.ones_like(target[..., 0])
+    weights[0, 10], weights[1, 20] = 0, 0.5
+    found = landmark_errors(predicted, target, IBUG68, "box", box, weights=weights)
+    wanted = target.new_tensor([16 / 67, (8 + 8) / 67.5, (8 + 16) / 68]) / 80
+    torch.testing.assert_close(found, wanted)
+    moved = target.clone()
+    moved[0, 10] = -1e3
+    again = landmark_errors(predicted, moved, IBUG68, "box", box, weights=weights)
+    assert torch.equal(again, found)
+    torch.testing.assert_close(
+        landmark_errors(predicted, target, IBUG68, "box", box, weights=weights.new_ones(3, 68)),
+        landmark_errors(predicted, target, IBUG68, "box", box),
+    )
+
+
+def test_a_face_without_a_landmark_of_the_subset_has_the_error_of_the_others(
+    target: Tensor, box: Tensor
+) -> None:
+    predicted = target + target.new_tensor([3.0, 4.0])
+    predicted[:, 17:] += target.new_tensor([3.0, 4.0])
+    weights = torch.ones_like(target[..., 0])
+    weights[1, 17:] = 0
+    found = landmark_errors(predicted, target, IBUG68, "box", box, subset="51", weights=weights)
+    torch.testing.assert_close(found, target.new_tensor([10.0, 5.0, 10.0]) / 80)
+    weights[2] = 0
+    message = r"no landmark of face 2 of the batch counts, expected a weight above 0 \(1 of 3"
+    with pytest.raises(DescentError, match=message):
+        landmark_errors(predicted, target, IBUG68, "box", box, weights=weights)
