@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias, cast, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -36,7 +37,17 @@ _NATIVE: Mapping[type[Kernel], str] = {Squares: "linear", Huber: "huber", Cauchy
 
 
 class _Outside(Solver):
-    """A solver whose observation is the answer ``(B, p)`` itself, beside its status."""
+    """A method from elsewhere: nothing follows from features, so its step is zero, and its move is
+    the whole answer.
+    """
+
+    @abstractmethod
+    def answer(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B p"], Float[Tensor, "B 1"]]:
+        """What the method makes of the start and a prepared batch, and a :class:`Status` for each
+        sample.
+        """
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         return x.new_full((len(x), 1), Status.RUNNING)
@@ -44,7 +55,7 @@ class _Outside(Solver):
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        return features[:, :-1], features[:, -1:]
+        return features, state  # zeros: see _Blind
 
     def move(
         self,
@@ -54,9 +65,37 @@ class _Outside(Solver):
         state: State,
         batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
+        with torch.no_grad():
+            answer, status = self.answer(x.detach(), batch)
         # A gradient goes straight through
-        answer = delta + (x - x.detach()) if x.requires_grad else delta
-        return torch.where(cast(Tensor, state) == Status.INVALID, x, answer), state
+        reached = answer + (x - x.detach()) if x.requires_grad else answer
+        return torch.where(status == Status.INVALID, x, reached), status
+
+
+@final
+class _Blind(Observation):
+    """What a method that looks for itself leaves to see: an update of zero, ``(B, d)``.
+
+    Args:
+        problem: the geometry.
+        doubled: prepares the batch in float64; ``None`` leaves it as it came.
+    """
+
+    differentiable = False
+
+    def __init__(self, problem: Problem, doubled: LeastSquares | None = None) -> None:
+        super().__init__()
+        self.problem, self.doubled = problem, doubled
+
+    @outside_autocast()
+    def prepare(self, batch: Batch) -> Batch:
+        if self.doubled is None:
+            return batch
+        return self.doubled.prepare({name: raised(value) for name, value in batch.items()})
+
+    @torch.no_grad()
+    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return torch.zeros_like(self.problem.local(x, x))
 
 
 @final
@@ -81,23 +120,12 @@ class External(_Outside):
     """
 
     def __init__(self, problem: Problem, function: Function) -> None:
-        super().__init__(problem, _Answer(function), num_steps=1)
-
-    def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
-        return ["the function gave no finite answer"] * len(x)
-
-
-class _Answer(Observation):
-    """What a function answers, ``(B, p)``, and whether it is finite, as a status."""
-
-    differentiable = False
-
-    def __init__(self, function: Function) -> None:
-        super().__init__()
+        super().__init__(problem, _Blind(problem), num_steps=1)
         self.function = function
 
-    @torch.no_grad()
-    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+    def answer(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B p"], Float[Tensor, "B 1"]]:
         answer = self.function(x, batch)
         check_shape(
             answer,
@@ -107,7 +135,10 @@ class _Answer(Observation):
         )
         answer = answer.to(x)
         valid = answer.isfinite().all(1, keepdim=True)
-        return torch.cat([answer, torch.where(valid, Status.CONVERGED, Status.INVALID).to(x)], 1)
+        return answer, torch.where(valid, Status.CONVERGED, Status.INVALID).to(x)
+
+    def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
+        return ["the function gave no finite answer"] * len(x)
 
 
 @final
@@ -192,11 +223,11 @@ class ScipyLeastSquares(_Outside):
         elif native:
             options |= {"loss": _NATIVE[type(kernel)], "f_scale": kernel.scale}
         rooted = loss == "kernel" and not native and type(kernel) is not Squares
-        super().__init__(
-            problem,
-            _Scipy(with_cost(problem), kernel if rooted else Squares(), options),
-            num_steps=1,
-        )
+        doubled = in_double(with_cost(problem))
+        super().__init__(problem, _Blind(problem, doubled), num_steps=1)
+        self.doubled = doubled
+        self.kernel = kernel if rooted else Squares()
+        self.options = options
         own = {"method": method, "loss": loss, "scale": scale}
         self.own: dict[str, Any] = {
             **own,
@@ -204,44 +235,25 @@ class ScipyLeastSquares(_Outside):
             "tolerance": tolerance,
         }
 
+    @outside_autocast()
+    def answer(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B p"], Float[Tensor, "B 1"]]:
+        with torch.inference_mode():  # a call costs a fifth less
+            answers = self._answers(x, batch)
+        answers = answers.clone().to(x)
+        return answers[:, :-1], answers[:, -1:]
+
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
-        seen = cast(_Scipy, self.observation)
-        return why_invalid(seen.problem, x.double(), batch, seen.prepare(batch))
+        return why_invalid(self.doubled, x.double(), batch, self.observation.prepare(batch))
 
     def settings(self) -> dict[str, Any]:
         return dict(self.own)
 
-
-class _Scipy(Observation):
-    """What scipy reaches from ``x``, ``(B, p)``, and how it ended, as a status.
-
-    Args:
-        problem: the problem.
-        kernel: that of the residuals whose plain squares are minimised.
-        options: other arguments of ``least_squares``.
-    """
-
-    differentiable = False
-
-    def __init__(self, problem: LeastSquares, kernel: Kernel, options: dict[str, Any]) -> None:
-        super().__init__()
-        self.problem = in_double(problem)
-        self.kernel, self.options = kernel, options
-
-    @outside_autocast()
-    def prepare(self, batch: Batch) -> Batch:
-        return self.problem.prepare({name: raised(value) for name, value in batch.items()})
-
-    @outside_autocast()
-    def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        with torch.inference_mode():  # a call costs a fifth less
-            answers = self._answers(x, batch)
-        return answers.clone().to(x)
-
     def _answers(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         rows = [slice(row, row + 1) for row in range(len(x))]
         tasks = [
-            task_of(self.problem, self.kernel, x[row].double(), index(batch, row)) for row in rows
+            task_of(self.doubled, self.kernel, x[row].double(), index(batch, row)) for row in rows
         ]
         tasks[0].check_rows()
         return torch.cat([self._solved(task) for task in tasks])
