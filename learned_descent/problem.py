@@ -146,8 +146,14 @@ class Problem(nn.Module, ABC):
 
     @classmethod
     def families(cls) -> Mapping[str, object]:
-        """Families of its own by name, such as a :class:`~learned_descent.families.Recipe`, beside
-        the general ones.
+        """The families that it brings by name, such as a
+        :class:`~learned_descent.families.Recipe`: beside the general ones and those of its bases,
+        or in place of one of that name.
+
+        Example:
+            >>> from learned_descent.problems import Pose
+            >>> list(Pose.families())
+            ['sdm', 'mdm']
         """
         return {}
 

@@ -30,16 +30,6 @@ from .problem import LeastSquares, Problem
 from .system.modules import described, import_module, run_file
 from .system.text import suggestion
 
-_RECIPES: Mapping[str, str] = {
-    **dict.fromkeys(("faces", "synthetic-faces"), "learned_descent.faces.recipes:RECIPES"),
-    **dict.fromkeys(("sinusoid", "exponentials"), "learned_descent.problems.curves:RECIPES"),
-    "registration": "learned_descent.problems.registration.problem:RECIPES",
-    "pose": "learned_descent.problems.pose:RECIPES",
-    **dict.fromkeys(
-        ("fixed-template", "any-template"), "learned_descent.problems.photometric.problems:RECIPES"
-    ),
-}
-
 ENTRY_POINTS = "learned_descent.problems"
 """The group of entry points in which an installed package offers problems."""
 
@@ -175,37 +165,45 @@ def names_code(name: str) -> bool:
 
 
 def recipes_for(problem: type[Problem]) -> dict[str, Family]:
-    """The families of a problem by name: those made for it or for a built-in class that it derives
-    from, or the general ones.
+    """The families of a problem by name: the general ones, and in their place or beside them what
+    :meth:`Problem.families` of its class and of the classes that it derives from bring.
 
-    What a problem overrides wins: one that derives from a built-in class and has an ``observation``
-    of its own is trained with that, and one with an ``augment`` of its own is augmented. A
+    ``joint`` is the cascade of ``sdm`` and the gradients of ``mdm``, as the problem has tuned them.
+    What a problem overrides wins: one that has an ``observation`` of its own is trained with that,
+    whatever the families of its bases see, and one with an ``augment`` of its own is augmented. A
     least-squares problem also has its classical yardstick ``lm``, and ``mdm+lm``: learned descent,
-    then a few of its steps. The problem's own :meth:`Problem.families` come on top.
+    then a few of its steps.
+
+    Raises:
+        DescentError: if a problem brings something that is no family.
 
     Example:
         >>> from learned_descent.problems import Analytic
+        >>> from learned_descent.problems.curves import Sinusoid
         >>> list(recipes_for(Analytic))
         ['sdm', 'joint', 'mdm', 'mdm+lm', 'lm']
+        >>> set(recipes_for(Sinusoid)) - set(recipes_for(Analytic)) == {"mlp", "mlp+lm"}
+        True
     """
-    base = next((base for base in problem.__mro__ if name_of(base, PROBLEMS) in _RECIPES), None)
-    recipes: dict[str, Family] = dict(RECIPES)
-    if base is not None:
-        recipes = dict(builtin(_RECIPES[name_of(base, PROBLEMS)]))
-    if base not in (None, problem):
-        recipes = {name: _heeding(family, problem, base) for name, family in recipes.items()}
-    recipes |= _own_families(problem)
+    own: dict[str, Family] = {}
+    for base in reversed(problem.__mro__):
+        if "families" in vars(base):
+            own |= _families_of(base, problem)
+    recipes: dict[str, Family] = {**RECIPES, **own}
+    sdm, mdm = recipes["sdm"], recipes["mdm"]
+    if "joint" not in own and isinstance(sdm, Recipe) and isinstance(mdm, Recipe):
+        recipes["joint"] = joint(sdm, mdm)
     if issubclass(problem, LeastSquares):
         solver = _solvers(recipes)["lm"]
-        if isinstance(learned := recipes.get("mdm"), Recipe):
-            recipes.setdefault("mdm+lm", Polish(learned, solver.brief()))
+        if isinstance(mdm, Recipe):
+            recipes.setdefault("mdm+lm", Polish(mdm, solver.brief()))
         recipes.setdefault("lm", solver)
     return recipes
 
 
 def recipe_for(problem: type[Problem], family: str) -> Family:
-    """The recipe of one family: one of :func:`recipes_for`, a general one, a solver, one in a file,
-    or ``LEARNED+SOLVER``.
+    """The recipe of one family: one of :func:`recipes_for`, a solver, one in a file, or
+    ``LEARNED+SOLVER``.
 
     Args:
         problem: the problem.
@@ -229,9 +227,8 @@ def recipe_for(problem: type[Problem], family: str) -> Family:
         given: Family = _resolved(f"{source}{colon}{name}" if colon else family, _FAMILY)
         found, learned = (given if name == rest else None), given
     else:
-        general = _general(recipes)
-        learned = recipes.get(name) or general.get(name)  # type: ignore[assignment]
-        found = recipes.get(family) or solvers.get(family) or general.get(family)
+        learned = recipes.get(name)  # type: ignore[assignment]
+        found = recipes.get(family) or solvers.get(family)
     if isinstance(learned, Recipe) and solver in solvers:
         found = found or Polish(learned, solvers[solver].brief())
     known = ", ".join(recipes)
@@ -276,30 +273,22 @@ def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
     return made
 
 
-def _own_families(problem: type[Problem]) -> dict[str, Family]:
-    """The families that a problem brings.
+def _families_of(base: type[Any], problem: type[Problem]) -> dict[str, Family]:
+    """The families that a class brings, for itself or for ``problem``, which derives from it.
 
     Raises:
         DescentError: if one is none.
     """
-    name = f"{problem.__name__}.families()"
+    name = f"{base.__name__}.families()"
     with calling(name):
-        given: object = problem.families()
+        given: object = base.families()
     if not isinstance(given, Mapping) or not all(_FAMILY.fits(family) for family in given.values()):
         raise DescentError(
             f"{name}: expected recipes by name, such as {{'mine': Recipe(...)}}, got {given!r}"
         )
-    return dict(given)
-
-
-def _general(recipes: Mapping[str, Family]) -> dict[str, Recipe]:
-    """The general families; what a problem has tuned of ``joint``, the cascade and the gradients,
-    is as it tuned it.
-    """
-    general, sdm, mdm = dict(RECIPES), recipes.get("sdm"), recipes.get("mdm")
-    if isinstance(sdm, Recipe) and isinstance(mdm, Recipe):
-        general["joint"] = joint(sdm, mdm)
-    return general
+    if base is problem:
+        return dict(given)
+    return {name: _heeding(family, problem, base) for name, family in given.items()}
 
 
 def _heeding(family: Family, problem: type[Problem], base: type[Problem]) -> Family:

@@ -280,17 +280,17 @@ def test_a_least_squares_problem_has_solvers_among_its_families(
         recipe_for(resolve_problem(f"{toy}:Toy"), "sdm+lm")
 
 
-def test_a_problem_may_have_solvers_of_its_own(monkeypatch: pytest.MonkeyPatch):
-    own = {
-        "sdm": RECIPES["sdm"],
-        "lm": Classical(LevenbergMarquardt, {"num_steps": 7}),
-        "short": Classical(GaussNewton),
-    }
-    monkeypatch.setattr(registry, "builtin", lambda target: own)
-    monkeypatch.setitem(registry._RECIPES, "analytic", "somewhere:RECIPES")
-    assert list(recipes_for(Analytic)) == ["sdm", "lm", "short"]
-    assert recipe_for(Analytic, "lm") is own["lm"]
-    assert recipe_for(Analytic, "sdm+short") == Polish(
+def test_a_problem_may_have_solvers_of_its_own():
+    own = {"lm": Classical(LevenbergMarquardt, {"num_steps": 7}), "short": Classical(GaussNewton)}
+
+    class Solved(Line):
+        @classmethod
+        def families(cls):
+            return own
+
+    assert list(recipes_for(Solved)) == ["sdm", "joint", "mdm", "lm", "short", "mdm+lm"]
+    assert recipe_for(Solved, "lm") is own["lm"]
+    assert recipe_for(Solved, "sdm+short") == Polish(
         RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10})
     )
 
@@ -299,7 +299,7 @@ def test_a_problem_may_have_solvers_of_its_own(monkeypatch: pytest.MonkeyPatch):
 def test_general_families_reach_every_problem(problem: str):
     cls = resolve_problem(problem)
     for name in ("sdm", "joint", "mdm"):
-        assert isinstance(recipe_for(cls, name), Recipe)
+        assert isinstance(recipes_for(cls)[name], Recipe)
     sdm, joint = recipe_for(cls, "sdm"), recipe_for(cls, "joint")
     assert joint.after(sdm) is not None, "joint goes on where sdm ends"
 
@@ -312,6 +312,17 @@ def test_a_problem_brings_families_of_its_own():
 
     assert list(recipes_for(Bringing)) == ["sdm", "joint", "mdm", "own", "mdm+lm", "lm"]
     assert recipe_for(Bringing, "own+lm").learned == RECIPES["sdm"]
+    with pytest.raises(
+        DescentError, match=r"family 'own': expected one of sdm, joint, mdm, mdm\+lm"
+    ):
+        recipe_for(Line, "own")
+
+    class Heir(Bringing):
+        @classmethod
+        def families(cls):
+            return {"more": RECIPES["mdm"]}
+
+    assert list(recipes_for(Heir))[3:5] == ["own", "more"], "those of its bases, and its own"
 
     class Broken(Line):
         @classmethod

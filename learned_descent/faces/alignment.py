@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ..data.batches import index, mix
 from ..data.samples import Batch, Split
 from ..errors import DescentError
+from ..families import Family
 from ..landmarks.augmentation import Augmentation, Turn
 from ..landmarks.metrics import Normaliser
 from ..landmarks.problem import Landmarks
@@ -21,6 +22,7 @@ from ..landmarks.schema_file import Schema, described
 from .datasets import FaceData, read_faces
 from .head_rotation import Turning
 from .other_data import THREE_HUNDRED_W
+from .recipes import RECIPES
 from .synthetic import SyntheticFaces
 
 
@@ -181,6 +183,10 @@ class FaceAlignment(Landmarks):
         # The faces of one photo stay together: 134212_1, 134212_2
         photo = re.sub(r"(?<=\d)_\d+$", "", name)
         return mix(*photo.encode()) % 1000 < 1000 * self.val_fraction
+
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
 
     def settings(self) -> dict[str, Any]:
         return {

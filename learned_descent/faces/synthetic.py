@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, final
 
 import torch
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..data.batches import mix
 from ..data.samples import Batch, Split
 from ..errors import DescentError
+from ..families import Family
 from ..landmarks.augmentation import Augmentation, Turn
 from ..landmarks.metrics import Normaliser
 from ..landmarks.problem import Landmarks
@@ -28,6 +29,7 @@ from ..signals import unbroken
 from ..system.progress import progress_bar
 from .head_rotation import Turning
 from .other_data import THREE_HUNDRED_W
+from .recipes import RECIPES
 from .rendering.generator import CHUNK, FaceGenerator
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -134,6 +136,10 @@ class SyntheticFaces(Landmarks):
         batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         kept = list(self.schema.among(IBUG68))
         return {**batch, "points": batch["points"][:, kept], "visible": batch["visible"][:, kept]}
+
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -141,6 +141,10 @@ class Curve(LeastSquares, ABC):
     def residual(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B N"]:
         return self.curve(x) - batch["y"]
 
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
+
     def settings(self) -> dict[str, Any]:
         return {"num_values": len(self.times), "noise": self.noise}
 

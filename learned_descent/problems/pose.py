@@ -14,7 +14,7 @@ from torch.nn.functional import normalize, pad
 
 from ..data.samples import Batch, Split
 from ..errors import DescentError, check_choice, check_shape
-from ..families import Recipe
+from ..families import Family, Recipe
 from ..kernels import Cauchy, Kernel, Squares
 from ..linear import normal_equations
 from ..models import Cascade, MnemonicDescent
@@ -340,6 +340,10 @@ class Pose(LeastSquares):
             relative["focal"] = left[:, 3].expm1().abs()
         return {"rotation": self.error(x, batch), **relative}
 
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
+
     def settings(self) -> dict[str, Any]:
         names = (
             "structure",
@@ -381,7 +385,7 @@ def _rotation(x: Float[Tensor, "B p"]) -> Float[Tensor, "B 3 3"]:
 
 _BPTT = BackpropThroughTime(iterations=600, batch_size=128, lr=3e-3, ema=0.99, detach="observation")
 
-RECIPES: Mapping[str, Recipe] = {
+RECIPES: Mapping[str, Family] = {
     "sdm": Recipe(Cascade, {"num_steps": 10}, trainers={"ridge": SequentialRidge(batch_size=256)}),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 6, "hidden": 128, "cell": "gru"}, trainers={"bptt": _BPTT}

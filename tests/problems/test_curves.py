@@ -166,7 +166,7 @@ def test_wrong_settings(cls, settings, message):
 def test_by_name():
     for name, cls in CURVES.items():
         assert resolve_problem(name) is cls
-        assert recipe_for(cls, "mlp+lm") is RECIPES["mlp+lm"]
+        assert recipe_for(cls, "mlp+lm") == RECIPES["mlp+lm"]
         assert cls(**cls(num_values=40, noise=0.3).settings()).settings() == {
             "num_values": 40,
             "noise": 0.3,

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from ...data.samples import Batch, Split
 from ...errors import DescentError, check_whole
-from ...families import Recipe
+from ...families import Family, Recipe
 from ...models import Cascade, MnemonicDescent
 from ...observation import Beside, Concat, Observation
 from ...observations import GaussNewtonSteps
@@ -214,6 +214,10 @@ class FixedTemplate(Photometric):
     def observation(self) -> Observation:
         return Appearance(self)
 
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
+
     def settings(self) -> dict[str, Any]:
         return {"photo": self.photo, "box": list(self.box), **self.own}
 
@@ -355,11 +359,15 @@ class AnyTemplate(Photometric):
         )
         return Concat(BlockMatches(self, cells=min(16, self.grid)), *steps)
 
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
+
     def settings(self) -> dict[str, Any]:
         return {"side": self.size[0], **self.own}
 
 
-RECIPES: Mapping[str, Recipe] = {
+RECIPES: Mapping[str, Family] = {
     "sdm": Recipe(
         Cascade, {"num_steps": 8},
         trainers={"ridge": SequentialRidge(ridge=(1e-3, 1e-2, 0.1, 1.0), repeats=4,

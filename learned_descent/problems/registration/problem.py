@@ -319,6 +319,10 @@ class Registration(LeastSquares):
             "half_sides": torch.linalg.vector_norm(shift, dim=1),
         }
 
+    @classmethod
+    def families(cls) -> Mapping[str, Family]:
+        return RECIPES
+
     def settings(self) -> dict[str, Any]:
         names = ("model_file", "num_scan", "noise", "outliers", "kept", "metric", "robust", "reach")
         return {"num_model": len(self.points), **{name: getattr(self, name) for name in names}}
