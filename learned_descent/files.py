@@ -117,13 +117,13 @@ def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Writes tensors and texts as one safetensors file, atomically, with a checksum that
-    :func:`check_whole` knows.
+    :func:`check_checksum` knows.
     """
     sealed = {**metadata, _CHECKSUM: _checksum(tensors, metadata)}
     atomic_write(path, lambda temporary: save_file(dict(tensors), temporary, sealed))
 
 
-def check_whole(
+def check_checksum(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
     """Compares what was read from a safetensors file with its checksum, if it has one.
@@ -187,7 +187,7 @@ def load_state(path: str | Path) -> Any:
             f"{path}: expected a saved training state, got a safetensors file of another kind"
         )
 
-    check_whole(path, tensors, metadata)
+    check_checksum(path, tensors, metadata)
     try:
         return _unpack(json.loads(metadata["state"]), tensors)
     except (ValueError, KeyError, TypeError) as error:

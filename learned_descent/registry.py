@@ -27,7 +27,7 @@ from .families import (
 from .model import DescentModel, check_made
 from .names import MODELS, PROBLEMS
 from .problem import LeastSquares, Problem
-from .system.modules import described, import_module, run_file
+from .system.modules import described_error, import_module, run_file
 from .system.text import suggestion
 
 ENTRY_POINTS = "learned_descent.problems"
@@ -389,5 +389,6 @@ def _from_entry_point(plugin: EntryPoint, kind: _Kind) -> object:
         return plugin.load()
     except Exception as error:
         raise DescentError(
-            f"{kind.what} {plugin.name!r}: loading {plugin.value} failed with {described(error)}"
+            f"{kind.what} {plugin.name!r}: loading {plugin.value} failed with "
+            f"{described_error(error)}"
         ) from error

@@ -148,6 +148,40 @@ def test_functions_are_short(path):
     assert not long
 
 
+def defined(source: str) -> set[str]:
+    """The public names that a module defines on top: functions, classes, aliases and constants."""
+    names: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            places = [place for target in targets for place in ast.walk(target)]
+            stored = (place for place in places if isinstance(place, ast.Name))
+            names.update(place.id for place in stored if isinstance(place.ctx, ast.Store))
+    return {name for name in names if not name.startswith("_")}
+
+
+SHARED = {"RECIPES"}
+"""What a module calls the families that its problems bring."""
+
+
+def test_a_public_name_is_defined_once():
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for name in defined(path.read_text()) - SHARED:
+            homes.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+def test_the_reader_of_names_sees_all_but_methods_and_private_ones():
+    source = (
+        "import os\ndef f(): g = 1\nasync def h(): ...\nclass C:\n    def method(self): ...\n"
+        "A = B = 1\nD, (E, _F) = 1, (2, 3)\nT: TypeAlias = int\nC.attribute = 1\ndef _g(): ...\n"
+    )
+    assert defined(source) == {"f", "h", "C", "A", "B", "D", "E", "T"}
+
+
 def test_the_top_of_the_package_fits_a_glance():
     assert len(list(PACKAGE.glob("*.py"))) <= 16
 

@@ -10,7 +10,7 @@ from typing import cast
 from learned_descent import DescentError, load_model
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.landmarks.problem import Landmarks
-from learned_descent.landmarks.schema_file import described
+from learned_descent.landmarks.schema_file import described_schema
 from learned_descent.model import DescentModel
 from learned_descent.weights import find_weights
 
@@ -50,7 +50,7 @@ def problem_like(
     first of several models."""
     first = first_problem(models)
     arguments.schema, arguments.train = (
-        described(first.schema),
+        described_schema(first.schema),
         first.settings().get("train", arguments.train),
     )
     return problem_of(arguments, first)

@@ -33,7 +33,7 @@ from learned_descent.files import save_figure, write_json
 from learned_descent.landmarks.crops import apply_affine, invert_affine, sampling_grid
 from learned_descent.landmarks.filters import blurred
 from learned_descent.landmarks.problem import Landmarks
-from learned_descent.landmarks.schema_file import described
+from learned_descent.landmarks.schema_file import described_schema
 from learned_descent.provenance import provenance
 from learned_descent.system.progress import progress_bar
 from learned_descent.system.text import lay_out
@@ -180,7 +180,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = loaded(weights_of(arguments.weights))
     first = first_problem(models)
-    like = {"schema": described(first.schema), "box_side": first.box_side}
+    like = {"schema": described_schema(first.schema), "box_side": first.box_side}
     # even, as the crop: the middles then differ by whole pixels
     wide = 2 * round(MARGIN * first.crop / 2)
     faces = FaceAlignment(arguments.data, test=arguments.test, crop=wide, **like).data("test")

@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from learned_descent import DescentModel, evaluate
 from learned_descent.data.samples import Batch
 from learned_descent.files import write_json
-from learned_descent.problems.registration.problem import LEVELS, Registration
+from learned_descent.problems.registration.problem import ANGLES, Registration
 from learned_descent.provenance import provenance
 from learned_descent.solvers import External, GaussNewton, LevenbergMarquardt, Polished
 from learned_descent.system.text import lay_out
@@ -49,7 +49,7 @@ def turned(problem: Registration) -> Any:
 
     def draw(x0: Tensor, batch: Batch, generator: Generator) -> Tensor:
         axis = normalize(torch.randn(len(x0), 3, generator=generator), dim=1)
-        angle = torch.tensor(LEVELS[-1]).deg2rad() * torch.rand(len(x0), 1, generator=generator)
+        angle = torch.tensor(ANGLES[-1]).deg2rad() * torch.rand(len(x0), 1, generator=generator)
         return problem.retract(x0, torch.cat([axis * angle, torch.zeros_like(axis)], 1))
 
     return draw

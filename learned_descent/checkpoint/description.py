@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -41,7 +41,7 @@ def describe(model: DescentModel) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "problem": described_problem(model.problem),
-        "observation": described(model.observation),
+        "observation": described_observation(model.observation),
         "model": {"name": name_of(type(model), MODELS), "settings": _settings(model)},
     }
 
@@ -51,12 +51,13 @@ def described_problem(problem: Problem) -> dict[str, Any]:
     return {"name": name_of(type(problem), PROBLEMS), "settings": _settings(problem)}
 
 
-def described(observation: Observation) -> dict[str, Any]:
+def described_observation(observation: Observation) -> dict[str, Any]:
     """The name and settings of an observation, part by part."""
     if isinstance(observation, Frozen):
-        return {"name": "frozen", "inner": described(observation.inner)}
+        return {"name": "frozen", "inner": described_observation(observation.inner)}
     if isinstance(observation, Concat):
-        return {"name": "concat", "parts": [described(part) for part in observation.parts]}  # type: ignore[arg-type]
+        parts = cast(Iterable[Observation], observation.parts)
+        return {"name": "concat", "parts": [described_observation(part) for part in parts]}
     return {"name": name_of(type(observation), OBSERVATIONS), "settings": _settings(observation)}
 
 

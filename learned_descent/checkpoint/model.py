@@ -20,7 +20,7 @@ from ..names import MODELS, OBSERVATIONS, PROBLEMS
 from ..observation import Concat, Frozen, ImageObservation, Observation
 from ..problem import LeastSquares, Problem
 from ..registry import builtin_class, configured, name_of
-from .description import describe, described
+from .description import describe, described_observation
 from .stored import KEY, check_arguments, made_within, read_stored
 
 _STORED = {torch.float16, torch.bfloat16}
@@ -344,7 +344,7 @@ def _build_observation(
     problem's points.
     """
     own = problem.observation()
-    found = json.loads(json.dumps(described(own)))
+    found = json.loads(json.dumps(described_observation(own)))
     if found == spec:
         return own
     name = spec["name"]

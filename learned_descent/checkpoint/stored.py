@@ -18,14 +18,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import DescentError
-from ..files import check_whole
+from ..files import check_checksum
 from ..system.text import printable
 from .description import FORMAT
 
 KEY = "learned_descent"
 """The name of the description in the metadata."""
 
-LARGEST = 10_000_000
+LARGEST_SETTING = 10_000_000
 """The largest whole number among the settings of a file, seeds apart: sizes of this kind fit into
 memory."""
 
@@ -70,7 +70,7 @@ def read_stored(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], di
             f"{path}: expected a model of learned_descent, got a safetensors file {kind}"
         )
     if tensors:
-        check_whole(path, values, metadata)
+        check_checksum(path, values, metadata)
     return _description(path, metadata[KEY]), values
 
 
@@ -131,9 +131,10 @@ def _check_sizes(path: Path, name: str, value: Any) -> None:
     if isinstance(value, (dict, list)):
         for inner in value.values() if isinstance(value, dict) else value:
             _check_sizes(path, name, inner)
-    elif isinstance(value, int) and abs(value) > LARGEST:
+    elif isinstance(value, int) and abs(value) > LARGEST_SETTING:
         raise DescentError(
-            f"{path}: {name}: expected whole numbers of at most {LARGEST:,}, got {_short(value)}"
+            f"{path}: {name}: expected whole numbers of at most {LARGEST_SETTING:,}, got "
+            f"{_short(value)}"
         )
 
 
@@ -250,7 +251,7 @@ def made_within(make: Callable[[], _Module], tensors: Mapping[str, Tensor], what
         planned = make()
     size = sum(value.numel() for value in [*planned.parameters(), *planned.buffers()])
     stored = sum(value.numel() for value in tensors.values())
-    if size > stored + LARGEST:
+    if size > stored + LARGEST_SETTING:
         raise DescentError(
             f"the {what} that it describes has {size:,} numbers, and the file holds {stored:,}"
         )

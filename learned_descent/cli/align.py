@@ -135,7 +135,7 @@ def calibrate(
     Returns:
         What was found.
     """
-    from ..faces.calibration import calibrate as fitted
+    from ..faces.calibration import fit_calibration
     from ..faces.detectors import CenterFace, LBPCascade
 
     if output is not None:
@@ -146,7 +146,7 @@ def calibrate(
             )
         prepare_folder(output.parent, None if overwrite else output, _WAY_OUT)
     model = load_model(weights, problem=problem or problem_of(weights, problem_file))
-    found = fitted(model, [CenterFace(), LBPCascade()], faces=faces, seed=seed)
+    found = fit_calibration(model, [CenterFace(), LBPCascade()], faces=faces, seed=seed)
     annotate(weights, "calibration", found.to_json())
     lines = [
         f"{name}: finds {offset.found:.1%} of the faces; shift {offset.shift[0]:.3f} "

@@ -17,20 +17,20 @@ def readable(parser: ArgumentParser) -> ArgumentParser:
     """The parser, with plain text in place of the markup of docstrings in all that its help
     shows.
     """
-    parser.description = plain(parser.description)
+    parser.description = without_markup(parser.description)
     for group in parser._action_groups:
-        group.title = plain(group.title)
-        group.description = plain(group.description)
+        group.title = without_markup(group.title)
+        group.description = without_markup(group.description)
     for action in parser._actions:
-        action.help = plain(action.help)
+        action.help = without_markup(action.help)
     return parser
 
 
-def plain(text: str | None) -> str | None:
+def without_markup(text: str | None) -> str | None:
     """A docstring's text without its markup; what is None in Python is null on the command line.
 
     Example:
-        >>> plain("the size ``F``, or ``None``: see :class:`~learned_descent.models.Cascade`")
+        >>> without_markup("the size ``F``, or ``None``: see :class:`~learned_descent.Cascade`")
         'the size F, or null: see Cascade'
     """
     if text is None:

@@ -126,9 +126,9 @@ def _check_memory(model: DescentModel, weights: str | Path) -> Landmarks:
 def _faces_like(problem: Landmarks, count: int, seed: int) -> tuple[Batch, dict[str, Any]]:
     """Synthetic faces, cropped and marked as those of a problem, and the settings of both."""
     from ..faces.synthetic import SyntheticFaces
-    from ..landmarks.schema_file import described
+    from ..landmarks.schema_file import described_schema
 
-    schema, crop, side = described(problem.schema), problem.crop, problem.box_side
+    schema, crop, side = described_schema(problem.schema), problem.crop, problem.box_side
     made = SyntheticFaces(
         1,
         count,

@@ -19,7 +19,7 @@ from ..model import DescentModel
 from ..system.progress import progress_bar
 from .plots import canvas
 
-Rows: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+_Rows: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 _FOLDS = 3
 _LEAST = 2 * _FOLDS
@@ -156,7 +156,7 @@ def probe_memory(
     )
 
 
-def _accuracy(features: Tensor, labels: Tensor, learnt: Rows, tested: Rows) -> float:
+def _accuracy(features: Tensor, labels: Tensor, learnt: _Rows, tested: _Rows) -> float:
     """The share of the ``tested`` rows that a probe names right which has learnt from the
     ``learnt`` ones.
     """

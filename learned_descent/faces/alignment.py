@@ -18,7 +18,7 @@ from ..families import Family
 from ..landmarks.augmentation import Augmentation, Turn
 from ..landmarks.metrics import Normaliser
 from ..landmarks.problem import Landmarks
-from ..landmarks.schema_file import Schema, described
+from ..landmarks.schema_file import Schema, described_schema
 from .datasets import FaceData, read_faces
 from .head_rotation import Turning
 from .other_data import THREE_HUNDRED_W
@@ -132,7 +132,7 @@ class FaceAlignment(Landmarks):
             faces = SyntheticFaces(
                 self.synthetic,
                 1,
-                schema=described(self.schema),
+                schema=described_schema(self.schema),
                 normaliser=self.normaliser,
                 crop=self.crop,
                 box_side=self.box_side,

@@ -111,7 +111,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What :func:`calibrate` found; weights keep it in their metadata, under ``calibration``.
+    """What :func:`fit_calibration` found; weights keep it in their metadata, under ``calibration``.
 
     Args:
         boxes: the offset of each detector, by its name.
@@ -146,7 +146,7 @@ class Calibration:
             ) from error
 
 
-def calibrate(
+def fit_calibration(
     model: DescentModel,
     detectors: Sequence[Detector],
     *,

@@ -26,7 +26,7 @@ from .metrics import (
     measured_between,
     normalisers,
 )
-from .schema_file import Schema, described, find_schema
+from .schema_file import Schema, described_schema, find_schema
 
 _log = logging.getLogger(__name__)
 
@@ -305,7 +305,7 @@ class Landmarks(Problem):
 
     def settings(self) -> dict[str, Any]:
         return {
-            "schema": described(self.schema),
+            "schema": described_schema(self.schema),
             "normaliser": self.normaliser,
             "crop": self.crop,
             "box_side": self.box_side,

@@ -117,13 +117,13 @@ def schema_from(data: Mapping[str, Any], where: str = "schema") -> LandmarkSchem
         ) from error
 
 
-def described(schema: LandmarkSchema) -> SchemaName | dict[str, Any]:
+def described_schema(schema: LandmarkSchema) -> SchemaName | dict[str, Any]:
     """A markup as settings keep it: the name of a built-in one, else all that it says, as JSON.
 
     Example:
-        >>> described(built_in("ibug68"))
+        >>> described_schema(built_in("ibug68"))
         'ibug68'
-        >>> described(LandmarkSchema("hinge", num_points=3, edges=((0, 1),)))
+        >>> described_schema(LandmarkSchema("hinge", num_points=3, edges=((0, 1),)))
         {'name': 'hinge', 'num_points': 3, 'edges': [[0, 1]]}
     """
     if SCHEMAS.get(schema.name) == schema:

@@ -24,7 +24,7 @@ from .reasons import why_invalid
 from .scipy import Task, task_of
 from .solver import Solver, Status, in_double, raised, with_cost
 
-Function: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor, "B p"]]
+AnswerFunction: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor, "B p"]]
 """Maps the start and the batch to an answer; NaN in the row of a sample says that there is none."""
 
 Method: TypeAlias = Literal["trf", "dogbox", "lm"]
@@ -119,7 +119,7 @@ class External(_Outside):
         tensor(0.)
     """
 
-    def __init__(self, problem: Problem, function: Function) -> None:
+    def __init__(self, problem: Problem, function: AnswerFunction) -> None:
         super().__init__(problem, _Blind(problem), num_steps=1)
         self.function = function
 

@@ -97,7 +97,7 @@ def import_module(module: str, name: str, what: str = "problem") -> ModuleType:
         ) from error
     except Exception as error:
         raise DescentError(
-            f"{what} {name!r}: importing {module} failed with {described(error)}"
+            f"{what} {name!r}: importing {module} failed with {described_error(error)}"
         ) from error
 
 
@@ -157,9 +157,9 @@ def _failed(path: Path, error: BaseException) -> DescentError:
             "; it is part of a package: name it package.module:Class, from the folder that holds "
             "the package"
         )
-    return DescentError(f"{where}: running the file failed with {described(error)}{hint}")
+    return DescentError(f"{where}: running the file failed with {described_error(error)}{hint}")
 
 
-def described(error: BaseException) -> str:
+def described_error(error: BaseException) -> str:
     """The kind of an error and its message."""
     return f"{type(error).__name__}: {error}"

@@ -194,12 +194,12 @@ class SequentialRidge(Trainer):
         train: Samples,
         seed: int,
         every: int,
-    ) -> NormalEquations:
+    ) -> RidgeEquations:
         """The sums over the rows of the training samples."""
-        equations: NormalEquations | None = None
+        equations: RidgeEquations | None = None
         rows = self._rows(fabric, model, stage, train, seed, every, held_out=False)
         for features, updates in rows:
-            equations = equations or NormalEquations(features.shape[1], updates)
+            equations = equations or RidgeEquations(features.shape[1], updates)
             equations.add(features, updates)
         if equations is None:
             raise DescentError(
@@ -270,7 +270,7 @@ class SequentialRidge(Trainer):
                         yield features, problem.local(x, target)
 
 
-class NormalEquations:
+class RidgeEquations:
     """Sums of ``f f^T``, ``f y^T``, ``f`` and ``y`` over rows that come in batches, for ridge
     regression with a free bias.
 

@@ -15,7 +15,7 @@ from learned_descent.faces.calibration import (
     Calibration,
     Confidence,
     _logistic,
-    calibrate,
+    fit_calibration,
     fit_offset,
 )
 from learned_descent.faces.detectors import Box, Detector
@@ -124,8 +124,8 @@ def test_calibrate_uses_training_and_held_out_faces(
 ):
     monkeypatch.setattr(calibration, "VARIANTS", 2)
     problem.data("train")
-    found = calibrate(small_model(problem), [Centre()], faces=12)
-    assert found == calibrate(small_model(problem), [Centre()], faces=12)
+    found = fit_calibration(small_model(problem), [Centre()], faces=12)
+    assert found == fit_calibration(small_model(problem), [Centre()], faces=12)
     assert math.exp(found.boxes["centre"].log_scale) == pytest.approx(36 / (0.6 * 64), rel=0.02)
     assert found.confidence.threshold == 0.08
     assert all(map(math.isfinite, (*found.confidence.face, *found.confidence.landmark)))
@@ -137,4 +137,4 @@ def test_calibrate_needs_held_out_faces(problem: FaceAlignment):
     with pytest.raises(
         DescentError, match=r"expected held-out faces .*, got none; raise val_fraction"
     ):
-        calibrate(small_model(problem), [Centre()])
+        fit_calibration(small_model(problem), [Centre()])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from learned_descent.faces.head_rotation import Turning
 from learned_descent.faces.rendering.head import Head
-from learned_descent.faces.rendering.zbuffer import angles, project, rotation
+from learned_descent.faces.rendering.zbuffer import angles, in_perspective, rotation
 from learned_descent.landmarks.augmentation import Augmentation, augment
 from learned_descent.landmarks.schema import IBUG68, schema
 
@@ -31,7 +31,7 @@ def seen(head: Head, yaw: float, pitch: float = 0.0, markup=IBUG68) -> torch.Ten
     pose = torch.tensor([[math.radians(yaw), math.radians(pitch), 0.0]])
     far = torch.tensor([1e7])
     points, lines = (
-        project(rotation(pose) @ part, far)
+        in_perspective(rotation(pose) @ part, far)
         for part in (head.template[: head.num_landmarks].mT, head.contours(head.template[None]))
     )
     kept = list(markup.indices() if markup is IBUG68 else markup.within(IBUG68.num_points))

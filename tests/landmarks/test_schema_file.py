@@ -14,7 +14,7 @@ from learned_descent.landmarks.augmentation import Augmentation
 from learned_descent.landmarks.metrics import normalisers
 from learned_descent.landmarks.problem import Landmarks
 from learned_descent.landmarks.schema import IBUG49, IBUG68, SCHEMAS, LandmarkSchema
-from learned_descent.landmarks.schema_file import SchemaName, described, find_schema
+from learned_descent.landmarks.schema_file import SchemaName, described_schema, find_schema
 
 HINGE = Path(__file__).parents[2] / "examples" / "hinge.yaml"
 
@@ -53,8 +53,8 @@ def test_a_file_says_all_that_a_schema_holds(tmp_path: Path, ending: str) -> Non
         subsets={"feet": (3, 4)},
         sources={7: (0, 1, 2, 5, 6)},
     )
-    assert json.loads(json.dumps(described(owl))) == FULL
-    assert find_schema(described(owl)) == owl
+    assert json.loads(json.dumps(described_schema(owl))) == FULL
+    assert find_schema(described_schema(owl)) == owl
     assert normalisers(owl) == ("inter_ocular", "inter_pupil", "box")
 
 
@@ -63,7 +63,7 @@ def test_the_number_of_points_is_enough(tmp_path: Path) -> None:
     file.write_text("num_points: 4\nedges:\n")
     dots = find_schema(file)
     assert dots == LandmarkSchema("dots", 4)
-    assert described(dots) == {"name": "dots", "num_points": 4}
+    assert described_schema(dots) == {"name": "dots", "num_points": 4}
     assert dots.opposites == (0, 1, 2, 3)
     assert dots.mirror is None
     assert normalisers(dots) == ("box",)
@@ -72,7 +72,7 @@ def test_the_number_of_points_is_enough(tmp_path: Path) -> None:
 def test_no_pairs_at_all_is_not_the_same_as_none_known() -> None:
     every = find_schema({"name": "pole", "num_points": 2, "mirror_pairs": []})
     assert every.mirror == (0, 1)
-    assert described(every) == {"name": "pole", "num_points": 2, "mirror_pairs": []}
+    assert described_schema(every) == {"name": "pole", "num_points": 2, "mirror_pairs": []}
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,11 @@ from .background import (
 from .camera import photograph
 from .deformations import EXPRESSION, IDENTITY
 from .head import Head
-from .occluders import Picture, View, put_glasses, put_hand, put_things
+from .occluders import Canvas, View, put_glasses, put_hand, put_things
 from .regions import grain
 from .sampler import Dice
 from .texture import Paint
-from .zbuffer import LARGEST_GRID, ZBuffer, normals, project, rotation
+from .zbuffer import LARGEST_GRID, ZBuffer, in_perspective, normals, rotation
 
 CHUNK = 16
 """The number of faces that are drawn and rendered together; many more would not stay in the cache
@@ -128,7 +128,7 @@ class FaceGenerator(nn.Module):
         surface = self.paint.lifted(surface, look, inside).flatten(2)
         surface = stance.turned(surface)
         normal = normals(surface.unflatten(2, (head.side, -1)))
-        grid = frame.placed(project(surface, distance)).unflatten(2, (head.side, -1))
+        grid = frame.placed(in_perspective(surface, distance)).unflatten(2, (head.side, -1))
         seen = ZBuffer(grid, head.inside & (normal[:, 2] > -0.3), self.crop)
 
         # What is behind the head and before it: a neck below the throat, glasses before the eyes.
@@ -147,7 +147,7 @@ class FaceGenerator(nn.Module):
             fibres=self.fibres.index_select(0, look.patterns[:, 0]),
         )
         lit = seen.look_up(light.shine(colour, normal, self.paint.shade))
-        picture = Picture(cover(enlarged(around), lit, seen.covered.to(lit)))
+        picture = Canvas(cover(enlarged(around), lit, seen.covered.to(lit)))
         put_glasses(dice, picture, seen, controls, View(turn, eyes, marks[:, :, 2], scale), GLASSES)
         put_hand(dice, picture, look, self.box_side, HANDS)
         put_things(dice, picture, THINGS)
@@ -183,7 +183,7 @@ class _Stance(NamedTuple):
 
     def seen(self, points: Float[Tensor, "B 3 N"]) -> Float[Tensor, "B 3 N"]:
         """Points of the head at rest, in mm, as the camera sees them."""
-        return project(self.turned(points), self.distance)
+        return in_perspective(self.turned(points), self.distance)
 
 
 class _Frame(NamedTuple):

@@ -27,7 +27,7 @@ _FRAMES = torch.tensor(
 _BESIDE_EYES, _EARS = 4.0, (80.0, -100.0)
 
 
-class Picture:
+class Canvas:
     """Pictures with a record of what was put over the faces.
 
     Args:
@@ -80,7 +80,7 @@ class View:
 
 def put_glasses(
     dice: Dice,
-    picture: Picture,
+    picture: Canvas,
     seen: ZBuffer,
     controls: Float[Tensor, "B K 3"],
     view: View,
@@ -150,7 +150,7 @@ def put_glasses(
     picture.put(frame, 0.95 * bars, wears)
 
 
-def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: float) -> None:
+def put_hand(dice: Dice, picture: Canvas, look: Look, box_side: float, share: float) -> None:
     """Puts four fingers in the colour of the skin over a share of the faces.
 
     Args:
@@ -189,7 +189,7 @@ def put_hand(dice: Dice, picture: Picture, look: Look, box_side: float, share: f
         picture.put(colour, finger, faces)
 
 
-def put_things(dice: Dice, picture: Picture, share: float) -> None:
+def put_things(dice: Dice, picture: Canvas, share: float) -> None:
     """Puts ellipses, boxes and bars, some with stripes, over a share of the pictures, and a second
     one over a third of them.
     """

@@ -66,7 +66,7 @@ def angles(turn: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 3"]:
     )
 
 
-def project(
+def in_perspective(
     points: Float[Tensor, "B 3 *N"], distance: Float[Tensor, " B"]
 ) -> Float[Tensor, "B 3 *N"]:
     """Points as a camera sees them, in mm: x and y in the plane of depth 0, and the depth, which
@@ -82,7 +82,7 @@ def project(
     return seen
 
 
-def slopes(
+def differences(
     grid: Float[Tensor, "B C G G"],
 ) -> tuple[Float[Tensor, "B C G G"], Float[Tensor, "B C G G"]]:
     """Differences across two cells along the columns and along the rows of a grid; 0 at its rim."""
@@ -101,7 +101,7 @@ def cross(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], out: Tens
 
 def normals(surface: Float[Tensor, "B 3 G G"]) -> Float[Tensor, "B 3 G G"]:
     """The unit normals of a grid of points; they point out of the head."""
-    along, down = (slope.unbind(1) for slope in slopes(surface))
+    along, down = (slope.unbind(1) for slope in differences(surface))
     normal = torch.empty_like(surface)
     for axis in range(3):
         one, two = (axis + 1) % 3, (axis + 2) % 3
@@ -147,7 +147,9 @@ class ZBuffer:
         self.covered = self.keys < _EMPTY
         nearest = self.keys & (_POINTS - 1)
         place = nearest.long().view(count, 1, -1).expand(-1, 2, -1)
-        known = (part.flatten(2).gather(2, place) for part in (grid[:, :2], *slopes(grid[:, :2])))
+        known = (
+            part.flatten(2).gather(2, place) for part in (grid[:, :2], *differences(grid[:, :2]))
+        )
         (x, y), (xu, yu), (xv, yv) = (part.view(count, 2, size, size).unbind(1) for part in known)
         line = torch.arange(size, device=device, dtype=grid.dtype)
         gap = line - x, line.unsqueeze(1) - y

@@ -26,13 +26,13 @@ from ...training import BackpropThroughTime, SequentialRidge
 from ..points import on_a_line
 from ..rotations import at_rest, rotmat_geodesic_distance, rotmat_to_rotvec, rotvec_to_rotmat
 from .occupancy import Sides, pieces
-from .surfaces import blob, read_surface
+from .surfaces import blob_surface, read_surface
 
 Metric: TypeAlias = Literal["plane", "point"]
 """What is measured between a point of the scan and its nearest point of the model: along its
 normal, or in all directions."""
 
-LEVELS = (30.0, 60.0, 90.0, 120.0)
+ANGLES = (30.0, 60.0, 90.0, 120.0)
 """The angles between start and truth of the test samples, in equal parts, in degrees."""
 
 # The largest angle of training, in degrees: beyond that of the test, so that no end of a range lies
@@ -140,7 +140,7 @@ class Registration(LeastSquares):
         ):
             if not ok:
                 raise DescentError(f"{name}: expected {wanted}, got {value}")
-        self.surface = blob() if model_file is None else read_surface(model_file)
+        self.surface = blob_surface() if model_file is None else read_surface(model_file)
         chosen = self.surface.spread(num_model)
         self.register_buffer("points", chosen.points)
         self.register_buffer("normals", chosen.normals)
@@ -168,7 +168,7 @@ class Registration(LeastSquares):
             for at in range(0, count, 256)
         ]
         scan, valid = (torch.cat(part) for part in zip(*parts))
-        angle = torch.tensor(LEVELS).repeat(-(-count // len(LEVELS)))[:count]
+        angle = torch.tensor(ANGLES).repeat(-(-count // len(ANGLES)))[:count]
         motion = self._apart(at_rest(count, scan), angle.deg2rad(), generator)
         rotation, shift = _parts(motion)
         scan = torch.where(valid.unsqueeze(2), (scan - shift) @ rotation, 0)

@@ -104,7 +104,7 @@ _BUMPS = (  # direction, height, sharpness
 )
 
 
-def blob(count: int = 4096) -> Surface:
+def blob_surface(count: int = 4096) -> Surface:
     """A smooth body without any symmetry: a ball with six bumps, as evenly sampled as its area.
 
     In the direction ``u`` from the centre its surface is ``r(u) = 0.6 + sum_k h_k exp(c_k (u . d_k
@@ -114,7 +114,7 @@ def blob(count: int = 4096) -> Surface:
         count: the number of points.
 
     Example:
-        >>> surface = blob(100)
+        >>> surface = blob_surface(100)
         >>> surface.points.shape, bool((surface.points.abs() <= 1).all())
         (torch.Size([100, 3]), True)
     """

@@ -10,8 +10,8 @@ import torch
 from learned_descent.faces.rendering.zbuffer import (
     LARGEST_GRID,
     ZBuffer,
+    in_perspective,
     normals,
-    project,
     rotation,
 )
 
@@ -56,7 +56,7 @@ def test_rotations_keep_lengths():
 def test_what_is_nearer_looks_larger():
     points = torch.tensor([[[10.0, 10.0], [4.0, 4.0], [0.0, 100.0]]])
     torch.testing.assert_close(
-        project(points, torch.tensor([200.0])),
+        in_perspective(points, torch.tensor([200.0])),
         torch.tensor([[[10.0, 20.0], [4.0, 8.0], [0.0, 100.0]]]),
     )
 

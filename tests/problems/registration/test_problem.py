@@ -9,7 +9,7 @@ from torch import Generator
 
 from learned_descent import Cascade, DescentError, LeastSquares, SequentialRidge, ShapeError
 from learned_descent.problems.registration.occupancy import Sides, pieces
-from learned_descent.problems.registration.problem import LEVELS, RECIPES, Registration
+from learned_descent.problems.registration.problem import ANGLES, RECIPES, Registration
 from learned_descent.registry import recipe_for, resolve_problem
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt, Status
 
@@ -35,7 +35,7 @@ def near_the_truth(problem, batch, degrees: float = 5.0):
 
 def test_starts_are_as_far_away_as_said(problem, batch):
     errors = problem.error(problem.initial(batch), batch)
-    torch.testing.assert_close(errors, torch.tensor(LEVELS).repeat(4), atol=1e-2, rtol=0)
+    torch.testing.assert_close(errors, torch.tensor(ANGLES).repeat(4), atol=1e-2, rtol=0)
     draw = Generator().manual_seed(0)
     random = torch.cat([problem.error(problem.initial(batch, draw), batch) for _ in range(40)])
     assert random.min() < 10

@@ -6,7 +6,7 @@ import torch
 from torch import Generator
 
 from learned_descent import DescentError
-from learned_descent.problems.registration.surfaces import blob, read_surface
+from learned_descent.problems.registration.surfaces import blob_surface, read_surface
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def ball() -> np.ndarray:
 
 
 def test_normals_of_the_blob_are_those_of_its_surface():
-    surface = blob(3000)
+    surface = blob_surface(3000)
     assert torch.linalg.vector_norm(surface.normals, dim=1).sub(1).abs().max() < 1e-5
     distances = torch.cdist(surface.points, surface.points).fill_diagonal_(torch.inf)
     nearest = surface.points[distances.argmin(1)] - surface.points
@@ -27,14 +27,14 @@ def test_normals_of_the_blob_are_those_of_its_surface():
 
 
 def test_the_blob_is_the_same_every_time_and_has_no_symmetry():
-    surface = blob(500)
-    assert torch.equal(surface.points, blob(500).points)
+    surface = blob_surface(500)
+    assert torch.equal(surface.points, blob_surface(500).points)
     inertia = torch.linalg.eigvalsh(surface.points.T @ surface.points)
     assert (inertia.diff() > 0.05 * inertia[-1]).all()
 
 
 def test_spread_points_are_far_apart():
-    surface = blob(1000)
+    surface = blob_surface(1000)
     chosen, first = surface.spread(50), surface.points[:50]
     closest = [
         torch.cdist(points, points).fill_diagonal_(torch.inf).min()
@@ -92,7 +92,7 @@ def test_no_file_and_no_archive(tmp_path):
 
 
 def test_a_part_of_the_surface_is_missing_from_a_scan():
-    surface, draw = blob(1000), Generator().manual_seed(0)
+    surface, draw = blob_surface(1000), Generator().manual_seed(0)
     missing = {}
     for kept in (1.0, 0.5):
         scans, valid = surface.scans(8, 300, draw, kept=kept)
@@ -104,7 +104,7 @@ def test_a_part_of_the_surface_is_missing_from_a_scan():
 
 
 def test_a_scan_has_noise_outliers_and_padding():
-    surface, draw = blob(1000), Generator().manual_seed(0)
+    surface, draw = blob_surface(1000), Generator().manual_seed(0)
     scans, valid = surface.scans(20, 200, draw, noise=0.02, outliers=0.3)
     assert 150 <= valid.sum(1).min() < valid.sum(1).max() <= 200
     away = torch.cdist(scans, surface.points).amin(2)
