@@ -11,6 +11,7 @@ PROBLEMS: Mapping[str, str] = {
     "pose": "learned_descent.problems.pose:Pose",
     "faces": "learned_descent.faces.alignment:FaceAlignment",
     "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
+    "landmarks": "learned_descent.landmarks.labelled:LabelledLandmarks",
     "sinusoid": "learned_descent.problems.curves:Sinusoid",
     "exponentials": "learned_descent.problems.curves:TwoExponentials",
     "registration": "learned_descent.problems.registration.problem:Registration",

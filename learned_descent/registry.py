@@ -127,6 +127,25 @@ def resolve_model(name: str) -> type[DescentModel]:
     return cls
 
 
+def resolve_class(name: str, base: type, names: Mapping[str, str], *, what: str) -> Any:
+    """The class of any other kind that a user names, as in :func:`resolve_problem`.
+
+    Args:
+        name: a built-in name, ``"package.module:Class"`` or ``"path/to/file.py:Class"``.
+        base: what it must derive from.
+        names: the built-in ones, and where they are.
+        what: what messages call it.
+
+    Raises:
+        DescentError: as there.
+
+    Example:
+        >>> resolve_class("cascade", DescentModel, MODELS, what="model").__name__
+        'Cascade'
+    """
+    return _resolved(name, _Kind(what, (base,), names))
+
+
 def family_name(family: str) -> str:
     """What a family is called in options, tables and files: the last part of a name of code.
 

@@ -36,6 +36,7 @@ RESULTS = {
     "BoxOffset",
     "Confidence",
     "Status",
+    "Labelled",
 }
 """What the library makes and nobody sets; a constructor of :mod:`enum` has arguments of its own."""
 

@@ -34,12 +34,16 @@ from .config import check_options, read_config
 from .help import in_words, readable
 from .runs import problem_of
 
-_SHORT = {"--data": ("--problem.root", ""), "--skip-bad": ("--problem.skip_bad", "=true")}
-"""Short names of options, where the problem has them: the option, and what follows it."""
+_SHORT = {
+    "--data": (("--problem.root", "--problem.data"), ""),
+    "--skip-bad": (("--problem.skip_bad",), "=true"),
+}
+"""Short names of options, where the problem has them: the options of which it has one, and what
+follows it."""
 
 _EPILOG = (
-    "short names, where the problem has them: --data FOLDER for --problem.root, --skip-bad for "
-    "--problem.skip_bad=true"
+    "short names, where the problem has them: --data PATH for --problem.root or --problem.data, "
+    "--skip-bad for --problem.skip_bad=true"
 )
 
 _STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, Schedule, type(None))
@@ -164,7 +168,7 @@ def add_problem(parser: ArgumentParser, cls: type[Problem]) -> None:
     """The settings of a problem, with their short names in the help."""
     parser.add_class_arguments(cls, "problem", fail_untyped=False)
     for action in parser._actions:
-        names = [short for short, (long, _) in _SHORT.items() if long in action.option_strings]
+        names = [short for short, (long, _) in _SHORT.items() if {*long} & {*action.option_strings}]
         action.option_strings = [*action.option_strings, *names]
 
 
@@ -271,10 +275,12 @@ def _long(word: str, types: Mapping[str, Any]) -> str:
     """A word with the name of its option written out."""
     name, equals, value = word.partition("=")
     if name in _SHORT:
-        long, implied = _SHORT[name]
-        if long not in types:
+        options, implied = _SHORT[name]
+        long = next((option for option in options if option in types), None)
+        if long is None:
             raise DescentError(
-                f"{name}: it is short for {long}, and this problem has no such setting"
+                f"{name}: it is short for {' or '.join(options)}, and this problem has no such "
+                "setting"
             )
         return long + (equals + value or implied)
     underscored = "--" + name[2:].replace("-", "_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Float
@@ -10,22 +10,49 @@ from torch import Tensor
 
 from ..errors import DescentError, check_choice, check_shape
 from .schema import LandmarkSchema
-
-Normaliser: TypeAlias = Literal["inter_ocular", "inter_pupil", "box"]
-"""The distance that an error is divided by: between the outer eye corners, between the pupils, or
-the side of the box."""
+from .schema import Normaliser as Normaliser
 
 
 def normalisers(schema: LandmarkSchema) -> tuple[Normaliser, ...]:
-    """The distances that a markup has: that of the box always, those between the eyes where it has
+    """The distances that a markup has: those of the box always, those between the eyes where it has
     eyes.
 
     Example:
         >>> normalisers(LandmarkSchema("hinge", num_points=12))
-        ('box',)
+        ('box', 'box_diagonal', 'centroid_size')
     """
-    known = {"inter_ocular": schema.outer_eye_corners, "inter_pupil": schema.left_eye, "box": True}
-    return tuple(name for name in get_args(Normaliser) if known[name])
+    known = {
+        "inter_ocular": schema.outer_eye_corners,
+        "inter_pupil": schema.left_eye,
+        "two_points": schema.two_points,
+        "centroid_size": schema.num_points > 1,
+    }
+    return tuple(name for name in get_args(Normaliser) if known.get(name, True))
+
+
+def reported_normalisers(schema: LandmarkSchema) -> tuple[Normaliser, ...]:
+    """The distances that errors are reported over: of faces those of the literature, else all.
+
+    Example:
+        >>> from learned_descent.landmarks.schema import schema
+        >>> reported_normalisers(schema("ibug68"))
+        ('inter_ocular', 'inter_pupil', 'box')
+    """
+    known = normalisers(schema)
+    return known[: known.index("box") + 1] if schema.left_eye else known
+
+
+def usual_normaliser(schema: LandmarkSchema) -> Normaliser:
+    """The distance that errors of a markup are divided by unless another one is asked for: that of
+    the schema, else that between the eyes, else the centroid size; of a single point the box.
+
+    Example:
+        >>> usual_normaliser(LandmarkSchema("hinge", num_points=12))
+        'centroid_size'
+    """
+    if schema.outer_eye_corners or schema.num_points == 1:
+        return schema.normaliser or normalisers(schema)[0]
+    return schema.normaliser or "centroid_size"
 
 
 def check_normaliser(schema: LandmarkSchema, normaliser: Normaliser) -> None:
@@ -36,7 +63,11 @@ def check_normaliser(schema: LandmarkSchema, normaliser: Normaliser) -> None:
     """
     check_choice(normaliser, Normaliser, name="normaliser")
     if normaliser not in normalisers(schema):
-        missing = "outer_eye_corners" if normaliser == "inter_ocular" else "left_eye and right_eye"
+        missing = {
+            "inter_ocular": "outer_eye_corners",
+            "inter_pupil": "left_eye and right_eye",
+            "two_points": "two_points",
+        }.get(normaliser, "second point")
         known = ", ".join(map(repr, normalisers(schema)))
         raise DescentError(
             f"normaliser: {normaliser!r} needs the {missing} of the schema, and {schema.name!r} "
@@ -111,7 +142,7 @@ def _weighted_mean(lengths: Tensor, weights: Tensor, chosen: list[int]) -> Tenso
 
 
 def measured_between(schema: LandmarkSchema, normaliser: Normaliser) -> tuple[int, ...]:
-    """The landmarks that a distance is measured between; none for that of the box.
+    """The landmarks that a distance is measured with; none for that of the box.
 
     Example:
         >>> from learned_descent.landmarks.schema import schema
@@ -119,7 +150,12 @@ def measured_between(schema: LandmarkSchema, normaliser: Normaliser) -> tuple[in
         (36, 45)
     """
     eyes = (*schema.left_eye, *schema.right_eye)
-    known = {"inter_ocular": schema.outer_eye_corners or (), "inter_pupil": eyes}
+    known = {
+        "inter_ocular": schema.outer_eye_corners or (),
+        "inter_pupil": eyes,
+        "two_points": schema.two_points or (),
+        "centroid_size": schema.indices(),
+    }
     return known.get(normaliser, ())
 
 
@@ -134,13 +170,17 @@ def normalising_distance(
     * ``inter_ocular``: between the outer corners of the eyes, as in the competitions of 300-W;
     * ``inter_pupil``: between the means of the outlines of the eyes, as in the older papers (about
       0.71 of the former);
+    * ``two_points``: between the ``two_points`` of the markup;
+    * ``centroid_size``: the root of the sum of the squared distances of all landmarks to their
+      mean, as in morphometrics;
+    * ``box_diagonal``: the diagonal of the box;
     * ``box``: the geometric mean of the sides of the detector's box.
 
     Args:
         target: true landmarks, in px.
         schema: their markup.
         normaliser: the name of the distance.
-        box: the detector's boxes ``x0 y0 x1 y1`` in px, for the normaliser ``box``.
+        box: the detector's boxes ``x0 y0 x1 y1`` in px, for ``box`` and ``box_diagonal``.
 
     Raises:
         ShapeError: if a shape differs.
@@ -162,17 +202,23 @@ def normalising_distance(
             target[:, list(eye)].mean(1) for eye in (schema.left_eye, schema.right_eye)
         )
         distance = torch.linalg.vector_norm(left_pupil - right_pupil, dim=-1)
+    elif normaliser == "two_points":
+        first, second = schema.two_points or (0, 0)  # which it has
+        distance = torch.linalg.vector_norm(target[:, first] - target[:, second], dim=-1)
+    elif normaliser == "centroid_size":
+        distance = (target - target.mean(1, keepdim=True)).square().sum((1, 2)).sqrt()
     else:
         if box is None:
             raise DescentError(
-                "box: the normaliser 'box' needs the boxes of the faces (B, 4), got None"
+                f"box: the normaliser {normaliser!r} needs the boxes of the faces (B, 4), got None"
             )
         check_shape(box, "B 4", {"B": sizes["B"]}, name="box")
         sides = (box[:, 2:] - box[:, :2]).clamp(min=0)
-        distance = sides.prod(1).sqrt()
+        diagonal = torch.linalg.vector_norm(sides, dim=1)
+        distance = diagonal if normaliser == "box_diagonal" else sides.prod(1).sqrt()
     bad = (~((distance > 0) & distance.isfinite())).nonzero().flatten().tolist()
     if bad:
-        mend = "box" if normaliser == "box" else "true landmarks"
+        mend = "box" if normaliser.startswith("box") else "true landmarks"
         raise DescentError(
             f"normaliser: the {normaliser} distance of face {bad[0]} of the batch is "
             f"{distance[bad[0]]:g} px, expected a positive number ({len(bad)} of {len(distance)} "

@@ -24,7 +24,7 @@ from .metrics import (
     check_normaliser,
     landmark_errors,
     measured_between,
-    normalisers,
+    reported_normalisers,
 )
 from .schema_file import Schema, described_schema, find_schema
 
@@ -208,9 +208,9 @@ class Landmarks(Problem):
         lacking = (weights[:, list(needed)] == 0).any(1).sum().item()
         if lacking:
             _log.warning(
-                "%d of %d %s faces lack a landmark that the %s distance is measured between: "
-                "theirs is that of the mean shape, laid on the landmarks that they have; the "
-                "normaliser 'box' needs none",
+                "%d of %d %s faces lack a landmark that the %s distance is measured with: theirs "
+                "is that of the mean shape, laid on the landmarks that they have; the normaliser "
+                "'box' needs none",
                 lacking,
                 len(weights),
                 split,
@@ -285,7 +285,7 @@ class Landmarks(Problem):
             found[f"{subset} points / {self.normaliser}"] = self._error(
                 x, batch, self.normaliser, subset
             )
-        for normaliser in normalisers(self.schema):
+        for normaliser in reported_normalisers(self.schema):
             name = f"{count} points / {normaliser}"
             if name not in found:
                 found[name] = self._error(x, batch, normaliser, None)

@@ -7,11 +7,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal, TypeAlias, get_args
 
 from ..errors import DescentError
 
 MOST_POINTS = 10_000
 """What no markup has: a file that asks for more asks for memory."""
+
+
+Normaliser: TypeAlias = Literal[
+    "inter_ocular", "inter_pupil", "two_points", "box", "box_diagonal", "centroid_size"
+]
+"""The distance that an error is divided by, see
+:func:`~learned_descent.landmarks.metrics.normalising_distance`."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class LandmarkSchema:
         subsets: landmarks that errors are reported for separately, by name.
         sources: for each number of points that a file of another markup may hold, which of them are
             the landmarks of this one.
+        names: what the landmarks are called; empty where they have no names.
+        two_points: the two landmarks whose distance may divide an error, or None.
+        normaliser: the distance that errors are divided by unless another one is asked for.
 
     Raises:
         DescentError: if the indices contradict one another.
@@ -58,6 +69,9 @@ class LandmarkSchema:
     edges: tuple[tuple[int, int], ...] = ()
     subsets: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     sources: Mapping[int, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    names: tuple[str, ...] = ()
+    two_points: tuple[int, int] | None = None
+    normaliser: Normaliser | None = None
 
     def __post_init__(self) -> None:
         most, count = MOST_POINTS, self.num_points
@@ -68,7 +82,22 @@ class LandmarkSchema:
         left, right = set(self.left_eye), set(self.right_eye)
         corners = self.outer_eye_corners
         named = left | right | set(corners or ()) | {point for edge in self.edges for point in edge}
-        self._require(named <= every, f"eyes, eye corners and edges must be indices below {count}")
+        self._require(
+            named | set(self.two_points or ()) <= every,
+            f"eyes, eye corners, edges and two_points must be indices below {count}",
+        )
+        self._require(
+            not self.names or len(set(self.names)) == len(self.names) == count,
+            f"names must be {count} different ones, got {len(set(self.names))}",
+        )
+        self._require(
+            self.two_points is None or self.two_points[0] != self.two_points[1],
+            "two_points must be different",
+        )
+        self._require(
+            self.normaliser in (None, *get_args(Normaliser)),
+            f"normaliser must be one of {', '.join(get_args(Normaliser))}, got {self.normaliser!r}",
+        )
         self._require(
             bool(left) == bool(right), "left_eye and right_eye must both be given, or neither"
         )
@@ -148,6 +177,8 @@ class LandmarkSchema:
             left_eye=renumber(self.left_eye),
             right_eye=renumber(self.right_eye),
             outer_eye_corners=None if corners is None else (new[corners[0]], new[corners[1]]),
+            names=tuple(self.names[point] for point in kept) if self.names else (),
+            normaliser=None if self.normaliser == "two_points" else self.normaliser,
             edges=tuple((new[a], new[b]) for a, b in self.edges if a in new and b in new),
             subsets={
                 key: renumber(points)

@@ -36,6 +36,8 @@ KEYS = (
     "edges",
     "subsets",
     "sources",
+    "names",
+    "normaliser",
 )
 """What a file of a schema may hold."""
 
@@ -47,7 +49,9 @@ def find_schema(given: Schema) -> LandmarkSchema:
     ``mirror_pairs`` of points that change places in a mirrored picture (all others stay),
     ``left_eye``, ``right_eye``, ``outer_eye_corners``, ``edges`` (pairs that a drawing joins),
     ``subsets`` by name and ``sources`` by number of points, see
-    :class:`~learned_descent.landmarks.schema.LandmarkSchema`.
+    :class:`~learned_descent.landmarks.schema.LandmarkSchema`; ``names`` of the points, which may
+    then stand for their numbers anywhere; and ``normaliser``, the distance that divides an error: a
+    pair of points, or one of :data:`~learned_descent.landmarks.schema.Normaliser`.
 
     Raises:
         DescentError: if there is no such name or file, or if what is in it contradicts itself.
@@ -58,6 +62,10 @@ def find_schema(given: Schema) -> LandmarkSchema:
         >>> hinge = find_schema({"name": "hinge", "num_points": 3, "edges": [[0, 1], [1, 2]]})
         >>> hinge.edges, hinge.mirror
         (((0, 1), (1, 2)), None)
+        >>> wing = find_schema({"name": "wing", "num_points": 2, "names": ["root", "tip"],
+        ...     "normaliser": ["root", "tip"]})
+        >>> wing.normaliser, wing.two_points
+        ('two_points', (0, 1))
     """
     if isinstance(given, Mapping):
         return schema_from(given)
@@ -96,7 +104,10 @@ def schema_from(data: Mapping[str, Any], where: str = "schema") -> LandmarkSchem
         raise DescentError(f"{where}: num_points: expected {wanted}, got {count!r}")
     if not isinstance(name, str) or not name:
         raise DescentError(f"{where}: name: expected text, got {name!r}")
-    read = _Reader(where, count)
+    names = _names(_given(data, "names", []), count, where)
+    read = _Reader(where, count, names)
+    normaliser = _given(data, "normaliser")
+    pair = normaliser if isinstance(normaliser, (list, tuple)) else None
     corners = _given(data, "outer_eye_corners")
     pairs = _given(data, "mirror_pairs")
     try:
@@ -110,6 +121,9 @@ def schema_from(data: Mapping[str, Any], where: str = "schema") -> LandmarkSchem
             edges=read.pairs("edges", _given(data, "edges", [])),
             subsets=read.subsets(_given(data, "subsets", {})),
             sources=read.sources(_given(data, "sources", {})),
+            names=names,
+            two_points=None if pair is None else read.pair("normaliser", pair),
+            normaliser=normaliser if pair is None else "two_points",
         )
     except DescentError as error:
         raise (
@@ -140,6 +154,8 @@ def described_schema(schema: LandmarkSchema) -> SchemaName | dict[str, Any]:
         "edges": [list(edge) for edge in schema.edges] or None,
         "subsets": {name: list(points) for name, points in schema.subsets.items()} or None,
         "sources": {str(size): list(points) for size, points in schema.sources.items()} or None,
+        "names": list(schema.names) or None,
+        "normaliser": list(schema.two_points) if schema.two_points else schema.normaliser,
     }
     return {key: value for key, value in known.items() if value is not None}
 
@@ -150,14 +166,18 @@ class _Reader:
 
     where: str
     count: int
+    names: tuple[str, ...] = ()
 
     def points(self, key: str, value: Any, below: int | None = None) -> tuple[int, ...]:
+        if below is None and isinstance(value, (list, tuple)):
+            value = [self.names.index(item) if item in self.names else item for item in value]
         below = self.count if below is None else below
         if not isinstance(value, (list, tuple)):
             raise DescentError(f"{self.where}: {key}: expected a list of points, got {value!r}")
         for number, point in enumerate(value):
             if not isinstance(point, int) or isinstance(point, bool) or not 0 <= point < below:
-                wanted = f"points from 0 to {below - 1}"
+                names = ", or names" if isinstance(point, str) else ""
+                wanted = f"points from 0 to {below - 1}{names}"
                 raise DescentError(f"{self.where}: {key}: expected {wanted}, got {point!r}")
             if point in value[:number]:
                 raise DescentError(f"{self.where}: {key}: point {point} is there twice")
@@ -211,6 +231,17 @@ class _Reader:
         if not isinstance(value, Mapping):
             raise DescentError(f"{self.where}: {key}: expected NAME: [points], got {value!r}")
         return list(value.items())
+
+
+def _names(value: Any, count: int, where: str) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise DescentError(f"{where}: names: expected a list of words, got {value!r}")
+    if value and (len(value) != count or len(set(value)) != count):
+        raise DescentError(
+            f"{where}: names: expected {count} different ones, a name for each point, got "
+            f"{len(set(value))}"
+        )
+    return tuple(value)
 
 
 def _given(data: Mapping[str, Any], key: str, default: Any = None) -> Any:

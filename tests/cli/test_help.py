@@ -33,7 +33,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], line:
     text = shown(capsys, f"{line} --help")
     assert "--config" in text
     assert not MARKUP.search(text)
-    assert ("--data FOLDER" in text) == (line not in ("align", "inspect"))
+    assert ("--data PATH" in text) == (line not in ("align", "inspect"))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_without_a_family_the_options_of_the_problem_are_shown(capsys: pytest.Ca
     assert "--model.num_steps" not in text
     assert main(["train", "analytic", "--data", "here", "--family", "mdm", "--out", "x"]) == 2
     assert (
-        "--data: it is short for --problem.root, and this problem has no such setting"
-        in capsys.readouterr().err
+        "--data: it is short for --problem.root or --problem.data, and this problem has no such "
+        "setting" in capsys.readouterr().err
     )

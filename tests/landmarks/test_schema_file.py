@@ -11,7 +11,7 @@ from learned_descent.checkpoint.model import stored_problem
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.landmarks.augmentation import Augmentation
-from learned_descent.landmarks.metrics import normalisers
+from learned_descent.landmarks.metrics import normalisers, usual_normaliser
 from learned_descent.landmarks.problem import Landmarks
 from learned_descent.landmarks.schema import IBUG49, IBUG68, SCHEMAS, LandmarkSchema
 from learned_descent.landmarks.schema_file import SchemaName, described_schema, find_schema
@@ -28,6 +28,8 @@ FULL: dict[str, Any] = {
     "edges": [[0, 2], [2, 1]],
     "subsets": {"feet": [3, 4]},
     "sources": {"7": [0, 1, 2, 5, 6]},
+    "names": ["left", "right", "beak", "claw", "talon"],
+    "normaliser": [2, 3],
 }
 
 
@@ -52,10 +54,14 @@ def test_a_file_says_all_that_a_schema_holds(tmp_path: Path, ending: str) -> Non
         edges=((0, 2), (2, 1)),
         subsets={"feet": (3, 4)},
         sources={7: (0, 1, 2, 5, 6)},
+        names=("left", "right", "beak", "claw", "talon"),
+        two_points=(2, 3),
+        normaliser="two_points",
     )
     assert json.loads(json.dumps(described_schema(owl))) == FULL
     assert find_schema(described_schema(owl)) == owl
-    assert normalisers(owl) == ("inter_ocular", "inter_pupil", "box")
+    assert normalisers(owl)[:4] == ("inter_ocular", "inter_pupil", "two_points", "box")
+    assert usual_normaliser(owl) == "two_points"
 
 
 def test_the_number_of_points_is_enough(tmp_path: Path) -> None:
@@ -66,7 +72,25 @@ def test_the_number_of_points_is_enough(tmp_path: Path) -> None:
     assert described_schema(dots) == {"name": "dots", "num_points": 4}
     assert dots.opposites == (0, 1, 2, 3)
     assert dots.mirror is None
-    assert normalisers(dots) == ("box",)
+    assert normalisers(dots) == ("box", "box_diagonal", "centroid_size")
+
+
+def test_names_stand_for_the_numbers_of_points() -> None:
+    wing = find_schema(
+        {
+            "name": "wing",
+            "num_points": 3,
+            "names": ["root", "tip", "vein"],
+            "mirror_pairs": [["root", "tip"]],
+            "edges": [["root", 2]],
+            "subsets": {"ends": ["root", "tip"]},
+            "normaliser": "box_diagonal",
+        }
+    )
+    assert wing.mirror == (1, 0, 2)
+    assert wing.edges == ((0, 2),)
+    assert wing.subsets == {"ends": (0, 1)}
+    assert usual_normaliser(wing) == "box_diagonal"
 
 
 def test_no_pairs_at_all_is_not_the_same_as_none_known() -> None:
@@ -78,6 +102,14 @@ def test_no_pairs_at_all_is_not_the_same_as_none_known() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"names": ["a"]}, "names: expected 5 different ones"),
+        ({"names": "abcde"}, "names: expected a list of words"),
+        ({"normaliser": [1, 1]}, "normaliser: point 1 is there twice"),
+        (
+            {"normaliser": "width"},
+            "LandmarkSchema 'owl': normaliser must be one of .*got 'width'",
+        ),
+        ({"edges": [["left", "wing"]]}, "edges: expected points from 0 to 4, or names, got 'wing'"),
         ({"eyes": [0]}, "'eyes': expected one of name, num_points, mirror_pairs, left_eye"),
         ({"num_points": None}, "num_points: expected a number from 1 to 10,000, got None"),
         ({"num_points": "5"}, "num_points: expected a number from 1 to 10,000, got '5'"),

@@ -1,0 +1,171 @@
+"""Landmarks of any kind in pictures of any kind, from a file of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+from ..data.samples import Batch, Split
+from ..errors import DescentError, check_choice, check_real
+from .augmentation import Augmentation
+from .crops import check_crop
+from .cut_outs import cut_out
+from .formats import FormatName
+from .formats.find import find_format
+from .labels import BoxSource, Labels, boxes_of, divided, in_schema
+from .metrics import Normaliser, usual_normaliser
+from .problem import Landmarks
+from .schema_file import Schema, described_schema, find_schema
+
+_ROOM = 0.6
+"""The longer side of a box in sides of the crop; a whole picture fills it."""
+
+
+@final
+class LabelledLandmarks(Landmarks):
+    r"""Any landmarks in any pictures, from a file or a folder of labels.
+
+    Every labelled thing is cropped around its box once, when it is read, see
+    :class:`~learned_descent.landmarks.problem.Landmarks`. The formats are those of
+    :mod:`learned_descent.landmarks.formats`. Nothing has to be said of the markup: the number of
+    points, and their names, come from the labels. What else is known of it (mirror pairs, edges,
+    the distance that divides an error) is a file ``schema.yaml`` beside the data, see
+    :func:`~learned_descent.landmarks.schema_file.find_schema`; without mirror pairs nothing is
+    mirrored. A point that is not labelled weighs nothing: ``weights`` ``(N, L)`` of a batch, there
+    where a weight is not 1.
+
+    Args:
+        data: the file of labels, the folder that holds them, or several; ``None`` for a model that
+            is only to be applied.
+        format: how they are written; by default what their ending and a look inside tell. A path
+            ``file.py:Class`` names one of one's own.
+        schema: the markup, by default ``schema.yaml`` beside the data, else what the labels tell.
+        normaliser: the distance of the reported error, by default that of the schema, else between
+            the eyes, else the centroid size.
+        boxes: where the boxes come from: ``"file"``, the labels; ``"points"``, around the points,
+            larger or smaller and moved as a detector's are, always in the same way for a picture;
+            ``"image"``, the whole picture; or the path of a file of boxes. By default those of the
+            labels, if all have one, else around the points.
+        crop: the side of the crop, in px.
+        box_side: the longer side of the box in the crop, in px; by default 0.6 of the crop, and all
+            of it for a whole picture.
+        test_fraction: the share of the pictures that is for testing, where the labels say nothing
+            of it.
+        val_fraction: the share of the other pictures that is held out for validation, likewise.
+        seed: which pictures these are.
+        mirror: whether the training pictures come with their mirror images, where the schema has
+            mirror pairs.
+        start_noise: random starts are drawn with this times the spread of the training boxes.
+        augmentation: the random variants of training.
+        skip_bad: go on without labels that cannot be used.
+
+    Raises:
+        DescentError: if an argument is not what it should be, or no markup can be told from the
+            labels.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> lines = ["image,root_x,root_y,tip_x,tip_y"]
+        >>> for number in range(5):
+        ...     Image.new("RGB", (80, 60)).save(folder / f"{number}.png")
+        ...     lines.append(f"{number}.png,{20 + number},30,60,{28 + number}")
+        >>> _ = (folder / "wings.csv").write_text("\n".join(lines))
+        >>> wings = LabelledLandmarks(str(folder / "wings.csv"))
+        >>> wings.schema.names, wings.normaliser, wings.data("train")["image"].shape
+        (('root', 'tip'), 'centroid_size', torch.Size([4, 3, 192, 192]))
+        >>> wings.names("test")
+        ['2.png']
+    """
+
+    def __init__(
+        self,
+        data: Sequence[str] | str | None = None,
+        *,
+        format: FormatName | Path | None = None,  # noqa: A002 - as on the command line
+        schema: Schema | None = None,
+        normaliser: Normaliser | None = None,
+        boxes: BoxSource | Path | None = None,
+        crop: int = 192,
+        box_side: float | None = None,
+        test_fraction: float = 0.2,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        mirror: bool = True,
+        start_noise: float = 1.0,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        skip_bad: bool = False,
+    ) -> None:
+        if format is not None:
+            find_format(format)
+        if boxes is not None and not isinstance(boxes, Path):
+            check_choice(boxes, BoxSource, name="boxes")
+        check_real(test_fraction, name="test_fraction", below=1)
+        side = (1.0 if boxes == "image" else _ROOM) * crop if box_side is None else box_side
+        check_crop(crop, side)
+        paths = [data] if isinstance(data, (str, Path)) else data or []
+        labels = Labels(tuple(map(Path, paths)), format)
+        markup = labels.markup() if schema is None else find_schema(schema)
+        super().__init__(
+            schema=described_schema(markup),
+            normaliser=normaliser or usual_normaliser(markup),
+            crop=crop,
+            box_side=side,
+            val_fraction=val_fraction,
+            mirror=mirror,
+            start_noise=start_noise,
+            augmentation=augmentation,
+        )
+        self.test_fraction, self.seed, self.skip_bad = test_fraction, seed, skip_bad
+        self._labels, self._boxes = labels, boxes
+        self._names: dict[Split, list[str]] = {}
+
+    @property
+    def has_faces(self) -> bool:
+        return bool(self._labels.paths)
+
+    @property
+    def boxes(self) -> BoxSource:
+        """Where the boxes come from, as a stored model keeps it."""
+        if self._boxes is None:
+            return self._labels.usual_boxes() if self.has_faces else "points"
+        return "file" if isinstance(self._boxes, Path) else self._boxes
+
+    def names(self, split: Split) -> Sequence[str]:
+        """What the samples of ``split`` are called: the paths of their pictures; a number follows
+        where a picture holds several, and mirror images come last.
+        """
+        known = len(self.data(split)["image"])
+        names = self._names[split]
+        return [*names, *(f"{name} (mirrored)" for name in names)][:known]
+
+    def _read(self, split: Split) -> Batch:
+        parts = divided(
+            self._labels.usable(self.skip_bad),
+            self._labels.names,
+            seed=self.seed,
+            test_fraction=self.test_fraction,
+            val_fraction=self.val_fraction,
+        )
+        if not parts[split] and split != "val":
+            counts = ", ".join(f"{len(labels)} are of {part}" for part, labels in parts.items())
+            raise DescentError(
+                f"data: no picture is for {split}: of {sum(map(len, parts.values()))} labels "
+                f"{counts}; say so in a column split or by folders train and test, or change "
+                "test_fraction"
+            )
+        labels = [in_schema(label, self.schema) for label in parts[split]]
+        boxes = boxes_of(labels, self._labels.names, self._boxes or self.boxes)
+        cut = cut_out(labels, boxes, crop=self.crop, box_side=self.box_side, skip_bad=self.skip_bad)
+        self._names[split] = self._labels.named([labels[place] for place in cut.kept])
+        return cut.batch
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            **super().settings(),
+            "boxes": self.boxes,
+            "test_fraction": self.test_fraction,
+            "seed": self.seed,
+        }

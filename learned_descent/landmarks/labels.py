@@ -1,0 +1,317 @@
+"""Labels as samples: one markup, parts of the data, boxes, and what is wrong before a picture is
+read.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import torch
+from torch import Generator
+
+from ..data.batches import mix
+from ..data.samples import Split
+from ..errors import DescentError
+from .boxes import find_boxes, read_all_boxes
+from .formats import FormatName
+from .formats.find import read_labels
+from .formats.format import Labelled
+from .schema import LandmarkSchema
+from .schema_file import find_schema
+
+BoxSource: TypeAlias = Literal["file", "points", "image"]
+"""Where the boxes come from: the file of the labels, the points themselves with the noise of a
+detector, or the whole picture."""
+
+BOX_NOISE = 0.05
+"""Standard deviation of the centre and of the log of the side of a box that is drawn around points,
+as a fraction of its side: what detectors do."""
+
+_SHOWN = 10
+"""How many unusable labels a message lists."""
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = ("schema.yaml", "schema.yml", "schema.json")
+
+
+@final
+class Labels:
+    """The labels of files and folders, read when they are first asked for.
+
+    Args:
+        paths: the files and folders; none for a model that is only to be applied.
+        format: how they are written, or None for what their endings tell.
+    """
+
+    def __init__(self, paths: Sequence[Path], format: FormatName | Path | None) -> None:  # noqa: A002
+        self.paths, self.format = paths, format
+
+    @cached_property
+    def every(self) -> list[Labelled]:
+        """All labels, of which none is there twice."""
+        if not self.paths:
+            raise DescentError(
+                "data: expected a file or a folder of labels, got None; give --data FILE"
+            )
+        labels = read_labels(self.paths, self.format)
+        check_labels(labels)
+        return labels
+
+    def usable(self, skip_bad: bool) -> list[Labelled]:
+        """The labels whose pictures are there.
+
+        Raises:
+            DescentError: if there is none, or one is missing and ``skip_bad`` is not set.
+        """
+        absent = {label: None for label in self.every if not label.image.is_file()}
+        refuse([f"{label.where}: there is no picture {label.image}" for label in absent],
+               len(self.every), skip_bad)  # fmt: skip
+        return [label for label in self.every if label not in absent]
+
+    def markup(self) -> LandmarkSchema:
+        """The markup of a file beside the data, else that which the labels tell; of a single point
+        where there are no data.
+        """
+        if not self.paths:
+            return LandmarkSchema("unknown", num_points=1)
+        return schema_beside(self.paths) or schema_of(self.every, self.paths[0].stem)
+
+    def usual_boxes(self) -> BoxSource:
+        """Those of the labels, if all have one, else around the points."""
+        return "file" if all(label.box for label in self.every) else "points"
+
+    @cached_property
+    def names(self) -> Mapping[Path, str]:
+        """What the pictures are called: their paths below the folder of them all."""
+        images = {label.image for label in self.every}
+        folder = os.path.commonpath([image.parent.absolute() for image in images])
+        return {image: image.absolute().relative_to(folder).as_posix() for image in images}
+
+    def named(self, labels: Sequence[Labelled]) -> list[str]:
+        """What labels are called: as their pictures, with a number from 2 for further ones of
+        one.
+        """
+        counts, names = Counter[str](), []
+        for label in labels:
+            name = self.names[label.image]
+            counts[name] += 1
+            names.append(name if counts[name] == 1 else f"{name} #{counts[name]}")
+        return names
+
+
+def refuse(reasons: Sequence[str], count: int, skip_bad: bool) -> None:
+    """Raises if labels cannot be used; logs them where they are to be skipped and some are left.
+
+    Args:
+        reasons: what is wrong with each of them.
+        count: how many labels there are.
+        skip_bad: whether to go on without.
+    """
+    if not reasons:
+        return
+    more = [f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
+    shown = "\n".join(f"  {line}" for line in [*reasons[:_SHOWN], *more])
+    if skip_bad and len(reasons) < count:
+        _log.warning("%d of %d labels are left out:\n%s", len(reasons), count, shown)
+        return
+    way_out = (
+        "" if len(reasons) == count else ", or pass --skip-bad (skip_bad=True) to go on without"
+    )
+    raise DescentError(
+        f"data: {len(reasons)} of {count} labels cannot be used:\n{shown}\nMend them{way_out}"
+    )
+
+
+def check_labels(labels: Sequence[Labelled]) -> None:
+    """Refuses labels that are there twice, in one part of the data or in two.
+
+    Raises:
+        DescentError: with the places of both.
+    """
+    seen: dict[Path, list[Labelled]] = {}
+    for label in labels:
+        for other in seen.setdefault(label.image, []):
+            if other.split != label.split:
+                raise DescentError(
+                    f"{label.where}: {label.image.name} is in the part {label.split}, and "
+                    f"{other.where} has it in {other.split}; keep it in one"
+                )
+            if torch.equal(other.points.nan_to_num(), label.points.nan_to_num()):
+                raise DescentError(
+                    f"{label.where}: {label.image.name} with the same points is at {other.where} "
+                    "already; keep one"
+                )
+        seen[label.image].append(label)
+
+
+def schema_beside(paths: Sequence[Path]) -> LandmarkSchema | None:
+    """The markup of a ``schema.yaml`` beside the data, or in their folder; None where there is
+    none.
+    """
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    found = [folder / name for folder in folders for name in _SCHEMA if (folder / name).is_file()]
+    return find_schema(found[0]) if found else None
+
+
+def schema_of(labels: Sequence[Labelled], name: str) -> LandmarkSchema:
+    """The markup that the labels themselves tell: the number of points, and their names.
+
+    Raises:
+        DescentError: if they differ in the number of points.
+    """
+    if labels[0].names:
+        names = tuple(dict.fromkeys(word for label in labels for word in label.names))
+        return LandmarkSchema(name, len(names), names=names)
+    odd = next((label for label in labels if len(label.points) != len(labels[0].points)), None)
+    if odd is not None:
+        raise DescentError(
+            f"{odd.where}: {len(odd.points)} points, and {labels[0].where} has "
+            f"{len(labels[0].points)}: expected one markup; mend the row, or give the schema that "
+            "reads both (--problem.schema)"
+        )
+    return LandmarkSchema(name, len(labels[0].points))
+
+
+def in_schema(label: Labelled, schema: LandmarkSchema) -> Labelled:
+    """A label with its points in the order of a markup; a point that it does not name is not
+    labelled.
+
+    Raises:
+        DescentError: if it names a point that the markup does not have, or its points are not those
+            of the markup.
+    """
+    if label.names and schema.names:
+        unknown = sorted({*label.names} - {*schema.names})
+        if unknown and len(unknown) < len(label.names):
+            raise DescentError(
+                f"{label.where}: point {unknown[0]!r} is not in the schema {schema.name!r}; "
+                f"expected {', '.join(schema.names)}"
+            )
+        if not unknown:
+            places = [schema.names.index(name) for name in label.names]
+            return _placed(label, places, schema)
+    try:
+        chosen = list(schema.within(len(label.points)))
+    except DescentError as error:
+        raise DescentError(
+            f"{label.where}: {error}; mend the row, or choose another schema"
+        ) from error
+    return replace(
+        label, points=label.points[chosen], weights=label.weights[chosen], names=schema.names
+    )
+
+
+def _placed(label: Labelled, places: Sequence[int], schema: LandmarkSchema) -> Labelled:
+    points = torch.full((schema.num_points, 2), torch.nan, dtype=torch.float64)
+    weights = torch.zeros(schema.num_points, dtype=torch.float64)
+    points[list(places)], weights[list(places)] = label.points, label.weights
+    return replace(label, points=points, weights=weights, names=schema.names)
+
+
+def divided(
+    labels: Sequence[Labelled],
+    names: Mapping[Path, str],
+    *,
+    seed: int,
+    test_fraction: float,
+    val_fraction: float,
+) -> dict[Split, list[Labelled]]:
+    """The labels of each part of the data: as they say, else by shares of the pictures.
+
+    The pictures of a share are those that come first in an order that the seed and their names
+    give: another picture changes the part of few others. The labels of one picture stay together.
+
+    Raises:
+        DescentError: if some labels say their part and others do not.
+    """
+    silent = [label for label in labels if label.split is None]
+    if silent and len(silent) < len(labels):
+        raise DescentError(
+            f"{silent[0].where}: it does not say whether it is of train, val or test, and "
+            f"{len(labels) - len(silent)} of {len(labels)} labels do; say it everywhere, or nowhere"
+        )
+    parts: dict[Path, Split] = {label.image: label.split or "train" for label in labels}
+    if silent:
+        _draw(parts, names, "test", test_fraction, seed)
+    if "val" not in parts.values():
+        _draw(parts, names, "val", val_fraction, seed)
+    found: dict[Split, list[Labelled]] = {"train": [], "val": [], "test": []}
+    for label in labels:
+        found[parts[label.image]].append(label)
+    return found
+
+
+def _draw(
+    parts: dict[Path, Split], names: Mapping[Path, str], part: Split, share: float, seed: int
+) -> None:
+    """Moves a share of the training pictures to another part."""
+    left = [image for image, own in parts.items() if own == "train"]
+    order = sorted(left, key=lambda image: mix(seed, *f"{part}/{names[image]}".encode()))
+    for image in order[: round(share * len(left))]:
+        parts[image] = part
+
+
+def boxes_of(
+    labels: Sequence[Labelled], names: Mapping[Path, str], source: BoxSource | Path
+) -> list[tuple[float, float, float, float] | None]:
+    """The box of each label, ``x0 y0 x1 y1`` in px; None for the whole picture.
+
+    Boxes around points are drawn anew by the name of their picture: larger or smaller, and moved,
+    as a detector's are. Which variant a picture has never changes.
+
+    Raises:
+        DescentError: if a label has no box, none in the file, or its points are in one place.
+    """
+    if source == "image":
+        return [None] * len(labels)
+    if isinstance(source, Path):
+        known = read_all_boxes(source)
+        return [_from_file(label, known) for label in labels]
+    if source == "points":
+        return [_around(label, names[label.image]) for label in labels]
+    missing = next((label for label in labels if label.box is None), None)
+    if missing is not None:
+        raise DescentError(
+            f"{missing.where}: no box; add it, or choose --problem.boxes points, image or a file "
+            "of boxes"
+        )
+    return [label.box for label in labels]
+
+
+def _from_file(
+    label: Labelled, known: Mapping[str, list[list[float]]]
+) -> tuple[float, float, float, float]:
+    """The box of the picture in a file of boxes: of several the one around the middle of the
+    points.
+    """
+    middle = label.points[label.weights > 0].mean(0)
+    boxes = torch.tensor(find_boxes(known, label.image), dtype=torch.float64)
+    centres = boxes.unflatten(1, (2, 2)).mean(1)
+    x0, y0, x1, y1 = boxes[(centres - middle).square().sum(1).argmin()].tolist()
+    return x0, y0, x1, y1
+
+
+def _around(label: Labelled, name: str) -> tuple[float, float, float, float]:
+    """A square box around points, as a detector would draw it for the picture of this name."""
+    known = label.points[label.weights > 0]
+    low, high = known.amin(0), known.amax(0)
+    side = float((high - low).max())
+    if side == 0:
+        raise DescentError(
+            f"{label.where}: all its points are in one place, and no box lies around them; choose "
+            "--problem.boxes image, file or a file of boxes"
+        )
+    dice = Generator().manual_seed(mix(*name.encode()))
+    noise = BOX_NOISE * torch.randn(3, generator=dice, dtype=torch.float64)
+    x, y = ((low + high) / 2 + side * noise[:2]).tolist()
+    side *= math.exp(noise[2])
+    return x - side / 2, y - side / 2, x + side / 2, y + side / 2

@@ -1,0 +1,204 @@
+"""Any landmarks in any pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from learned_descent import DescentError, load_model
+from learned_descent.checkpoint.description import described_problem
+from learned_descent.cli.main import main
+from learned_descent.landmarks.crops import apply_affine
+from learned_descent.landmarks.labelled import LabelledLandmarks
+
+from .drawn import NAMES, draw_wings, write_wings
+
+
+@pytest.fixture
+def wings(tmp_path: Path) -> Path:
+    """A CSV of 20 wings."""
+    return write_wings(tmp_path / "wings", 20)
+
+
+def test_a_csv_is_all_that_is_needed(wings: Path) -> None:
+    problem = LabelledLandmarks(str(wings))
+    assert problem.schema.names == NAMES
+    assert problem.schema.name == "wings"
+    assert problem.normaliser == "centroid_size"
+    assert not problem.mirror, "no pairs are known"
+    sizes = {split: len(problem.data(split)["image"]) for split in ("train", "val", "test")}
+    assert sizes == {"train": 14, "val": 2, "test": 4}
+    batch = problem.data("train")
+    assert "weights" not in batch
+    assert batch["image"].dtype == torch.uint8
+    assert {*batch} == {"image", "points", "box", "to_photo"}
+    assert torch.isfinite(problem.initial(batch)).all()
+
+
+def test_the_points_are_where_they_were_labelled(wings: Path) -> None:
+    problem = LabelledLandmarks(str(wings))
+    truth = draw_wings(wings.parent, 20)
+    for split in ("train", "val", "test"):
+        batch = problem.data(split)
+        numbers = [int(Path(name).stem) for name in problem.names(split)]
+        found = apply_affine(batch["to_photo"], batch["points"])
+        torch.testing.assert_close(found, truth[numbers], atol=0.02, rtol=0)
+        spot = batch["points"][:, 4].round().long()
+        seen = batch["image"][torch.arange(len(spot)), :, spot[:, 1], spot[:, 0]]
+        assert (seen[:, 0] > 150).all(), "the spot is red"
+        assert (seen[:, 2] < 90).all()
+
+
+def test_parts_are_disjoint_and_follow_the_seed_alone(wings: Path, tmp_path: Path) -> None:
+    splits = ("train", "val", "test")
+    names = {split: [*LabelledLandmarks(str(wings)).names(split)] for split in splits}
+    assert len({*names["train"], *names["val"], *names["test"]}) == 20
+    moved = wings.parent.rename(tmp_path / "elsewhere") / "wings.csv"
+    again = LabelledLandmarks(str(moved))
+    assert {split: [*again.names(split)] for split in splits} == names
+    other = LabelledLandmarks(str(moved), seed=1)
+    assert [*other.names("test")] != names["test"]
+
+
+def test_a_stored_problem_has_the_same_parts_and_boxes(wings: Path) -> None:
+    problem = LabelledLandmarks(str(wings), seed=3, test_fraction=0.3)
+    settings = described_problem(problem)["settings"]
+    assert settings["boxes"] == "points"
+    assert not {"data", "format"} & {*settings}
+    again = LabelledLandmarks(str(wings), **{**settings, "augmentation": problem.augmentation})
+    for name, value in problem.data("test").items():
+        assert torch.equal(again.data("test")[name], value)
+
+
+def test_schema_beside_the_data(wings: Path) -> None:
+    wings.with_name("schema.yaml").write_text(
+        f"num_points: 5\nnames: [{', '.join(NAMES)}]\nmirror_pairs: [[front, back]]\n"
+        "normaliser: [root, tip]\n"
+    )
+    problem = LabelledLandmarks(str(wings))
+    assert problem.normaliser == "two_points"
+    assert problem.schema.mirror == (0, 3, 2, 1, 4)
+    assert len(problem.data("train")["image"]) == 28, "with their mirror images"
+    assert problem.names("train")[14:] == [
+        f"{name} (mirrored)" for name in problem.names("train")[:14]
+    ]
+
+
+def test_a_point_that_is_not_labelled_weighs_nothing(wings: Path) -> None:
+    lines = wings.read_text().splitlines()
+    for place, line in list(enumerate(lines))[1::2]:
+        lines[place] = line.rpartition(",")[0].rpartition(",")[0] + ",,"
+    wings.write_text("\n".join(lines))
+    batch = LabelledLandmarks(str(wings)).data("train")
+    known = batch["weights"]
+    assert (known[:, :4] == 1).all()
+    assert 0 < known[:, 4].sum() < len(known)
+    assert batch["points"].isfinite().all()
+
+
+def test_boxes(wings: Path) -> None:
+    around = LabelledLandmarks(str(wings)).data("test")
+    widths = around["box"][:, 2] - around["box"][:, 0]
+    torch.testing.assert_close(widths, torch.full((4,), 115.2), atol=1e-3, rtol=0)
+    scale = around["to_photo"][:, 0, 0]
+    assert scale.std() > 0, "drawn anew for each picture"
+    whole = LabelledLandmarks(str(wings), boxes="image")
+    assert whole.box_side == whole.crop
+    box = apply_affine(whole.data("test")["to_photo"], whole.data("test")["box"].view(-1, 2, 2))
+    torch.testing.assert_close(box.flatten(1)[0], torch.tensor([0.0, 0.0, 159.0, 119.0]))
+    table = wings.with_name("boxes.csv")
+    table.write_text("\n".join(f"{number:02d}.png,20,10,140,110" for number in range(20)))
+    given = LabelledLandmarks(str(wings), boxes=table).data("test")
+    box = apply_affine(given["to_photo"], given["box"].view(-1, 2, 2)).flatten(1)
+    torch.testing.assert_close(box, torch.tensor([[20.0, 10.0, 140.0, 110.0]]).expand(4, 4))
+    with pytest.raises(DescentError, match=r"wings.csv:\d+: no box; add it, or choose"):
+        LabelledLandmarks(str(wings), boxes="file").data("test")
+
+
+def test_a_column_tells_the_part(wings: Path) -> None:
+    head, *rows = wings.read_text().splitlines()
+    parts = ["Training"] * 15 + ["val"] * 2 + ["test"] * 3
+    rows = [f"{row},{part}" for row, part in zip(rows, parts)]
+    wings.write_text("\n".join([f"{head},split", *rows]))
+    problem = LabelledLandmarks(str(wings))
+    assert [*problem.names("test")] == ["17.png", "18.png", "19.png"]
+    assert len(problem.names("train")) == 15
+    wings.write_text("\n".join([f"{head},split", *rows[:17]]))
+    with pytest.raises(DescentError, match="data: no picture is for test: of 17 labels"):
+        LabelledLandmarks(str(wings)).data("test")
+    wings.write_text("\n".join([f"{head},split", *rows[:-1], rows[-1].rpartition(",")[0] + ","]))
+    with pytest.raises(DescentError, match=r"wings.csv:21: it does not say whether"):
+        LabelledLandmarks(str(wings)).data("test")
+
+
+def test_folders_tell_the_part(tmp_path: Path) -> None:
+    for part, count in (("train", 5), ("test", 2)):
+        write_wings(tmp_path / part, count)
+    problem = LabelledLandmarks(str(tmp_path))
+    assert [*problem.names("test")] == ["test/00.png", "test/01.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [rows[0], "99.png" + rows[1][6:]], r"wings.csv:2: there is no picture .*99"),
+        (lambda rows: [*rows[:2], rows[2] + ",5"], r"wings.csv:3: expected 11 cells.*got 12"),
+        (lambda rows: [row + ",colour" for row in rows], "the column 'colour' is not known"),
+        (lambda rows: [*rows, rows[3]], r"22: 02.png with the same points is at .*:4 already"),
+        (
+            lambda rows: [rows[0], "00.png,20,900" + rows[1][rows[1].index(",", 16) :], *rows[2:]],
+            r"point 'root' lies at \(20, 900\), outside of the picture of 160 x 120 px",
+        ),
+        (lambda rows: rows[:1], "there are no labels below its titles"),
+    ],
+)
+def test_each_mistake_is_one_message(wings: Path, change, message: str) -> None:
+    wings.write_text("\n".join(change(wings.read_text().splitlines())))
+    with pytest.raises(DescentError, match=message):
+        LabelledLandmarks(str(wings)).data("train")
+
+
+def test_unusable_labels_can_be_skipped(wings: Path) -> None:
+    (wings.parent / "03.png").write_text("no picture")
+    (wings.parent / "04.png").unlink()
+    with pytest.raises(
+        DescentError, match=r"1 of 20 labels cannot be used:\n.*\nMend .*--skip-bad"
+    ):
+        LabelledLandmarks(str(wings)).data("train")
+    problem = LabelledLandmarks(str(wings), skip_bad=True)
+    names = [name for split in ("train", "val", "test") for name in problem.names(split)]
+    assert len(names) == 18
+    assert not {"03.png", "04.png"} & {*names}
+
+
+def test_a_picture_in_two_parts_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("image,x0,y0,x1,y1,split\na.png,1,2,3,4,train\na.png,2,2,3,4,test\n")
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    with pytest.raises(DescentError, match=r"a.csv:3: a.png is in the part test, and .*:2 has it"):
+        LabelledLandmarks(str(file))
+
+
+def test_mixed_markups_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("image,x0,y0\na.png,1,2\n")
+    second.write_text("image,x0,y0,x1,y1\nb.png,1,2,3,4\n")
+    with pytest.raises(DescentError, match=r"b.csv:2: 2 points, and .*a.csv:2 has 1"):
+        LabelledLandmarks([str(first), str(second)])
+
+
+def test_without_data_there_is_one_word() -> None:
+    with pytest.raises(DescentError, match="data: expected a file or a folder of labels, got None"):
+        LabelledLandmarks().data("train")
+
+
+def test_from_a_csv_to_weights_and_back(wings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    small = ["--problem.crop", "64", "--sdm.model.num_steps", "1", "--families", "sdm"]
+    assert main(["compare", "landmarks", "--data", str(wings), "--out", str(out), *small]) == 0
+    assert (out / "report.html").is_file()
+    assert main(["evaluate", str(out / "sdm.safetensors"), "--data", str(wings)]) == 0
+    assert load_model(out / "sdm.safetensors").problem.schema.names == NAMES
