@@ -202,10 +202,11 @@ class DescentModel(nn.Module, ABC):
             ShapeError: if the start, the features or the update have another shape than expected.
         """
         check_tensors(batch)
-        sizes = {len(value) for value in batch.values()}
-        if not sizes or sizes == {0}:
+        # Not len(), nor a set: either makes a graph that is exported one of this number of samples
+        counts = [value.shape[0] for value in batch.values()]
+        if all(count == 0 for count in counts):
             raise DescentError("batch: expected at least one sample, got an empty batch")
-        if len(sizes) > 1:
+        if any(count != counts[0] for count in counts):
             shapes = {name: tuple(value.shape) for name, value in batch.items()}
             raise DescentError(
                 "batch: expected the same number of samples in every tensor, got the shapes "
@@ -220,7 +221,7 @@ class DescentModel(nn.Module, ABC):
                 f"{type(self.observation).__name__} is "
                 'not: train with detach="observation" or detach="state"'
             )
-        known = {"B": sizes.pop()}
+        known = {"B": counts[0]}
         for name, shape in self.problem.shapes.items():
             if name not in batch:
                 raise DescentError(
@@ -240,7 +241,7 @@ class DescentModel(nn.Module, ABC):
         """The start, of as many numbers as the problem has; with ``x0`` a batch need not hold what
         others are made of.
         """
-        known = {"B": len(next(iter(batch.values())))}
+        known = {"B": next(iter(batch.values())).shape[0]}
         try:
             start = self.problem.initial(batch, generator if x0 is None else None)
             known["p"] = start.shape[-1]

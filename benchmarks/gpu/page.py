@@ -24,9 +24,10 @@ benchmarks/gpu.sh page runs/gpu       # this page, and the JSON beside it
 Without a card the tests run every built-in problem and family on PyTorch's fake tensors, which know
 shapes and devices: they find every mix of devices, and show that no learned forward pass asks the
 device for a value, and a solver does once a step. A learned model can therefore be exported by
-`torch.export`, for batches of one size. A problem of your own keeps that up if its constants are
+`torch.export`, for batches of any size. A problem of your own keeps that up if its constants are
 buffers and its geometry never looks into a tensor: no `.item()`, `if`, mask as an index, or list of
-numbers that becomes a tensor in every call."""
+numbers that becomes a tensor in every call; and if it asks for the number of samples by
+`x.shape[0]`, for `len(x)` makes it a constant."""
 
 _TITLES = {
     "matrix": "The card's own matrix rate",

@@ -221,7 +221,7 @@ class Landmarks(Problem):
         if not self._has_starts:
             self._find_starts()
         centre, side = _centre_and_side(batch["box"])
-        shape = self.mean_shape.expand(len(side), -1, -1)
+        shape = self.mean_shape.expand(side.shape[0], -1, -1)
         if generator is not None:
             noise = torch.randn(len(side), 4, generator=generator, device=side.device)
             similarity = self.start_noise * noise @ self.start_factor.T

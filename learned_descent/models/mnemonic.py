@@ -130,7 +130,7 @@ class MnemonicDescent(DescentModel):
         return model.to(device_of(problem))
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        return x.new_zeros(len(x), self.hidden)
+        return x.new_zeros(x.shape[0], self.hidden)
 
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State

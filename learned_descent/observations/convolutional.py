@@ -98,7 +98,7 @@ class ConvolutionalPatches(ImageObservation):
         centre = self.first(
             patches[..., inner, inner]
         ).relu_()  # once more: costs less than a gradient as large as all of it
-        return torch.cat([centre, second], 1).reshape(len(x), -1)
+        return torch.cat([centre, second], 1).reshape(x.shape[0], -1)
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -113,8 +113,9 @@ class _Descriptors(ImageObservation, ABC):
         prepared = dict(batch)
         for spacing in set(self.spacings):
             images = shrink(grey, spacing)
-            # A few at a time stay in the cache
-            few = images.split(8) if images.device.type == "cpu" else (images,)
+            # A few at a time stay in the cache; a graph is to serve any number
+            whole = images.device.type != "cpu" or torch.compiler.is_compiling()
+            few = (images,) if whole else images.split(8)
             maps = torch.cat([self.describe(part) for part in few])
             prepared[f"map/{spacing:g}"] = maps.contiguous(memory_format=torch.channels_last)
         return prepared

@@ -73,7 +73,7 @@ class GaussNewtonSteps(Observation):
         features = []
         for hessian, gradient, squares in self._systems(x, batch):
             for damping in self.dampings:
-                delta, _ = damped_step(hessian, gradient, gradient.new_full((len(x),), damping))
+                delta, _ = damped_step(hessian, gradient, gradient.new_full((x.shape[0],), damping))
                 features.append((delta / self.reach).tanh())
             floor = torch.finfo(x.dtype).tiny
             features.append(

@@ -130,7 +130,7 @@ class Curve(LeastSquares, ABC):
         return Concat(Residual(self._flat, "y", "tanh"), Residual(self.curve, "y", "tanh"))
 
     def _flat(self, x: Tensor) -> Tensor:
-        return x.new_zeros(len(x), len(self.times))
+        return x.new_zeros(x.shape[0], len(self.times))
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
         return x + delta * self.scale.to(x)

@@ -216,7 +216,7 @@ class Pose(LeastSquares):
         }
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        x = self._start(len(batch["projections"]), batch["projections"])
+        x = self._start(batch["projections"].shape[0], batch["projections"])
         if generator is None:
             return x
         size = len(x), len(self.unit)

@@ -77,7 +77,7 @@ class Sides(Observation):
         along, across, up = torch.where(inside.unsqueeze(2), place, 0).long().unbind(2)
         row = torch.where(inside, (along * self.cells + across) * self.cells + up, self.cells**3)
         if not row.shape[1]:
-            return x.new_zeros(len(x), self._rows().shape[1])
+            return x.new_zeros(x.shape[0], self._rows().shape[1])
         sums = embedding_bag(row, self._rows(), mode="sum").to(x)
         return sums * (sums.shape[1] / 2 / sums.sum(1, keepdim=True).clamp(min=1.0))
 

@@ -187,7 +187,7 @@ class Registration(LeastSquares):
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B 12"]:
         if generator is None:
-            return at_rest(len(batch["scan"]), batch["scan"])
+            return at_rest(batch["scan"].shape[0], batch["scan"])
         target = self.target(batch)
         unit = torch.rand(
             len(target), generator=generator, dtype=target.dtype, device=target.device
