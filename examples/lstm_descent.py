@@ -39,14 +39,7 @@ class LSTMDescent(DescentModel):
         nn.init.zeros_(self.update.bias)
 
     @classmethod
-    def for_problem(
-        cls,
-        problem: Problem,
-        *,
-        observation: Observation | None = None,
-        num_steps: int = 4,
-        hidden: int = 32,
-    ) -> LSTMDescent:
+    def for_problem(cls, problem, *, observation=None, num_steps: int = 4, hidden: int = 32):
         eyes = eyes_of(problem) if observation is None else observation
         return cls(problem, eyes, probe(problem, eyes), num_steps=num_steps, hidden=hidden)
 

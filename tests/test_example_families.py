@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 FAMILIES = {
     "LSTM": ("lstm_descent.py", "LSTMDescent", "--{}bptt.iterations 150 --{}bptt.ema 0.9"),
-    "GLOBAL": ("global_sdm.py", "GlobalSDM", "--{}domains.rtol 1e-5"),
+    "GLOBAL": ("global_sdm.py", "GlobalSDM", "--{}ridge.ridge 1e-6"),
     "SEARCHED": ("random_search.py", None, "--{}search.iterations 150"),
 }
 """By name of the recipe: its file, the model that is not built in, and options that make it

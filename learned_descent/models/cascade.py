@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from ..errors import DescentError, check_whole
 from ..look import device_of, eyes_of, probe
-from ..model import DescentModel, State, check_features
+from ..model import State, check_features
 from ..observation import Observation
 from ..problem import Problem
+from .linear_stages import LinearStages
 
 
 @final
-class Cascade(DescentModel):
+class Cascade(LinearStages):
     """A cascade of ``T`` independent stages, each a linear map of the features or a multi-layer
     perceptron.
 
@@ -125,6 +126,10 @@ class Cascade(DescentModel):
             )
         check_features(features, self.num_features, next(self.stages[k].parameters()), k)
         return self.stages[k](features), None
+
+    def linear(self, k: int) -> nn.Linear | None:
+        stage = self.stages[k]
+        return stage if isinstance(stage, nn.Linear) else None
 
     def settings(self) -> dict[str, Any]:
         sizes = {"num_features": self.num_features, "num_updates": self.num_updates}

@@ -17,7 +17,8 @@ from ..data.batches import batches, check_finite, mix, num_samples
 from ..data.samples import Samples, floating_type
 from ..errors import DescentError, check_choice, check_real, check_shape, check_whole
 from ..model import DescentModel
-from ..models import Cascade
+from ..models import LinearStages
+from ..models.linear_stages import Moments
 from ..system.progress import progress_bar
 from . import ranks
 from .doubts import doubts_of_ridge, say
@@ -96,7 +97,7 @@ class SequentialRidge(Trainer):
         """Trains the stages of ``model`` in place, one after the other.
 
         Args:
-            model: a :class:`Cascade` with linear stages.
+            model: one with linear stages, such as a :class:`~learned_descent.Cascade`.
             train: training samples.
             val: held-out samples that choose among several values of ``ridge``, and tell whether a
                 stage makes it worse.
@@ -109,13 +110,15 @@ class SequentialRidge(Trainer):
             there by ridge, over the smallest.
 
         Raises:
-            DescentError: if the model is no linear cascade, a sample is not finite, or a system is
-                singular.
+            DescentError: if a stage of the model is not linear, a sample is not finite, or a system
+                is singular.
         """
-        if not isinstance(model, Cascade) or model.hidden is not None:
+        if not isinstance(model, LinearStages) or any(
+            model.linear(stage) is None for stage in range(model.num_steps)
+        ):
             raise DescentError(
-                f"SequentialRidge trains a Cascade with hidden=None, got {type(model).__name__}: "
-                "use BackpropThroughTime"
+                "SequentialRidge trains linear stages, such as those of a Cascade with "
+                f"hidden=None, got {type(model).__name__}: use BackpropThroughTime"
             )
         start = time.perf_counter()
         train, val = entered(model, train, val, gradients=False, augment=self.augment)
@@ -151,7 +154,7 @@ class SequentialRidge(Trainer):
     def _fit_stage(
         self,
         fabric: ranks.Fabric,
-        model: Cascade,
+        model: LinearStages,
         stage: int,
         train: Samples,
         val: Samples | None,
@@ -162,21 +165,27 @@ class SequentialRidge(Trainer):
         samples, and tells what became of it.
         """
         candidates = self._candidates()
-        equations = self._equations(fabric, model, stage, train, seed, every)
-        solutions = equations.solve(fabric, candidates, bias=model.bias, stage=stage)
+
+        def measure() -> Moments:
+            return self._equations(fabric, model, stage, train, seed, every).moments(fabric)
+
+        model.begin(stage, measure)
+        layer = cast(nn.Linear, model.linear(stage))
+        equations = self._equations(fabric, model, stage, train, seed, every, lift=True)
+        solutions = equations.solve(fabric, candidates, bias=layer.bias is not None, stage=stage)
         solved = list(solutions)
         best, losses = 0, []
         if val is not None or len(candidates) > 1:
             held = train if val is None else val
             rows = self._rows(fabric, model, stage, held, seed, every, held_out=True)
+            lifted = ((model.lifted(stage, features), updates) for features, updates in rows)
             before, *losses = _left(
-                fabric, rows, [(weight, offset) for weight, offset, _ in solutions.values()]
+                fabric, lifted, [(weight, offset) for weight, offset, _ in solutions.values()]
             )
             best = losses.index(min(losses))
-        layer = cast(nn.Linear, model.stages[stage])
         weight, offset, loss = solutions[solved[best]]
         layer.weight.copy_(weight.T)
-        if model.bias:
+        if layer.bias is not None:
             layer.bias.copy_(offset)
         record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": loss}
         if losses:
@@ -189,16 +198,22 @@ class SequentialRidge(Trainer):
     def _equations(
         self,
         fabric: ranks.Fabric,
-        model: Cascade,
+        model: LinearStages,
         stage: int,
         train: Samples,
         seed: int,
         every: int,
+        *,
+        lift: bool = False,
     ) -> RidgeEquations:
-        """The sums over the rows of the training samples."""
+        """The sums over the rows of the training samples, as they are or as the layer takes
+        them.
+        """
         equations: RidgeEquations | None = None
         rows = self._rows(fabric, model, stage, train, seed, every, held_out=False)
         for features, updates in rows:
+            if lift:
+                features = model.lifted(stage, features)
             equations = equations or RidgeEquations(features.shape[1], updates)
             equations.add(features, updates)
         if equations is None:
@@ -220,7 +235,7 @@ class SequentialRidge(Trainer):
     def _rows(
         self,
         fabric: ranks.Fabric,
-        model: Cascade,
+        model: LinearStages,
         stage: int,
         samples: Samples,
         seed: int,
@@ -314,6 +329,20 @@ class RidgeEquations:
             [self.scalars.new_tensor(len(features)), updates.double().square().sum()]
         )
 
+    def _gather(self, fabric: ranks.Fabric) -> None:
+        """Sums over the ranks."""
+        self._flush()
+        for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
+            setattr(self, name, _summed(fabric, getattr(self, name)))
+
+    def moments(self, fabric: ranks.Fabric) -> Moments:
+        """Mean and covariance of the features."""
+        self._gather(fabric)
+        count = self.scalars[0]
+        gram = self.gram.triu() + self.gram.triu(1).mT
+        mean = self.sum_features / count
+        return Moments(mean, gram / count - mean.outer(mean))
+
     def solve(
         self, fabric: ranks.Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
     ) -> dict[float, tuple[Tensor, Tensor, float]]:
@@ -323,9 +352,7 @@ class RidgeEquations:
         Raises:
             DescentError: if no system is positive definite; the message names the ridge to raise.
         """
-        self._flush()
-        for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
-            setattr(self, name, _summed(fabric, getattr(self, name)))
+        self._gather(fabric)
         (count, square), size = self.scalars.tolist(), len(self.gram)
         # Where nothing but rounding is left to see
         least = max(self.rounding * self.gram.diagonal().mean().item(), 1e-100)

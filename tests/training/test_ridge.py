@@ -362,7 +362,7 @@ def test_fewer_rows_than_features_need_a_ridge():
 def test_models_without_a_closed_form_are_refused(model):
     with pytest.raises(
         DescentError,
-        match=r"SequentialRidge trains a Cascade with hidden=None, got .*: use BackpropThroughTime",
+        match=r"SequentialRidge trains linear stages, such as .*, got .*: use BackpropThroughTime",
     ):
         SequentialRidge().fit(model, model.problem.data("train"))
 
