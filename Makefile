@@ -62,9 +62,9 @@ clean: ## remove what the targets made, but keep .venv and runs
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) torch==2.13.0
-	$(INSTALL) --editable '.[detector,dev]'
+	$(INSTALL) --editable '.[detector,video,dev]'
 	@touch $@
 
 $(DOCS_READY): $(READY)
-	$(INSTALL) --editable '.[detector,dev,docs]'
+	$(INSTALL) --editable '.[detector,video,dev,docs]'
 	@touch $@

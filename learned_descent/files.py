@@ -7,8 +7,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,26 +42,42 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     Raises:
         DescentError: if it cannot be written, such as on a full disk; the old file is kept then.
     """
-    with unbroken():
-        _write(Path(path), write)
+    with unbroken(), growing(path) as temporary:
+        write(temporary)
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
+@contextmanager
+def growing(path: str | Path) -> Iterator[Path]:
+    """A file that grows beside its name, and takes it when the block ends; where that fails nothing
+    of it is left.
+
+    Args:
+        path: the file; missing folders are made.
+
+    Returns:
+        The path to write to, which has the suffix of ``path``.
+
+    Raises:
+        DescentError: if it cannot be written, such as on a full disk; the old file is kept then.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with growing(f"{folder}/rows.csv") as rows:
+        ...         _ = rows.write_text("0,1")
+        ...     Path(folder, "rows.csv").read_text()
+        '0,1'
+    """
+    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        with unbroken():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
         try:
-            write(temporary)
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
-            with temporary.open(
-                "rb+"
-            ) as file:  # a name must not outlive a crash without its content
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            yield temporary
+            with unbroken():
+                _settle_in(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
@@ -72,6 +88,16 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
             "another folder"
         ) from error
     _settle(path.parent)
+
+
+def _settle_in(temporary: Path, path: Path) -> None:
+    """Gives a file that is written its name."""
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    with temporary.open("rb+") as file:  # a name must not outlive a crash without its content
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def _settle(folder: Path) -> None:
