@@ -21,7 +21,7 @@ from .pictures import read_picture
 RATE = 30.0
 """The frames a second of a folder, which does not say any."""
 
-EXTRA = "pip install -c constraints.txt -e '.[video]'"
+VIDEO_EXTRA = "pip install -c constraints.txt -e '.[video]'"
 """What installs the reader and writer of videos."""
 
 CODECS = ("libx264", "mpeg4")
@@ -290,8 +290,8 @@ def _pyav() -> Any:
         return importlib.import_module("av")
     except ImportError as error:  # also where the system lacks a library
         raise DescentError(
-            f"videos are read and written by PyAV, which is not installed ({error}): {EXTRA}; a "
-            "folder of frames needs none"
+            f"videos are read and written by PyAV, which is not installed ({error}): "
+            f"{VIDEO_EXTRA}; a folder of frames needs none"
         ) from error
 
 

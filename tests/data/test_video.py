@@ -11,7 +11,7 @@ from PIL import Image
 
 from learned_descent import DescentError
 from learned_descent.data.video import (
-    EXTRA,
+    VIDEO_EXTRA,
     FrameFolder,
     VideoFile,
     VideoWriter,
@@ -72,7 +72,7 @@ def test_a_missing_pyav_is_one_message_that_names_the_extra(
     for use in (VideoFile, VideoWriter):
         with pytest.raises(DescentError, match="PyAV, which is not installed") as caught:
             use(tmp_path / "video.mp4")
-        assert EXTRA in str(caught.value)
+        assert VIDEO_EXTRA in str(caught.value)
         assert "a folder of frames needs none" in str(caught.value)
 
 
