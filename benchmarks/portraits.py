@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import torch
+from learned_descent.faces.output import write_faces
 
 from learned_descent import DescentError
 from learned_descent.data.pictures import read_picture
-from learned_descent.faces.aligner import Face, FaceAligner
-from learned_descent.faces.output import write_faces
+from learned_descent.faces.aligner import FaceAligner
+from learned_descent.landmarks.aligner import Fit
 from learned_descent.landmarks.metrics import landmark_errors
 from learned_descent.landmarks.point_files import quiet_menpo
 from learned_descent.landmarks.schema import LandmarkSchema
@@ -40,7 +41,7 @@ def portrait(name: str, count: int) -> tuple[np.ndarray, torch.Tensor]:
     return read_picture(asset.path), torch.tensor(points[:, ::-1].copy(), dtype=torch.float32)
 
 
-def errors_of(faces: list[Face], truth: torch.Tensor, markup: LandmarkSchema) -> list[float]:
+def errors_of(faces: list[Fit], truth: torch.Tensor, markup: LandmarkSchema) -> list[float]:
     """The error of the face nearest to the known one, over all points and over each subset of the
     markup."""
     nearest = min(faces, key=lambda face: float((face.landmarks.mean(0) - truth.mean(0)).norm()))
@@ -72,7 +73,7 @@ def main() -> None:
     warnings.simplefilter("default")
     torch.set_num_threads(1)
     aligner = FaceAligner.from_pretrained(arguments.weights)
-    markup = aligner.problem.schema
+    markup = aligner.aligner.problem.schema
     known = {name: portrait(name, markup.num_points) for name in PORTRAITS}
     photos = {
         **{name: photo for name, (photo, _) in known.items()},

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
-from learned_descent.faces.aligner import FaceAligner
-from learned_descent.faces.detectors import Detector
+from learned_descent.landmarks.aligner import Aligner
+from learned_descent.landmarks.detector import Detector
 
 
 class Bright(Detector):
@@ -26,7 +26,7 @@ class Bright(Detector):
 
 def main(photo, weights="mdm"):
     """The faces of a photo, with the landmarks of trained weights."""
-    return FaceAligner.from_pretrained(weights, detector=Bright())(photo)
+    return Aligner.from_pretrained(weights, detector=Bright())(photo)
 
 
 if __name__ == "__main__":

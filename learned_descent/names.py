@@ -29,6 +29,13 @@ OBSERVATIONS: Mapping[str, str] = {
 }
 """The built-in image observations: the only ones that a weights file may name by itself."""
 
+DETECTORS: Mapping[str, str] = {
+    "picture": "learned_descent.landmarks.detector:WholePicture",
+    "centerface": "learned_descent.faces.detectors:CenterFace",
+    "lbp": "learned_descent.faces.detectors:LBPCascade",
+}
+"""The built-in detectors."""
+
 MODELS: Mapping[str, str] = {
     "cascade": "learned_descent.models.cascade:Cascade",
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",

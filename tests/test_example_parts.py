@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from examples import bright_detector
 from learned_descent.cli.main import main
-from learned_descent.faces.detectors import DetectorWarning
+from learned_descent.landmarks.detector import DetectorWarning
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -29,9 +29,9 @@ from learned_descent.checkpoint.stored import KEY
 from learned_descent.cli.config import check_options, read_config
 from learned_descent.cli.runs import problem_of
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.calibration import Calibration
 from learned_descent.files import load_state, save_state
 from learned_descent.landmarks.boxes import read_all_boxes, read_boxes
+from learned_descent.landmarks.calibration import Calibration
 from learned_descent.landmarks.point_files import read_landmarks
 from learned_descent.observations import ConvolutionalPatches, DenseHOG
 from learned_descent.problems import Analytic

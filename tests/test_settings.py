@@ -22,7 +22,7 @@ from learned_descent.problems import Analytic
 from learned_descent.problems.photometric.problems import FixedTemplate
 from learned_descent.problems.registration.problem import Registration
 
-from .faces.aligners import small_model
+from .landmarks.aligners import small_model
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 RESULTS = {
@@ -32,7 +32,7 @@ RESULTS = {
     "Probes",
     "Report",
     "PartReport",
-    "Face",
+    "Fit",
     "BoxOffset",
     "Confidence",
     "Status",
@@ -95,7 +95,7 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
         "schema": IBUG68,
         "predicted": torch.rand(1, 68, 2), "target": torch.rand(1, 68, 2), "normaliser": "box",
         "box": torch.ones(1, 4),
-        "folder": Path(), "families": {}, "stem": "face", "kind": "png", "faces": [],
+        "folder": Path(), "families": {}, "stem": "face", "kind": "png", "fits": [],
         "photo": np.zeros((8, 8, 3), np.uint8), "edges": (),
         "mirror": IBUG68.mirror, "left_eye": IBUG68.left_eye, "right_eye": IBUG68.right_eye,
         "name": "odd",

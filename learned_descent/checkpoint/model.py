@@ -378,10 +378,11 @@ def _check_problem(problem: Problem, description: Mapping[str, Any], path: str |
 
 
 def _kind(problem: type[Problem]) -> type:
-    """What problems with the same parameters derive from: real faces and synthetic ones from the
-    landmarks of a face.
+    """What problems with the same parameters derive from: real faces and synthetic ones from
+    landmarks.
     """
-    return problem if problem.__base__ in (None, Problem, LeastSquares) else problem.__base__
+    bases = (base for base in problem.__mro__ if base.__base__ in (Problem, LeastSquares))
+    return next(bases, problem)
 
 
 def _plain(name: str) -> str:

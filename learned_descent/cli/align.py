@@ -16,11 +16,12 @@ from ..data.pictures import PictureWarning, read_picture
 from ..errors import DescentError
 from ..problem import Problem
 from ..system.progress import progress_bar
+from ..weights import find_weights
 from .runs import check_measurement, prepare_folder, problem_of
 
 if TYPE_CHECKING:
-    from ..faces.aligner import Face, FaceAligner
-    from ..faces.output import Format
+    from ..landmarks.aligner import Aligner, Fit
+    from ..landmarks.output import Format
 
 FORMATS = ("png", "json", "csv", "pts", "ljson")
 """What ``align`` can write."""
@@ -28,7 +29,7 @@ FORMATS = ("png", "json", "csv", "pts", "ljson")
 _WAY_OUT = "give another --output, or --overwrite to replace it"
 
 _SHOWN = 3
-"""So many of the warnings about the faces of one photo are told in full."""
+"""So many of the warnings about the fits in one photo are told in full."""
 
 
 def align(
@@ -38,12 +39,14 @@ def align(
     views: int = 4,
     box: Sequence[str] | None = None,
     boxes: Path | None = None,
+    detector: str | None = None,
+    problem_file: str | None = None,
     output: Path = Path("aligned"),
     format: Sequence[Format] = ("png", "json"),  # noqa: A002 - the name of the option
     device: Literal["cpu", "cuda"] = "cpu",
     overwrite: bool = False,
 ) -> tuple[str, bool]:
-    """Finds the faces in photos and their landmarks; writes pictures and files of landmarks.
+    """Finds faces or other objects in photos and their landmarks; writes pictures and files.
 
     A photo that cannot be aligned is named on the error stream, and the others are still done; the
     exit code is 1 then.
@@ -51,13 +54,16 @@ def align(
     Args:
         photos: the image files.
         weights: the name of weights that come with the package, or a weights file.
-        views: how many copies of each face are fitted, from 1 to 4; their mirror images come on
+        views: how many copies of each object are fitted, from 1 to 4; their mirror images come on
             top.
-        box: the box of the one face in the one photo.
-        boxes: a .csv of rows IMAGE,x0,y0,x1,y1, or a .json, of the boxes of the faces in pixels
-            from 0; the faces are detected where neither --box nor --boxes is given.
+        box: the box of the one object in the one photo.
+        boxes: a .csv of rows IMAGE,x0,y0,x1,y1, or a .json, of the boxes of the objects in pixels
+            from 0; a detector finds them where neither --box nor --boxes is given.
+        detector: centerface, lbp, picture (the whole picture is the box), or file.py:Class; by
+            default that of the weights: faces have a detector, others the whole picture.
+        problem_file: the problem of the weights, file.py:Class, where it is not a built-in one.
         output: the folder for STEM.png, STEM.json and STEM.csv of each photo, and STEM_0.pts or
-            STEM_0.ljson of each face.
+            STEM_0.ljson of each object.
         format: what is written.
         device: cpu or cuda.
         overwrite: replace the files that are there.
@@ -65,7 +71,6 @@ def align(
     Returns:
         A line for each photo, and whether all went well.
     """
-    from ..faces.aligner import FaceAligner
     from ..landmarks.boxes import find_boxes, read_all_boxes
 
     check_measurement(1, device)
@@ -75,7 +80,9 @@ def align(
             "--box: expected one photo and no --boxes; give the boxes of several photos by --boxes "
             "FILE"
         )
-    aligner = FaceAligner.from_pretrained(weights, views=views, device=device)
+    if detector is not None and not (box is None and boxes is None):
+        raise DescentError("--detector: expected without --box and --boxes: they say where to look")
+    aligner = _aligner(weights, problem_file, detector, views, device)
     given = None if boxes is None else read_all_boxes(boxes)
     prepare_folder(output)
     sources = {file.resolve() for file in (*photos, *([boxes] if boxes else []))}
@@ -86,7 +93,7 @@ def align(
             owner = owners.setdefault(photo.stem, photo)
             if owner != photo:
                 raise DescentError(
-                    f"{photo}: would replace the faces of {owner}: align it by itself, into "
+                    f"{photo}: would replace the files of {owner}: align it by itself, into "
                     "another --output"
                 )
             wanted = None if given is None else find_boxes(given, photo)
@@ -109,34 +116,62 @@ def align(
     return "\n".join(lines), not failed
 
 
+def _aligner(
+    weights: str, problem_file: str | None, detector: str | None, views: int, device: str
+) -> Aligner:
+    """What the weights do with photos, with the detector that the user names."""
+    from ..landmarks.aligner import Aligner
+    from ..landmarks.detector import made_detector
+    from ..landmarks.problem import Landmarks
+
+    problem = None if problem_file is None else problem_of(find_weights(weights), problem_file)
+    if problem is not None and not isinstance(problem, Landmarks):
+        raise DescentError(
+            f"--problem-file {problem_file}: expected a problem of landmarks, got "
+            f"{type(problem).__name__}"
+        )
+    return Aligner.from_pretrained(
+        weights,
+        problem=problem,
+        detector=None if detector is None else made_detector(detector),
+        views=views,
+        device=device,
+    )
+
+
 def calibrate(
     weights: Path,
     *,
     problem: Problem | None = None,
     problem_file: str | None = None,
+    detector: Sequence[str] | None = None,
     faces: int = 600,
     seed: int = 0,
     output: Path | None = None,
     overwrite: bool = False,
 ) -> str:
     """Fits the offset of the detectors' boxes and the confidence of the fits, and stores both in a
-    weights file of faces.
+    weights file of landmarks.
 
     Args:
         weights: the file that ``train`` or ``compare`` wrote.
         problem: the problem; by default it is made as the file says.
         problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its
             kind, such as faces.
-        faces: at most so many training faces are shown to each detector.
-        seed: the seed of the choice of faces and of the variants of the held-out ones.
+        detector: centerface, lbp, picture or file.py:Class, one or more; by default those of the
+            problem: both detectors of faces for faces, the whole picture for others.
+        faces: at most so many training pictures, of faces or of what else it may be, are shown to
+            each detector.
+        seed: the seed of the choice of pictures and of the variants of the held-out ones.
         output: a copy to hand on, in half precision and without the folders of this machine.
         overwrite: replace the copy that is there.
 
     Returns:
         What was found.
     """
-    from ..faces.calibration import fit_calibration
-    from ..faces.detectors import CenterFace, LBPCascade
+    from ..landmarks.calibration import fit_calibration
+    from ..landmarks.detector import made_detector
+    from ..landmarks.ensemble import landmarks_of
 
     if output is not None:
         if output.resolve() == weights.resolve():
@@ -146,10 +181,12 @@ def calibrate(
             )
         prepare_folder(output.parent, None if overwrite else output, _WAY_OUT)
     model = load_model(weights, problem=problem or problem_of(weights, problem_file))
-    found = fit_calibration(model, [CenterFace(), LBPCascade()], faces=faces, seed=seed)
+    own = landmarks_of(model)
+    detectors = [made_detector(name) for name in detector or ()] or own.detectors()
+    found = fit_calibration(model, detectors, count=faces, seed=seed)
     annotate(weights, "calibration", found.to_json())
     lines = [
-        f"{name}: finds {offset.found:.1%} of the faces; shift {offset.shift[0]:.3f} "
+        f"{name}: finds {offset.found:.1%} of the {own.noun}s; shift {offset.shift[0]:.3f} "
         f"{offset.shift[1]:.3f} (spread {offset.spread[0]:.3f}), log of the scale "
         f"{offset.log_scale:.3f} (spread {offset.spread[1]:.3f})"
         for name, offset in found.boxes.items()
@@ -167,7 +204,7 @@ def calibrate(
 
 
 def _align_one(
-    aligner: FaceAligner,
+    aligner: Aligner,
     photo: Path,
     boxes: Sequence[Sequence[float]] | None,
     output: Path,
@@ -176,14 +213,14 @@ def _align_one(
     overwrite: bool,
 ) -> str:
     """Writes the files of one photo; returns the line that tells of them."""
-    from ..faces.output import files_of, write_faces
+    from ..landmarks.output import files_of, write_fits
 
-    pixels = read_picture(photo)
+    pixels, noun = read_picture(photo), aligner.problem.noun
     try:
-        faces = aligner(pixels, boxes)
+        fits = aligner(pixels, boxes)
     except DescentError as error:
         raise DescentError(f"{photo}: {error}") from error
-    files = {kind: files_of(output, photo.stem, kind, len(faces)) for kind in kinds}
+    files = {kind: files_of(output, photo.stem, kind, len(fits)) for kind in kinds}
     for file in (file for found in files.values() for file in found):
         if file.resolve() in sources:
             raise DescentError(
@@ -193,40 +230,38 @@ def _align_one(
     for kind, found in files.items():
         _look_for_more(output, photo, kind, found, overwrite)
     for kind in files:
-        write_faces(output, photo.stem, kind, faces, pixels, aligner.problem.edges)
-    if not faces:
-        raise DescentError(f"{photo}: no face found; give its box by --box or --boxes")
-    return f"{photo}: {_summary(faces)}; {', '.join(_span(found) for found in files.values())}"
+        write_fits(output, photo.stem, kind, fits, pixels, aligner.problem.edges, noun)
+    if not fits:
+        raise DescentError(f"{photo}: no {noun} found; give its box by --box or --boxes")
+    return f"{photo}: {_summary(fits, noun)}; {', '.join(_span(found) for found in files.values())}"
 
 
 def _look_for_more(
     output: Path, photo: Path, kind: Format, files: Sequence[Path], overwrite: bool
 ) -> None:
-    """Tells of the files of further faces that an earlier run has found: they would pass for faces
-    of this one.
-    """
-    from ..faces.detectors import FaceWarning
-    from ..faces.output import files_of
+    """Tells of the files of more fits of an earlier run: they would pass for those of this one."""
+    from ..landmarks.detector import FitWarning
+    from ..landmarks.output import files_of
 
     more = files_of(output, photo.stem, kind, len(files) + 1)[-1]
     if more not in files and more.exists():
         if not overwrite:
             raise DescentError(f"{more}: is there already: {_WAY_OUT}")
         warnings.warn(
-            f"{more} is left of an earlier run that found more faces: remove it",
-            FaceWarning,
+            f"{more} is left of an earlier run that found more: remove it",
+            FitWarning,
             stacklevel=2,
         )
 
 
-def _summary(faces: Sequence[Face]) -> str:
-    """The number of faces and their confidence: one line, however many there are."""
-    sure = sorted(f"{face.confidence:.2f}" for face in faces)
+def _summary(fits: Sequence[Fit], noun: str) -> str:
+    """The number of fits and their confidence: one line, however many there are."""
+    sure = sorted(f"{fit.confidence:.2f}" for fit in fits)
     span = sure[0] if sure[0] == sure[-1] else f"{sure[0]} to {sure[-1]}"
-    known = faces[0].confidence == faces[0].confidence
-    plural = "s" * (len(faces) > 1)
+    known = fits[0].confidence == fits[0].confidence
+    plural = "s" * (len(fits) > 1)
     return (
-        f"{len(faces)} face{plural}, confidence "
+        f"{len(fits)} {noun}{plural}, confidence "
         f"{span if known else 'unknown: calibrate the weights'}"
     )
 
@@ -249,19 +284,17 @@ def _printed(photo: Path, told: set[str]) -> Iterator[None]:
     """Warnings go to the error stream: those about a photo in one line with its name, those of the
     set-up once.
     """
-    from ..faces.detectors import DetectorWarning, FaceWarning
+    from ..landmarks.detector import DetectorWarning, FitWarning
 
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         try:
             yield
         finally:
-            of_faces = [
-                str(note.message) for note in notes if issubclass(note.category, FaceWarning)
-            ]
-            if of_faces:
-                more = [f"and {len(of_faces) - _SHOWN} more"] if len(of_faces) > _SHOWN else []
-                text = "; ".join([*of_faces[:_SHOWN], *more])
+            of_fits = [str(note.message) for note in notes if issubclass(note.category, FitWarning)]
+            if of_fits:
+                more = [f"and {len(of_fits) - _SHOWN} more"] if len(of_fits) > _SHOWN else []
+                text = "; ".join([*of_fits[:_SHOWN], *more])
                 tqdm.write(f"learned-descent: warning: {photo}: {text}", file=sys.stderr)
             for note in notes:
                 text = str(note.message)

@@ -116,6 +116,20 @@ def open_picture(source: str | Path | Image.Image | np.ndarray) -> Picture:
         raise DescentError(f"{source}: {error}") from error
 
 
+def shrunk(
+    photo: UInt8[np.ndarray, "H W 3"], longest: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    """The photo with no side longer than ``longest`` px, and the factor that it was shrunk by."""
+    height, width = photo.shape[:2]
+    zoom = min(1.0, longest / max(height, width))
+    if zoom == 1:
+        return photo, zoom
+    size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
+    return np.asarray(
+        Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    ), zoom
+
+
 def _of_file(path: Path) -> Picture:
     if path.is_dir():
         raise DescentError("it is a folder; name the images in it")

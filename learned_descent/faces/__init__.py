@@ -1,4 +1,4 @@
-"""Face alignment: markups, readers, metrics, the problems, and what finds landmarks on a photo."""
+"""Face alignment: readers, the problems, detectors, and what finds faces on a photo."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .aligner import Face, FaceAligner
+    from .aligner import FaceAligner
     from .alignment import FaceAlignment
     from .synthetic import SyntheticFaces
 
-__all__ = ["Face", "FaceAligner", "FaceAlignment", "SyntheticFaces"]
+__all__ = ["FaceAligner", "FaceAlignment", "SyntheticFaces"]
 
 _HOMES = {
-    "Face": "aligner",
     "FaceAligner": "aligner",
     "FaceAlignment": "alignment",
     "SyntheticFaces": "synthetic",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, final
 
@@ -14,20 +14,16 @@ from tqdm import tqdm
 from ..data.batches import index, mix
 from ..data.samples import Batch, Split
 from ..errors import DescentError
-from ..families import Family
-from ..landmarks.augmentation import Augmentation, Turn
+from ..landmarks.augmentation import Augmentation
 from ..landmarks.metrics import Normaliser
-from ..landmarks.problem import Landmarks
 from ..landmarks.schema_file import Schema, described_schema
 from .datasets import FaceData, read_faces
-from .head_rotation import Turning
-from .other_data import THREE_HUNDRED_W
-from .recipes import RECIPES
+from .problem import Faces
 from .synthetic import SyntheticFaces
 
 
 @final
-class FaceAlignment(Landmarks):
+class FaceAlignment(Faces):
     """The landmarks of a face, given the box of a detector.
 
     Every face is cropped around its box once, when it is read, into a square in which the box has a
@@ -69,9 +65,6 @@ class FaceAlignment(Landmarks):
         >>> problem.points(torch.zeros(2, 98)).shape
         torch.Size([2, 49, 2])
     """
-
-    pictured = "faces"
-    other_data = THREE_HUNDRED_W
 
     def __init__(
         self,
@@ -124,7 +117,7 @@ class FaceAlignment(Landmarks):
         return self.root is not None
 
     def data(self, split: Split) -> Batch:
-        """The faces of ``split``, see :meth:`Landmarks.data`; the synthetic ones that were asked
+        """The faces of ``split``, see :meth:`.Landmarks.data`; the synthetic ones that were asked
         for come last in training.
         """
         known, batch = split in self._data, super().data(split)
@@ -145,9 +138,6 @@ class FaceAlignment(Landmarks):
                 name: torch.cat([value, made[name]]) for name, value in batch.items()
             }
         return batch
-
-    def turning(self) -> Turn:
-        return Turning(self.schema)
 
     def _read(self, split: Split) -> Batch:
         faces = self.faces("test" if split == "test" else "train")
@@ -183,10 +173,6 @@ class FaceAlignment(Landmarks):
         # The faces of one photo stay together: 134212_1, 134212_2
         photo = re.sub(r"(?<=\d)_\d+$", "", name)
         return mix(*photo.encode()) % 1000 < 1000 * self.val_fraction
-
-    @classmethod
-    def families(cls) -> Mapping[str, Family]:
-        return RECIPES
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -1,44 +1,21 @@
-"""Detectors of faces: a photo in, boxes out."""
+"""Detectors of faces."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar, TypeAlias, final
+from typing import final
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
+from ..data.pictures import shrunk
 from ..errors import DescentError, check_real, check_whole
-
-Box: TypeAlias = tuple[float, float, float, float]
-"""``x0 y0 x1 y1`` in px of the photo; the centre of its first pixel is ``(0, 0)``."""
+from ..landmarks.detector import Box, Detector, DetectorWarning
 
 EXTRA = "pip install -c constraints.txt -e '.[detector]'"
 """What installs the detector that is not a fall-back."""
-
-
-class FaceWarning(UserWarning):
-    """The landmarks of a face are to be looked at with care."""
-
-
-class DetectorWarning(UserWarning):
-    """The faces are found by other means than they should be."""
-
-
-class Detector(ABC):
-    """Finds the faces in a photo. Trained weights keep the calibration of its boxes under its
-    name.
-    """
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def __call__(self, photo: UInt8[np.ndarray, "H W 3"]) -> list[Box]:
-        """The boxes of the faces, as this detector draws them, the largest first."""
 
 
 @final
@@ -140,20 +117,6 @@ def default_detector() -> Detector:
             stacklevel=2,
         )
         return LBPCascade()
-
-
-def shrunk(
-    photo: UInt8[np.ndarray, "H W 3"], longest: int
-) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """The photo with no side longer than ``longest`` px, and the factor that it was shrunk by."""
-    height, width = photo.shape[:2]
-    zoom = min(1.0, longest / max(height, width))
-    if zoom == 1:
-        return photo, zoom
-    size = (max(round(width * zoom), 1), max(round(height * zoom), 1))
-    return np.asarray(
-        Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    ), zoom
 
 
 def _largest_first(boxes: Iterable[Iterable[float]]) -> list[Box]:

@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 import torch
@@ -19,17 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from ..data.batches import mix
 from ..data.samples import Batch, Split
 from ..errors import DescentError
-from ..families import Family
-from ..landmarks.augmentation import Augmentation, Turn
+from ..landmarks.augmentation import Augmentation
 from ..landmarks.metrics import Normaliser
-from ..landmarks.problem import Landmarks
 from ..landmarks.schema import IBUG68
 from ..landmarks.schema_file import Schema
 from ..signals import unbroken
 from ..system.progress import progress_bar
-from .head_rotation import Turning
-from .other_data import THREE_HUNDRED_W
-from .recipes import RECIPES
+from .problem import Faces
 from .rendering.generator import CHUNK, FaceGenerator
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -39,7 +35,7 @@ worth its start."""
 
 
 @final
-class SyntheticFaces(Landmarks):
+class SyntheticFaces(Faces):
     """The landmarks of rendered faces: a parametric head under random pose, light and occlusion.
 
     The faces are made when they are first asked for, on the device of the problem; on a CPU under
@@ -76,9 +72,6 @@ class SyntheticFaces(Landmarks):
         [6, 1, 2]
     """
 
-    pictured = "faces"
-    other_data = THREE_HUNDRED_W
-
     def __init__(
         self,
         count: int = 3000,
@@ -113,9 +106,6 @@ class SyntheticFaces(Landmarks):
         self.schema.among(IBUG68)  # refused here, not after the first face is drawn
         self.count, self.test_count, self.seed = count, test_count, seed
 
-    def turning(self) -> Turn:
-        return Turning(self.schema)
-
     def _read(self, split: Split) -> Batch:
         held_out = min(round(self.val_fraction * self.count), self.count - 1)
         wanted = {"train": self.count - held_out, "val": held_out, "test": self.test_count}[split]
@@ -136,10 +126,6 @@ class SyntheticFaces(Landmarks):
         batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         kept = list(self.schema.among(IBUG68))
         return {**batch, "points": batch["points"][:, kept], "visible": batch["visible"][:, kept]}
-
-    @classmethod
-    def families(cls) -> Mapping[str, Family]:
-        return RECIPES
 
     def settings(self) -> dict[str, Any]:
         return {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
 from ..data.samples import Batch, Split
@@ -18,6 +21,7 @@ from ..observations import DenseHOG
 from ..problem import Problem
 from .augmentation import Augmentation, Turn, augment, mirrored
 from .crops import check_crop
+from .detector import Box, Detector, WholePicture
 from .geometry import apply_similarity, completed, fit_similarity, mean_shape
 from .metrics import (
     Normaliser,
@@ -63,6 +67,15 @@ class Landmarks(Problem):
 
     failure_above = 0.08
     optional = ("weights",)
+
+    noun: ClassVar[str] = "object"
+    """What a sample shows, in one word: files and messages about photos name and count it so."""
+
+    longest_box: ClassVar[float] = math.inf
+    """A box that is more times as long as wide (or as wide as long) is not one of a detector's."""
+
+    drawn_by: str | None = None
+    """The name of the detector that drew the boxes of training: its boxes need no calibration."""
 
     def __init__(
         self,
@@ -121,6 +134,32 @@ class Landmarks(Problem):
         and what else is known, such as ``weights``; a landmark that is missing is NaN, or has the
         weight 0.
         """
+
+    def detector(self) -> Detector:
+        """What finds the objects of a photo where no boxes are given: the whole picture is the box,
+        unless a subclass knows better.
+        """
+        return WholePicture()
+
+    def detectors(self) -> Sequence[Detector]:
+        """The detectors whose boxes ``calibrate`` lays onto those of training unless told
+        otherwise.
+        """
+        return [self.detector()]
+
+    def photos(
+        self, split: Split, numbers: Sequence[int]
+    ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Box]]:
+        """What a detector is shown of samples, and their boxes in px of it: the crops by default.
+
+        Args:
+            split: the split.
+            numbers: the samples, by their place in :meth:`data`.
+        """
+        batch = self.data(split)
+        for number in numbers:
+            x0, y0, x1, y1 = batch["box"][number].tolist()
+            yield batch["image"][number].movedim(0, -1).numpy(), (x0, y0, x1, y1)
 
     @property
     def has_faces(self) -> bool:

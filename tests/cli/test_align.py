@@ -20,19 +20,19 @@ from learned_descent import Cascade, DescentError, weights
 from learned_descent.checkpoint.model import annotate, read_description, save_model
 from learned_descent.cli import align as photos
 from learned_descent.cli.main import main
-from learned_descent.faces import calibration
 from learned_descent.faces import detectors as detect
-from learned_descent.faces.aligner import Face, FaceAligner
-from learned_descent.faces.calibration import BoxOffset, Calibration, Confidence
-from learned_descent.faces.detectors import Box
-from learned_descent.faces.output import Format
+from learned_descent.landmarks import calibration
+from learned_descent.landmarks.aligner import Aligner, Fit
+from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
+from learned_descent.landmarks.detector import Box
+from learned_descent.landmarks.output import Format
 from learned_descent.problems import Analytic
 
-from ..faces.aligners import Bright, small_model
 from ..faces.fake300w import write_fake_300w
+from ..landmarks.aligners import Bright, small_model
 
 Run = Callable[[str], tuple[int, str, str]]
-SURE = Confidence(face=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
+SURE = Confidence(whole=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_picture_and_json_unless_told_otherwise(run: Run):
     assert out.startswith("bright.png: 1 face, confidence 0.")
     assert sorted(path.name for path in Path("aligned").iterdir()) == ["bright.json", "bright.png"]
     (stored,) = json.loads(Path("aligned/bright.json").read_text())["faces"]
-    (wanted,) = FaceAligner.from_pretrained("tiny.safetensors", detector=Bright())("bright.png")
+    (wanted,) = Aligner.from_pretrained("tiny.safetensors", detector=Bright())("bright.png")
     assert stored == wanted.to_json()
 
 
@@ -148,7 +148,7 @@ def test_no_face_is_an_error_and_an_empty_list(run: Run):
         ("moving.gif", "the image is animated, with 2 frames; save the one that is meant"),
         ("moving.png", "the image is animated, with 2 frames"),
         ("moving.webp", "the image is animated, with 2 frames"),
-        ("dot.png", "the image has 1 x 1 px, expected a photo of a face"),
+        ("dot.png", "the image has 1 x 1 px, expected a photo of faces"),
         ("gone.jpg", "there is no such image; check the path"),
         ("folder.jpg", "it is a folder; name the images in it"),
         ("tiny.safetensors", "the image does not decode"),
@@ -197,7 +197,7 @@ def test_a_bad_box_gets_one_message(run: Run, box: str, message: str):
     [
         (
             "bright.png --weights sin.safetensors",
-            "sin.safetensors: expected weights of faces, got weights of the problem 'analytic'",
+            "sin.safetensors: expected weights of landmarks, got weights of the problem 'analytic'",
         ),
         ("bright.png --weights text.jpg", "text.jpg: expected a safetensors file"),
         ("bright.png --weights gone", "weights 'gone': there is no such file"),
@@ -244,7 +244,7 @@ def test_photos_of_the_same_name_do_not_replace_each_other(run: Run):
         shutil.copy("bright.png", folder)
     code, _, err = run("a/bright.png b/bright.png a/bright.png --overwrite")
     assert code == 1
-    assert "b/bright.png: would replace the faces of a/bright.png" in err
+    assert "b/bright.png: would replace the files of a/bright.png" in err
     assert "1 of 2 photos failed: b/bright.png" in err
     assert Path("aligned/bright.json").is_file()
 
@@ -286,13 +286,28 @@ def test_one_odd_photo_does_not_end_the_others(run: Run):
     assert "2 of 3 photos failed: cut.jpg, wide.png\n" in err
 
 
-def test_what_nobody_thought_of_costs_one_photo(run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_a_detector_that_fails_costs_one_photo(run: Run, monkeypatch: pytest.MonkeyPatch):
     def odd(self: Bright, photo: np.ndarray) -> list[Box]:
         if photo.max() < 100:
-            raise RuntimeError("the\nnetwork")
+            raise RuntimeError("the network")
         return [(20.0, 15.0, 50.0, 45.0)]
 
     monkeypatch.setattr(Bright, "__call__", odd)
+    code, out, err = run("dark.png bright.png")
+    assert (code, out[:18]) == (1, "bright.png: 1 face")
+    assert "dark.png: Bright(photo) failed with RuntimeError: the network (" in err
+
+
+def test_what_nobody_thought_of_costs_one_photo(run: Run, monkeypatch: pytest.MonkeyPatch):
+    fit = Aligner._fit
+
+    def odd(self: Aligner, pixels: np.ndarray, boxes: list[Box]) -> list[Fit]:
+        if pixels.max() < 100:
+            raise RuntimeError("the\nnetwork")
+        return fit(self, pixels, boxes)
+
+    monkeypatch.setattr(Aligner, "_fit", odd)
+    monkeypatch.setattr(Bright, "__call__", lambda *_: [(20.0, 15.0, 50.0, 45.0)])
     code, out, err = run("dark.png bright.png")
     assert (code, out[:18]) == (1, "bright.png: 1 face")
     assert (
@@ -331,9 +346,9 @@ def test_many_faces_are_told_in_one_line(run: Run):
 def test_the_confidence_of_many_faces_is_a_range():
     points = torch.zeros(68, 2)
     faces = [
-        Face((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68)) for sure in (0.91, 0.3, 0.305, 1.0)
+        Fit((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68)) for sure in (0.91, 0.3, 0.305, 1.0)
     ]
-    assert photos._summary(faces) == "4 faces, confidence 0.30 to 1.00"
+    assert photos._summary(faces, "face") == "4 faces, confidence 0.30 to 1.00"
 
 
 def test_views_is_an_option(run: Run):
@@ -354,7 +369,7 @@ def test_files_of_faces_that_are_gone_do_not_pass_for_new_ones(run: Run):
     assert (code, "aligned/bright_1.pts: is there already" in err) == (1, True)
     code, _, err = run("bright.png --boxes boxes.csv --format pts --overwrite")
     assert code == 0
-    assert "bright_1.pts is left of an earlier run that found more faces: remove it" in err
+    assert "bright_1.pts is left of an earlier run that found more: remove it" in err
 
 
 def test_the_file_of_boxes_is_not_replaced(run: Run):
@@ -379,7 +394,7 @@ def test_the_fall_back_is_announced(run: Run, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("sin.safetensors", "model: expected one of faces, got one of the problem Analytic"),
+        ("sin.safetensors", "model: expected one of landmarks, got one of the problem Analytic"),
         ("nan.safetensors", "model: stages.0.bias holds NaN or infinity"),
         ("tiny.safetensors --faces -3", "calibrate: expected 10 or more faces, got -3"),
         (
@@ -430,4 +445,4 @@ def test_calibrate_stores_what_it_found(
     stored = Calibration.from_json(read_description("tiny.safetensors")["calibration"])
     assert stored.boxes["bright"].log_scale == pytest.approx(np.log(28 / (0.6 * 48)), abs=0.03)
     assert stored.confidence is not None
-    assert FaceAligner.from_pretrained("tiny.safetensors").calibration == stored
+    assert Aligner.from_pretrained("tiny.safetensors").calibration == stored

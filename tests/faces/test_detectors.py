@@ -7,12 +7,8 @@ import pytest
 from PIL import Image
 
 from learned_descent import DescentError
-from learned_descent.faces.detectors import (
-    CenterFace,
-    DetectorWarning,
-    LBPCascade,
-    default_detector,
-)
+from learned_descent.faces.detectors import CenterFace, LBPCascade, default_detector
+from learned_descent.landmarks.detector import DetectorWarning
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What becomes of the faces of a photo: an annotated picture, and files of landmarks."""
+"""What becomes of the fits in a photo: an annotated picture, and files of landmarks."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..data.pictures import shrunk
 from ..errors import check_choice
 from ..files import atomic_write, write_json
-from ..landmarks.point_files import LANDMARKS, write_landmarks
-from .aligner import Face
-from .detectors import shrunk
+from .aligner import Fit
+from .point_files import LANDMARKS, write_landmarks
 
 Format: TypeAlias = Literal["png", "json", "csv", "pts", "ljson"]
-"""A picture, JSON and a table of all faces of a photo; landmarks as menpo reads them, one file per
-face."""
+"""A picture, JSON and a table of all fits in a photo; landmarks as menpo reads them, one file per
+fit."""
 
 SMALLEST = 600
 LARGEST = 2048
 """The longer side of a picture lies between these, in px, however large the photo is."""
 
 FONT = 12
-"""The size of a label, in pt: 17 px, whatever the size of the photo and of the face."""
+"""The size of a label, in pt: 17 px, whatever the size of the photo and of what it shows."""
 
 _DPI = 100
 
@@ -39,8 +39,8 @@ _PAD = 1.5
 
 
 def files_of(folder: Path, stem: str, kind: Format, count: int) -> list[Path]:
-    """The files that :func:`write_faces` writes: ``STEM.KIND``, or ``STEM_0.KIND`` and so on where
-    each face has its own.
+    """The files that :func:`write_fits` writes: ``STEM.KIND``, or ``STEM_0.KIND`` and so on where
+    each fit has its own.
 
     Example:
         >>> [path.name for path in files_of(Path("out"), "photo", "pts", 2)]
@@ -51,47 +51,49 @@ def files_of(folder: Path, stem: str, kind: Format, count: int) -> list[Path]:
     return [folder / f"{stem}.{kind}"]
 
 
-def write_faces(
+def write_fits(
     folder: Path,
     stem: str,
     kind: Format,
-    faces: Sequence[Face],
+    fits: Sequence[Fit],
     photo: UInt8[np.ndarray, "H W 3"],
     edges: Sequence[tuple[int, int]],
+    noun: str = "object",
 ) -> None:
-    """Writes the faces of a photo in one format, atomically.
+    """Writes the fits in a photo in one format, atomically.
 
     Args:
         folder: where; it is made if it is missing.
         stem: the name of the photo without its suffix.
         kind: the format.
-        faces: the faces.
+        fits: the fits.
         photo: the pixels of the photo.
         edges: pairs of landmarks to join in the picture.
+        noun: what a fit is called in JSON (``{"objects": [...]}``) and in the table.
     """
     check_choice(kind, Format, name="kind")
-    paths = files_of(folder, stem, kind, len(faces))
+    paths = files_of(folder, stem, kind, len(fits))
     if kind == "png":
-        figure = draw(photo, faces, edges)
+        figure = draw(photo, fits, edges)
         atomic_write(paths[0], lambda path: figure.savefig(path))
     elif kind == "json":
-        write_json(paths[0], {"faces": [face.to_json() for face in faces]})
+        write_json(paths[0], {f"{noun}s": [fit.to_json() for fit in fits]})
     elif kind == "csv":
-        atomic_write(paths[0], lambda path: _write_csv(path, faces))
+        atomic_write(paths[0], lambda path: _write_csv(path, fits, noun))
     else:
-        for path, face in zip(paths, faces):
-            write_landmarks(path, face.landmarks)
+        for path, fit in zip(paths, fits):
+            write_landmarks(path, fit.landmarks)
 
 
 def draw(
-    photo: UInt8[np.ndarray, "H W 3"], faces: Sequence[Face], edges: Sequence[tuple[int, int]]
+    photo: UInt8[np.ndarray, "H W 3"], fits: Sequence[Fit], edges: Sequence[tuple[int, int]]
 ) -> Figure:
-    """The photo with the landmarks of its faces, joined by the lines of the markup, their boxes and
+    """The photo with the landmarks of its fits, joined by the lines of the markup, their boxes and
     their confidence.
 
     Args:
         photo: its pixels.
-        faces: the faces; their landmarks count the pixels of the photo, whatever the size of the
+        fits: the fits; their landmarks count the pixels of the photo, whatever the size of the
             picture.
         edges: pairs of landmarks to join.
 
@@ -112,15 +114,15 @@ def draw(
     axes.imshow(shown, interpolation="lanczos", aspect="auto", extent=extent)
     axes.set(xlim=extent[:2], ylim=extent[2:])
     axes.set_axis_off()
-    for face in faces:
-        _draw_face(axes, face, edges, _DPI * size[0] / width)
+    for fit in fits:
+        _draw_fit(axes, fit, edges, _DPI * size[0] / width)
     return figure
 
 
-def _draw_face(axes: Axes, face: Face, edges: Sequence[tuple[int, int]], zoom: float) -> None:
-    """Draws one face into axes that show ``zoom`` px for each of the photo."""
-    points = face.landmarks.numpy()
-    # Of a dot, by the size of the face
+def _draw_fit(axes: Axes, fit: Fit, edges: Sequence[tuple[int, int]], zoom: float) -> None:
+    """Draws one fit into axes that show ``zoom`` px for each of the photo."""
+    points = fit.landmarks.numpy()
+    # Of a dot, by the size of the object
     size = float(np.clip(zoom * np.ptp(points, 0).max() / 150, 0.4, 2.0))
     lines = [points[list(edge)] for edge in edges]
     axes.add_collection(
@@ -135,14 +137,14 @@ def _draw_face(axes: Axes, face: Face, edges: Sequence[tuple[int, int]], zoom: f
         linewidths=0.4 * size,
         zorder=3,
     )
-    x0, y0, x1, y1 = face.box
+    x0, y0, x1, y1 = fit.box
     axes.add_patch(
         Rectangle(
             (x0, y0), x1 - x0, y1 - y0, fill=False, color="#56B4E9", linewidth=1.2, linestyle="--"
         )
     )
-    if face.confidence == face.confidence:
-        _draw_label(axes, f"{face.confidence:.2f}", x0, y0)
+    if fit.confidence == fit.confidence:
+        _draw_label(axes, f"{fit.confidence:.2f}", x0, y0)
 
 
 def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
@@ -160,12 +162,12 @@ def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
     text.set_position((float(place[0]), float(place[1])))
 
 
-def _write_csv(path: Path, faces: Sequence[Face]) -> None:
+def _write_csv(path: Path, fits: Sequence[Fit], noun: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["face", "landmark", "x", "y", "confidence", "face_confidence"])
-        for number, face in enumerate(faces):
-            found = face.to_json()
+        table.writerow([noun, "landmark", "x", "y", "confidence", f"{noun}_confidence"])
+        for number, fit in enumerate(fits):
+            found = fit.to_json()
             for landmark, ((x, y), sure) in enumerate(
                 zip(found["landmarks"], found["landmark_confidence"])
             ):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.ensemble import (
+from learned_descent.landmarks.crops import apply_affine
+from learned_descent.landmarks.ensemble import (
     VIEWS,
     _fits,
     _onto,
@@ -13,7 +14,6 @@ from learned_descent.faces.ensemble import (
     agree,
     fit_often,
 )
-from learned_descent.landmarks.crops import apply_affine
 
 from .aligners import small_model
 

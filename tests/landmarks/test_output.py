@@ -10,20 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from learned_descent.faces.aligner import Face
-from learned_descent.faces.output import (
+from learned_descent.landmarks.aligner import Fit
+from learned_descent.landmarks.output import (
     FONT,
     LARGEST,
     draw,
     files_of,
-    write_faces,
+    write_fits,
 )
 from learned_descent.landmarks.point_files import quiet_menpo, read_landmarks
 
 POINTS = torch.tensor([[10.0, 20.5], [30.25, 20.0], [20.0, 40.0]])
 FACES = [
-    Face((5.0, 15.0, 35.0, 45.0), POINTS, 0.91, torch.tensor([0.9, 0.8, 0.7])),
-    Face((50.0, 50.0, 60.0, 60.0), POINTS + 30, math.nan, torch.full((3,), math.nan)),
+    Fit((5.0, 15.0, 35.0, 45.0), POINTS, 0.91, torch.tensor([0.9, 0.8, 0.7])),
+    Fit((50.0, 50.0, 60.0, 60.0), POINTS + 30, math.nan, torch.full((3,), math.nan)),
 ]
 EDGES = [(0, 1), (1, 2)]
 PHOTO = np.zeros((60, 80, 3), np.uint8)
@@ -35,7 +35,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_json_holds_the_faces_and_null_where_nothing_is_known(tmp_path: Path):
-    write_faces(tmp_path, "a", "json", FACES, PHOTO, EDGES)
+    write_fits(tmp_path, "a", "json", FACES, PHOTO, EDGES, "face")
     known, unknown = json.loads((tmp_path / "a.json").read_text())["faces"]
     assert known == {
         "box": [5, 15, 35, 45],
@@ -44,12 +44,12 @@ def test_json_holds_the_faces_and_null_where_nothing_is_known(tmp_path: Path):
         "landmark_confidence": [0.9, 0.8, 0.7],
     }
     assert (unknown["confidence"], unknown["landmark_confidence"]) == (None, [None] * 3)
-    write_faces(tmp_path, "b", "json", [], PHOTO, EDGES)
-    assert json.loads((tmp_path / "b.json").read_text()) == {"faces": []}
+    write_fits(tmp_path, "b", "json", [], PHOTO, EDGES)
+    assert json.loads((tmp_path / "b.json").read_text()) == {"objects": []}
 
 
 def test_a_table_has_a_row_for_each_landmark(tmp_path: Path):
-    write_faces(tmp_path, "a", "csv", FACES, PHOTO, EDGES)
+    write_fits(tmp_path, "a", "csv", FACES, PHOTO, EDGES, "face")
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
     assert len(rows) == 6
     assert rows[1] == {
@@ -65,7 +65,7 @@ def test_a_table_has_a_row_for_each_landmark(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["pts", "ljson"])
 def test_menpo_reads_the_landmarks_of_each_face_back(tmp_path: Path, kind: str):
-    write_faces(tmp_path, "a", kind, FACES, PHOTO, EDGES)
+    write_fits(tmp_path, "a", kind, FACES, PHOTO, EDGES)
     assert sorted(tmp_path.iterdir()) == files_of(tmp_path, "a", kind, 2)
     np.testing.assert_allclose(read(tmp_path / f"a_0.{kind}"), POINTS, atol=1e-4)
     np.testing.assert_allclose(read(tmp_path / f"a_1.{kind}"), POINTS + 30, atol=1e-4)
@@ -84,7 +84,7 @@ def test_menpo_reads_the_landmarks_of_each_face_back(tmp_path: Path, kind: str):
 def test_the_picture_is_neither_too_small_nor_too_large(
     tmp_path: Path, size: tuple[int, int], drawn: tuple[int, int]
 ):
-    write_faces(tmp_path, "a", "png", FACES, np.zeros((*size, 3), np.uint8), EDGES)
+    write_fits(tmp_path, "a", "png", FACES, np.zeros((*size, 3), np.uint8), EDGES)
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == drawn
 
@@ -98,8 +98,8 @@ def test_the_drawing_holds_landmarks_lines_boxes_and_confidence():
     assert [text.get_text() for text in axes.texts] == ["0.91"]
 
 
-def box_at(x: float, y: float, confidence: float = 1.0) -> Face:
-    return Face((x, y, x + 30.0, y + 30.0), POINTS, confidence, torch.ones(3))
+def box_at(x: float, y: float, confidence: float = 1.0) -> Fit:
+    return Fit((x, y, x + 30.0, y + 30.0), POINTS, confidence, torch.ones(3))
 
 
 @pytest.mark.parametrize("size", [(60, 80), (90, 160), (1250, 2500)])

@@ -1,4 +1,4 @@
-"""Several fits of one face: where they agree, and how well."""
+"""Several fits of one object: where they agree, and how well."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import DescentError
-from ..landmarks.crops import apply_affine, sampling_grid
-from ..landmarks.problem import Landmarks
 from ..model import DescentModel
+from .crops import apply_affine, sampling_grid
+from .problem import Landmarks
 
 VIEWS = ((0.0, 1.0), (12.0, 1.08), (-12.0, 1.08), (0.0, 1.08))
 """How a crop is looked at: turned by so many degrees, and enlarged. Chosen on held-out faces."""
 
 _SMOOTHER = 1.04
-"""How much larger than their mean shape faces are on the mean: its points are means, and reach less
-far. By held-out faces."""
+"""How much larger than their mean shape objects are on the mean: its points are means, and reach
+less far. By held-out faces."""
 
 
-def faces_of(model: DescentModel) -> Landmarks:
-    """The problem of a model of faces that is ready for use.
+def landmarks_of(model: DescentModel) -> Landmarks:
+    """The problem of a model of landmarks that is ready for use.
 
     Raises:
         DescentError: if the problem is another one, its mean shape was never learnt, or a weight is
@@ -33,7 +33,7 @@ def faces_of(model: DescentModel) -> Landmarks:
     problem = model.problem
     if not isinstance(problem, Landmarks):
         raise DescentError(
-            f"model: expected one of faces, got one of the problem {type(problem).__name__}"
+            f"model: expected one of landmarks, got one of the problem {type(problem).__name__}"
         )
     if not problem.mean_shape.isfinite().all():
         raise DescentError("model: its mean shape is not known; train it, or load trained weights")
@@ -50,24 +50,24 @@ def faces_of(model: DescentModel) -> Landmarks:
 def fit_often(
     model: DescentModel, images: Shaped[Tensor, "B 3 S S"], *, views: int, batch_size: int = 16
 ) -> Float[Tensor, "B K L 2"]:
-    """Fits of each face from several starts: in turned and enlarged copies of its crop, and in
+    """Fits of each object from several starts: in turned and enlarged copies of its crop, and in
     their mirror images.
 
-    A first fit, from the crop as it is and its mirror image, says where the face lies; the copies
+    A first fit, from the crop as it is and its mirror image, says where the object lies; the copies
     are then cut around it, as if the box had been drawn well. On held-out faces that saves most of
     those in badly placed boxes, and those in good ones lose nothing to speak of. The start lies on
     each copy where it lies on the crop, so on another part of the face; and no two copies have the
     same features.
 
     Args:
-        model: a model of faces.
+        model: a model of landmarks.
         images: crops, in which the box has the centre and the side that the problem gives it.
         views: the number of copies that are looked at, from 1 to 4.
-        batch_size: faces at once.
+        batch_size: objects at once.
 
     Returns:
-        ``K = 2 views`` fits per face, in px of its crop; those in the mirror images come last. Half
-        of them where the schema has no ``mirror_pairs``.
+        ``K = 2 views`` fits per object, in px of its crop; those in the mirror images come last.
+        Half of them where the schema has no ``mirror_pairs``.
 
     Raises:
         DescentError: if a fit is not finite.
@@ -94,7 +94,8 @@ def fit_often(
     bad = (~found.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise DescentError(
-            f"face {bad[0]}: the fit is not finite; train the model again, or load other weights"
+            f"{problem.noun} {bad[0]}: the fit is not finite; train the model again, or load other "
+            "weights"
         )
     return found
 

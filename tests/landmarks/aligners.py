@@ -7,10 +7,10 @@ import torch
 
 from learned_descent import Cascade
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.detectors import Box, Detector
+from learned_descent.landmarks.detector import Box, Detector
 from learned_descent.observations import Patches
 
-from .fake300w import neutral_face
+from ..faces.fake300w import neutral_face
 
 
 def small_model(problem: FaceAlignment | None = None) -> Cascade:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from learned_descent import DescentError
-from learned_descent.faces import calibration
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.calibration import (
+from learned_descent.landmarks import calibration
+from learned_descent.landmarks.calibration import (
     BoxOffset,
     Calibration,
     Confidence,
@@ -18,24 +18,25 @@ from learned_descent.faces.calibration import (
     fit_calibration,
     fit_offset,
 )
-from learned_descent.faces.detectors import Box, Detector
+from learned_descent.landmarks.detector import Box, Detector
 
+from ..faces.fake300w import write_fake_300w
 from .aligners import Bright, small_model
-from .fake300w import write_fake_300w
 
 
-def bright_faces(count: int) -> dict[str, torch.Tensor]:
-    """Grey crops with a bright square in each, above the box of the face by a tenth of its side."""
-    images = torch.zeros(count, 3, 96, 96, dtype=torch.uint8)
-    images[:, :, 23:71, 26:74] = 200
-    return {"image": images, "box": torch.tensor([[26.0, 28.0, 74.0, 76.0]]).expand(count, 4)}
+def bright_faces(count: int) -> tuple[list[tuple[np.ndarray, Box]], int]:
+    """Grey pictures with a bright square in each, above the box of the face by a tenth of its side,
+    and their number."""
+    picture = np.zeros((96, 96, 3), np.uint8)
+    picture[23:71, 26:74] = 200
+    return [(picture, (26.0, 28.0, 74.0, 76.0))] * count, count
 
 
 def test_the_offset_is_found_and_carries_the_detectors_box_to_the_faces():
-    offset = fit_offset(Bright(), bright_faces(12))
+    offset = fit_offset(Bright(), *bright_faces(12))
     assert offset.found == 1
     assert offset.shift[0] == pytest.approx(0, abs=0.02)
-    (box,) = Bright()(bright_faces(1)["image"][0].movedim(0, -1).numpy())
+    (box,) = Bright()(bright_faces(1)[0][0][0])
     np.testing.assert_allclose(offset(box), [26, 28, 74, 76], atol=1)
     assert max(offset.spread) < 0.03
 
@@ -55,7 +56,7 @@ def test_outliers_and_faces_that_are_missed_do_not_count():
             grow = (box[2] - box[0]) * (self.calls % 5 == 2)
             return [(box[0] - grow, box[1] - grow, box[2] + grow, box[3] + grow)]
 
-    offset, wanted = fit_offset(Moody(), bright_faces(40)), fit_offset(Bright(), bright_faces(40))
+    offset, wanted = fit_offset(Moody(), *bright_faces(40)), fit_offset(Bright(), *bright_faces(40))
     assert offset.found == 0.8
     assert [*offset.shift, offset.log_scale] == pytest.approx(
         [*wanted.shift, wanted.log_scale], abs=0.02
@@ -64,9 +65,10 @@ def test_outliers_and_faces_that_are_missed_do_not_count():
 
 def test_a_detector_that_finds_next_to_nothing_is_refused():
     with pytest.raises(
-        DescentError, match="the detector bright finds 3 of 3 training faces, expected 10"
+        DescentError,
+        match="the detector bright finds the object in 3 of 3 training pictures, expected 10",
     ):
-        fit_offset(Bright(), bright_faces(3))
+        fit_offset(Bright(), *bright_faces(3))
 
 
 def test_the_logistic_curve_finds_its_numbers():
@@ -80,7 +82,7 @@ def test_the_logistic_curve_finds_its_numbers():
 
 
 def test_confidence_falls_with_the_spread():
-    sure = Confidence(face=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
+    sure = Confidence(whole=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
     face, landmark = sure(torch.tensor([[0.0, 0.0], [0.01, 0.03], [0.3, 0.3]]))
     assert face.tolist() == sorted(face.tolist(), reverse=True)
     assert landmark[1, 0] > landmark[1, 1]
@@ -124,11 +126,11 @@ def test_calibrate_uses_training_and_held_out_faces(
 ):
     monkeypatch.setattr(calibration, "VARIANTS", 2)
     problem.data("train")
-    found = fit_calibration(small_model(problem), [Centre()], faces=12)
-    assert found == fit_calibration(small_model(problem), [Centre()], faces=12)
+    found = fit_calibration(small_model(problem), [Centre()], count=12)
+    assert found == fit_calibration(small_model(problem), [Centre()], count=12)
     assert math.exp(found.boxes["centre"].log_scale) == pytest.approx(36 / (0.6 * 64), rel=0.02)
     assert found.confidence.threshold == 0.08
-    assert all(map(math.isfinite, (*found.confidence.face, *found.confidence.landmark)))
+    assert all(map(math.isfinite, (*found.confidence.whole, *found.confidence.landmark)))
 
 
 def test_calibrate_needs_held_out_faces(problem: FaceAlignment):
