@@ -17,6 +17,11 @@ from ..errors import DescentError
 MOST_PIXELS = 2**26
 """The pixels of the largest picture that is read: some 67 million, 200 MB of colours."""
 
+PICTURE_ENDINGS = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""The endings of picture files, in small letters."""
+
 LONGEST_SIDE = 2**15 - 1
 """The longest side of a picture that is read, in px: OpenCV knows no longer one."""
 
@@ -41,6 +46,14 @@ _TURNS = {
     8: Transpose.ROTATE_90,
 }
 """How a picture is turned upright, by the orientation that EXIF gives."""
+
+_SIDEWAYS = (
+    Transpose.TRANSPOSE,
+    Transpose.ROTATE_270,
+    Transpose.TRANSVERSE,
+    Transpose.ROTATE_90,
+)
+"""The turns that change places of width and height."""
 
 _LOWER_BYTE = {
     f"{mode};16{order}": f"{mode};16{other}"
@@ -81,6 +94,25 @@ def read_picture(source: str | Path | Image.Image | np.ndarray) -> UInt8[np.ndar
         name = f"{source}: " if isinstance(source, (str, Path)) else ""
         warnings.warn(f"{name}{picture.note}", PictureWarning, stacklevel=2)
     return picture.pixels
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture in px, as it is displayed; its pixels are not decoded where
+    that can be told without.
+
+    Raises:
+        DescentError: as :func:`open_picture`.
+    """
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+            if opened.format != "TIFF":  # which Pillow turns when it is loaded
+                on_its_side = _TURNS.get(_orientation(opened), 0) in _SIDEWAYS
+                return (width, height) if on_its_side else (height, width)
+    except Exception:  # open_picture says it in words
+        pass
+    height, width, _ = read_picture(path).shape
+    return height, width
 
 
 def open_picture(source: str | Path | Image.Image | np.ndarray) -> Picture:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..data.pictures import PICTURE_ENDINGS
 from ..errors import DescentError
 from ..landmarks.point_files import LANDMARKS, read_landmarks
 
 BOXES = "bounding_boxes"
 """The folder, beside the parts, that holds a box for each image: four corners as landmarks."""
-
-IMAGES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 
 
 @dataclass
@@ -57,13 +54,13 @@ def find_faces(root: Path, part: str) -> list[FaceFiles]:
     for path in sorted(folder.rglob("*")):
         local, kind = path.relative_to(root), path.suffix.lower()
         if (
-            kind in IMAGES | LANDMARKS
+            kind in PICTURE_ENDINGS | LANDMARKS
             and BOXES not in local.parts
             and not path.name.startswith(".")
         ):
             name = local.with_suffix("").as_posix()
             files = found.setdefault(name, FaceFiles(name))
-            (files.images if kind in IMAGES else files.landmarks).append(path)
+            (files.images if kind in PICTURE_ENDINGS else files.landmarks).append(path)
     if not found:
         raise DescentError(
             f"parts: there is no image (.jpg, .png, ...) in {folder}; unpack the faces there"

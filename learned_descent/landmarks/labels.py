@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias, final
 
 import torch
-from torch import Generator
+from jaxtyping import Float
+from torch import Generator, Tensor
 
 from ..data.batches import mix
 from ..data.samples import Split
@@ -24,6 +25,7 @@ from .boxes import find_boxes, read_all_boxes
 from .formats import FormatName
 from .formats.find import read_labels
 from .formats.format import Labelled
+from .geometry import completed, mean_shape
 from .schema import LandmarkSchema
 from .schema_file import find_schema
 
@@ -277,7 +279,7 @@ def boxes_of(
         known = read_all_boxes(source)
         return [_from_file(label, known) for label in labels]
     if source == "points":
-        return [_around(label, names[label.image]) for label in labels]
+        return [*_squares(labels, names)]
     missing = next((label for label in labels if label.box is None), None)
     if missing is not None:
         raise DescentError(
@@ -300,18 +302,44 @@ def _from_file(
     return x0, y0, x1, y1
 
 
-def _around(label: Labelled, name: str) -> tuple[float, float, float, float]:
-    """A square box around points, as a detector would draw it for the picture of this name."""
-    known = label.points[label.weights > 0]
-    low, high = known.amin(0), known.amax(0)
-    side = float((high - low).max())
-    if side == 0:
+def _squares(
+    labels: Sequence[Labelled], names: Mapping[Path, str]
+) -> list[tuple[float, float, float, float]]:
+    """Square boxes around the points, as a detector would draw them for pictures of these names.
+
+    A box is around all points of a thing: those that are not labelled are where the mean shape of
+    the others has them.
+    """
+    if not labels:
+        return []
+    known = torch.stack([label.weights > 0 for label in labels])
+    some = known.any(0)  # what is labelled nowhere makes no box larger
+    known, points = known[:, some], torch.stack([label.points[some] for label in labels])
+    corners = torch.tensor([label.around() for label in labels], dtype=torch.float64)
+    centre = corners.unflatten(1, (2, 2)).mean(1, keepdim=True)
+    side = (corners[:, 2:] - corners[:, :2]).amax(1)
+    if not (side > 0).any():
         raise DescentError(
-            f"{label.where}: all its points are in one place, and no box lies around them; choose "
-            "--problem.boxes image, file or a file of boxes"
+            f"{labels[0].where}: all points of a label are in one place, and no box lies around "
+            "them; choose --problem.boxes image, file or a file of boxes"
         )
+    side = torch.where(side > 0, side, side[side > 0].median())[:, None, None]
+    shapes = ((points - centre) / side).nan_to_num()
+    if not known.all():
+        shapes = completed(shapes, known.double(), mean_shape(shapes, known.double()))
+    low, high = shapes.amin(1), shapes.amax(1)
+    middles = (centre + side * ((low + high) / 2).unsqueeze(1)).squeeze(1)
+    extents = side.flatten() * (high - low).amax(1)
+    return [
+        _drawn(middle, extent, names[label.image])
+        for middle, extent, label in zip(middles, extents.tolist(), labels)
+    ]
+
+
+def _drawn(middle: Float[Tensor, "2"], side: float, name: str) -> tuple[float, float, float, float]:
+    """A square, larger or smaller and moved by the noise that belongs to a name."""
     dice = Generator().manual_seed(mix(*name.encode()))
     noise = BOX_NOISE * torch.randn(3, generator=dice, dtype=torch.float64)
-    x, y = ((low + high) / 2 + side * noise[:2]).tolist()
+    x, y = (middle + side * noise[:2]).tolist()
     side *= math.exp(noise[2])
     return x - side / 2, y - side / 2, x + side / 2, y + side / 2

@@ -14,6 +14,7 @@ from learned_descent.names import PROBLEMS
 from learned_descent.problem import Problem
 from learned_descent.registry import recipe_for, resolve_problem
 from tests.faces.fake300w import write_fake_300w
+from tests.landmarks.drawn import write_wings
 
 FAMILIES = ("sdm", "joint", "mdm")
 
@@ -55,6 +56,8 @@ def small(problem: type[Problem], folder: Path) -> list[str]:
     for family, few in FEW.items():
         recipe = recipe_for(problem, family)
         words += few if isinstance(recipe, Recipe) and recipe.observation is not None else []
+    if "data" in known:
+        words += ["--data", str(write_wings(folder, 12))]
     if "root" in known:
         words += ["--data", str(write_fake_300w(folder, {"afw": 6, "helen/testset": 4}, size=96))]
         words += ["--problem.train=[afw]"]

@@ -202,3 +202,15 @@ def test_from_a_csv_to_weights_and_back(wings: Path, tmp_path: Path) -> None:
     assert (out / "report.html").is_file()
     assert main(["evaluate", str(out / "sdm.safetensors"), "--data", str(wings)]) == 0
     assert load_model(out / "sdm.safetensors").problem.schema.names == NAMES
+
+
+def test_a_box_is_around_the_points_that_are_not_labelled_too(wings: Path) -> None:
+    whole = LabelledLandmarks(str(wings)).data("train")["to_photo"][:, 0, 0]
+    lines = wings.read_text().splitlines()
+    for place in range(1, len(lines), 3):  # without the tip and what is next to it
+        cells = lines[place].split(",")
+        lines[place] = ",".join([*cells[:5], "", "", *cells[7:]])
+    wings.write_text("\n".join(lines))
+    torch.testing.assert_close(
+        LabelledLandmarks(str(wings)).data("train")["to_photo"][:, 0, 0], whole, rtol=0.1, atol=0
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
 import torch
 
 from ...errors import DescentError
+from .documents import in_order
 from .format import LabelFormat, Labelled, parse_number
 from .tables import Row, plain_title, read_table, read_titles
 
@@ -67,26 +68,21 @@ class CSVPoints(LabelFormat):
                 raise DescentError(
                     f"{row.where}: {row.image.name} has point {row.cells[point]!r} twice; keep one"
                 )
-        order = _order(pictures.values())
+        order = in_order(name for points in pictures.values() for name in points)
         columns = titles["x"], titles["y"], weight
         return [_labelled(points, order, columns) for points in pictures.values()]
 
 
-def _order(pictures: Iterable[Mapping[str, Row]]) -> list[str]:
-    """The points of all pictures: numbers in their order, names as they are first met."""
-    names = dict.fromkeys(name for points in pictures for name in points)
-    if all(name.isdecimal() for name in names):
-        return sorted(names, key=int)
-    return list(names)
-
-
 def _labelled(
-    points: Mapping[str, Row], order: Sequence[str], columns: tuple[str, str, str | None]
+    points: Mapping[str, Row],
+    order: tuple[Sequence[str], bool],
+    columns: tuple[str, str, str | None],
 ) -> Labelled:
     first = next(iter(points.values()))
     x, y, weight = columns
+    names, named = order
     positions, weights = [], []
-    for name in order:
+    for name in names:
         row = points.get(name)
         cells = {} if row is None else row.cells
         where = first.where if row is None else row.where
@@ -94,8 +90,7 @@ def _labelled(
         known = row is not None and all(value == value for value in positions[-1])
         seen = 1.0 if weight is None else parse_number(cells.get(weight, ""), where, weight)
         weights.append((1.0 if seen != seen else seen) if known else 0.0)
-    named = not all(name.isdecimal() for name in order)
     return Labelled.of(
         first.image, torch.tensor(positions, dtype=torch.float64), first.where, weights=weights,
-        names=list(order) if named else (), box=first.box, split=first.split,
+        names=names if named else (), box=first.box, split=first.split,
     )  # fmt: skip

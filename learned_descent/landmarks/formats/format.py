@@ -103,6 +103,12 @@ class Labelled:
         corners = None if box is None else (box[0], box[1], box[2], box[3])
         return cls(image, made, known, where, tuple(names), corners, split)
 
+    def around(self) -> tuple[float, float, float, float]:
+        """The box of the points that count, ``x0 y0 x1 y1`` in px."""
+        known = self.points[self.weights > 0]
+        x0, y0, x1, y1 = torch.cat([known.amin(0), known.amax(0)]).tolist()
+        return x0, y0, x1, y1
+
     def named(self, point: int) -> str:
         """What a message calls a point: its name, or its number from 0."""
         return repr(self.names[point]) if self.names else f"{point} (from 0)"
