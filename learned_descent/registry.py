@@ -30,9 +30,6 @@ from .problem import LeastSquares, Problem
 from .system.modules import described_error, import_module, run_file
 from .system.text import suggestion
 
-ENTRY_POINTS = "learned_descent.problems"
-"""The group of entry points in which an installed package offers problems."""
-
 
 @dataclass(frozen=True)
 class _Kind:
@@ -42,26 +39,42 @@ class _Kind:
         what: what messages call it.
         bases: what a class must derive from, or an object be an instance of.
         names: the built-in ones.
-        group: the entry points of installed packages, if there are any.
-        objects: whether it is an object, not a class.
+        word: what messages call an object of the kind; ``"class"`` where it is a class that is
+            named.
     """
 
     what: str
     bases: tuple[type, ...]
     names: Mapping[str, str] = field(default_factory=dict)
-    group: str | None = None
-    objects: bool = False
+    word: str = "class"
+
+    @property
+    def plural(self) -> str:
+        """What messages call several of them."""
+        return f"{self.what[:-1]}ies" if self.what.endswith("y") else f"{self.what}s"
+
+    @property
+    def wanted(self) -> str:
+        """What a name must lead to."""
+        base = self.bases[0].__name__
+        return f"subclass of {base}" if self.word == "class" else base
 
     def fits(self, found: object) -> bool:
         """Whether it is of this kind."""
-        return isinstance(found, self.bases if self.objects else type) and (
-            self.objects or issubclass(found, self.bases)  # type: ignore[arg-type]
-        )
+        if self.word != "class":
+            return isinstance(found, self.bases)
+        return isinstance(found, type) and issubclass(found, self.bases)
+
+    def offered(self) -> dict[str, EntryPoint]:
+        """What installed packages offer by name, in the entry points of the group
+        ``learned_descent.PLURAL``.
+        """
+        return {point.name: point for point in entry_points(group=f"learned_descent.{self.plural}")}
 
 
-_PROBLEM = _Kind("problem", (Problem,), PROBLEMS, ENTRY_POINTS)
+_PROBLEM = _Kind("problem", (Problem,), PROBLEMS)
 _MODEL = _Kind("model", (DescentModel,), MODELS)
-_FAMILY = _Kind("family", (Recipe, Classical, Polish), objects=True)
+_FAMILY = _Kind("family", (Recipe, Classical, Polish), word="recipe")
 
 
 def _resolved(name: str, kind: _Kind) -> Any:
@@ -71,26 +84,22 @@ def _resolved(name: str, kind: _Kind) -> Any:
         DescentError: if nothing answers to the name, the file does not exist or does not run, or
             what it names is missing, of another kind, or abstract.
     """
-    base = kind.bases[0].__name__
     if name in kind.names:
         found: object = builtin(kind.names[name])
     elif names_code(name):
         found = _from_module(name, kind)
     else:
-        plugins = (
-            {plugin.name: plugin for plugin in entry_points(group=kind.group)} if kind.group else {}
-        )
+        plugins = kind.offered()
         if name not in plugins:
-            known = ", ".join(sorted({*kind.names, *plugins}))
-            near = suggestion(name, {*kind.names, *plugins})
+            known = {*kind.names, *plugins}
+            thing = "Class" if kind.word == "class" else "NAME"
             raise DescentError(
-                f"{kind.what} {name!r}: expected one of {known}, or package.module:Class, or "
-                f"file.py:Class{near}"
+                f"{kind.what} {name!r}: expected one of {', '.join(sorted(known))}, or "
+                f"package.module:{thing}, or file.py:{thing}{suggestion(name, known)}"
             )
         found = _from_entry_point(plugins[name], kind)
     if not kind.fits(found):
-        wanted = f"a {base}" if kind.objects else f"a subclass of learned_descent.{base}"
-        raise DescentError(f"{kind.what} {name!r}: expected {wanted}, got {found!r}")
+        raise DescentError(f"{kind.what} {name!r}: expected a {kind.wanted}, got {found!r}")
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
         raise DescentError(f"{kind.what} {name!r}: {found.__name__} is abstract: define {missing}")  # type: ignore[attr-defined]
@@ -131,7 +140,8 @@ def resolve_class(name: str, base: type, names: Mapping[str, str], *, what: str)
     """The class of any other kind that a user names, as in :func:`resolve_problem`.
 
     Args:
-        name: a built-in name, ``"package.module:Class"`` or ``"path/to/file.py:Class"``.
+        name: a built-in name, the name of an entry point, ``"package.module:Class"`` or
+            ``"path/to/file.py:Class"``.
         base: what it must derive from.
         names: the built-in ones, and where they are.
         what: what messages call it.
@@ -144,6 +154,35 @@ def resolve_class(name: str, base: type, names: Mapping[str, str], *, what: str)
         'Cascade'
     """
     return _resolved(name, _Kind(what, (base,), names))
+
+
+def resolve_object(name: str, base: type, *, what: str) -> Any:
+    """An object of a kind that is no class, such as a landmark schema, as in
+    :func:`resolve_problem`.
+
+    Args:
+        name: the name of an entry point, ``"package.module:NAME"`` or ``"path/to/file.py:NAME"``.
+        base: what it must be an instance of.
+        what: what messages call it.
+
+    Raises:
+        DescentError: as there.
+
+    Example:
+        >>> resolve_object("learned_descent.landmarks.schema:IBUG51", object, what="schema").name
+        'ibug51'
+    """
+    return _resolved(name, _Kind(what, (base,), word=what))
+
+
+def offered(what: str) -> list[str]:
+    """The names under which installed packages offer things of a kind.
+
+    Example:
+        >>> "no such" in offered("schema")
+        False
+    """
+    return list(_Kind(what, ()).offered())
 
 
 def family_name(family: str) -> str:
@@ -221,8 +260,8 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
 
 
 def recipe_for(problem: type[Problem], family: str) -> Family:
-    """The recipe of one family: one of :func:`recipes_for`, a solver, one in a file, or
-    ``LEARNED+SOLVER``.
+    """The recipe of one family: one of :func:`recipes_for`, a solver, one that an installed package
+    offers, one in a file, or ``LEARNED+SOLVER``.
 
     Args:
         problem: the problem.
@@ -246,11 +285,12 @@ def recipe_for(problem: type[Problem], family: str) -> Family:
         given: Family = _resolved(f"{source}{colon}{name}" if colon else family, _FAMILY)
         found, learned = (given if name == rest else None), given
     else:
-        learned = recipes.get(name)  # type: ignore[assignment]
         found = recipes.get(family) or solvers.get(family)
+        learned = recipes.get(name) or _offered_family(name)  # type: ignore[assignment]
+        found = found or (learned if name == family else None)
     if isinstance(learned, Recipe) and solver in solvers:
         found = found or Polish(learned, solvers[solver].brief())
-    known = ", ".join(recipes)
+    known = ", ".join({**recipes, **_FAMILY.offered()} if found is None else recipes)
     if issubclass(problem, LeastSquares):
         others = [other for other in solvers if other not in recipes]
         known += (
@@ -290,6 +330,12 @@ def configured(problem: type[Problem], settings: Mapping[str, Any]) -> Problem:
         made = problem(**arguments)
     check_made(made)
     return made
+
+
+def _offered_family(name: str) -> Family | None:
+    """The family that an installed package offers under a name."""
+    found: Family | None = _resolved(name, _FAMILY) if name in _FAMILY.offered() else None
+    return found
 
 
 def _families_of(base: type[Any], problem: type[Problem]) -> dict[str, Family]:
@@ -380,14 +426,12 @@ def _from_module(name: str, kind: _Kind) -> object:
     candidates = [
         key for key, value in vars(module).items() if kind.fits(value) and _is_own(value, module)
     ]
-    plural = "families" if kind.what == "family" else f"{kind.what}s"
-    missing = kind.bases[0].__name__ if kind.objects else f"subclass of {kind.bases[0].__name__}"
     hint = (
-        f"; it holds the {plural} {', '.join(candidates)}"
+        f"; it holds the {kind.plural} {', '.join(candidates)}"
         if candidates
-        else f"; it holds no {missing}"
+        else f"; it holds no {kind.wanted}"
     )
-    word = "recipe" if kind.objects else "class"
+    word = kind.word
     if not wanted:
         example = candidates[0] if candidates else word.capitalize()
         raise DescentError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,21 @@ from learned_descent import (
     Problem,
     registry,
 )
+from learned_descent.cli.main import main
+from learned_descent.faces.detectors import LBPCascade
 from learned_descent.families import RECIPES, Classical, Polish, Recipe
+from learned_descent.landmarks.formats.find import find_format
+from learned_descent.landmarks.schema_file import find_schema
 from learned_descent.names import MODELS, OBSERVATIONS, PROBLEMS
 from learned_descent.problems import Analytic
 from learned_descent.registry import (
     builtin_class,
     name_of,
+    offered,
     recipe_for,
     recipes_for,
+    resolve_class,
+    resolve_model,
     resolve_problem,
 )
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt
@@ -79,29 +85,91 @@ def test_a_class_of_a_module():
     assert resolve_problem("learned_descent.problems.analytic:Analytic") is Analytic
 
 
-def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
-    plugin = EntryPoint(
-        "theirs", "learned_descent.problems.analytic:Analytic", registry.ENTRY_POINTS
-    )
-    broken = EntryPoint("broken", "learned_descent.nothing:Analytic", registry.ENTRY_POINTS)
-    monkeypatch.setattr(
-        registry,
-        "entry_points",
-        lambda group: [plugin, broken] if group == registry.ENTRY_POINTS else [],
-    )
-    assert resolve_problem("theirs") is Analytic
+PLUGINS = """
+from learned_descent import Cascade, Recipe, SequentialRidge
+from learned_descent.faces.detectors import LBPCascade as Boxes
+from learned_descent.landmarks.formats.csv_pictures import CSVPictures as Labels
+from learned_descent.landmarks.schema import LandmarkSchema
+from learned_descent.problems.analytic import Analytic as Problem
+
+MINE = Recipe(Cascade, trainers={"ridge": SequentialRidge()})
+HINGE = LandmarkSchema("hinge", num_points=3)
+"""
+
+OFFERED = {
+    "problem": "Problem",
+    "model": "Cascade",
+    "family": "MINE",
+    "schema": "HINGE",
+    "format": "Labels",
+    "detector": "Boxes",
+}
+"""What a package offers of each kind: the name in its module."""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package that is installed, and offers something of each kind, and something broken."""
+    (tmp_path / "fake_plugins.py").write_text(PLUGINS)
+    metadata = tmp_path / "fake_plugins-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-plugins\nVersion: 1.0\n")
+    groups = {"family": "families"}
+    lines = []
+    for what, name in OFFERED.items():
+        lines += [f"[learned_descent.{groups.get(what, what + 's')}]"]
+        lines += [f"theirs = fake_plugins:{name}", "broken = fake_plugins:Nothing"]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("fake_plugins", None)
+
+
+FOUND = {
+    "problem": resolve_problem,
+    "model": resolve_model,
+    "family": lambda name: recipe_for(Analytic, name),
+    "schema": lambda name: find_schema(Path(name)),
+    "format": lambda name: type(find_format(Path(name))),
+    "detector": lambda name: resolve_class(name, LBPCascade, {}, what="detector"),
+}
+"""How each kind is found by name."""
+
+
+@pytest.mark.parametrize("what", OFFERED)
+def test_an_installed_package_offers_plug_ins_of_every_kind(what: str, installed: None):
+    found = FOUND[what]("theirs")
+    assert found is getattr(sys.modules["fake_plugins"], OFFERED[what])
     with pytest.raises(
         DescentError,
-        match=r"problem 'broken': loading learned_descent.nothing:Analytic failed with "
-        r"ModuleNotFound",
+        match=rf"{what} 'broken': loading fake_plugins:Nothing failed with AttributeError",
     ):
-        resolve_problem("broken")
-    with pytest.raises(
-        DescentError,
-        match=r"problem 'cats': expected one of "
-        rf"{', '.join(sorted([*PROBLEMS, 'broken', 'theirs']))}, or package.module:Class",
-    ):
-        resolve_problem("cats")
+        FOUND[what]("broken")
+
+
+def test_what_is_offered_is_among_the_names_that_are_known(installed: None):
+    for what, known in (("problem", PROBLEMS), ("model", MODELS)):
+        names = ", ".join(sorted([*known, "broken", "theirs"]))
+        with pytest.raises(
+            DescentError,
+            match=rf"{what} 'cats': expected one of {names}, or package.module:Class, or file.py:",
+        ):
+            FOUND[what]("cats")
+    with pytest.raises(DescentError, match=r"family 'cats': expected one of sdm, .*, theirs, bro"):
+        recipe_for(Analytic, "cats")
+    assert sorted(offered("schema")) == ["broken", "theirs"]
+    assert recipe_for(Analytic, "theirs+lm").learned == recipe_for(Analytic, "theirs")
+    assert "theirs" not in recipes_for(Analytic), "only what is asked for by name"
+
+
+def test_a_family_of_an_installed_package_is_compared(
+    installed: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    words = ["compare", "analytic", "--families", "theirs", "--theirs.model.num_steps", "1"]
+    assert main([*words, "--out", str(out)]) == 0
+    assert "theirs" in capsys.readouterr().out
+    assert (out / "theirs.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +180,7 @@ def test_an_installed_plug_in(monkeypatch: pytest.MonkeyPatch):
             r"toy_problem.py: expected a class 'Missing'; it holds the problems Toy, Half",
         ),
         ("", r"name the class too, as in .*toy_problem.py:Toy; it holds the problems Toy, Half"),
-        (":number", r"expected a subclass of learned_descent.Problem, got 3"),
+        (":number", r"expected a subclass of Problem, got 3"),
         (":Half", r"Half is abstract: define initial, observation, target"),
     ],
 )

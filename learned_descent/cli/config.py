@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from pathlib import Path, PurePath
@@ -16,6 +17,12 @@ from ..training.schedules import Schedule
 
 _CODE = {"class_path", "init_args", "dict_kwargs", "problem_file"}
 """Names under which an option would say what code to run."""
+
+_CODE_NAME = re.compile(r"\.py(:.*)?$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+"""A name that would be run or imported."""
+
+_TYPED = {"task", "family", "families"}
+"""What a file of settings tells of a run, and a command only takes where it is typed."""
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -52,7 +59,8 @@ def check_options(file: Path, types: Mapping[str, Any]) -> None:
         DescentError: as :func:`read_config` does, and if a section is no section.
     """
     for name, value in _leaves(read_config(file)):
-        if _has_text(value) and not _is_data(types.get(name, str)):
+        code = name not in _TYPED and _looks_like_code(value)
+        if code or (_has_text(value) and not _is_data(types.get(name, str))):
             raise _names_code(file, name)
         if any(option.startswith(f"{name}.") for option in types):
             found = "it is empty: leave it out" if value is None else f"got {value!r}"
@@ -80,6 +88,15 @@ def _leaves(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _has_text(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and any(map(_has_text, value)))
+
+
+def _looks_like_code(value: Any) -> bool:
+    """Whether a text, or one of several, is ``file.py``, ``file.py:Class`` or
+    ``package.module:Class``: no option takes such a name from a file.
+    """
+    if isinstance(value, list):
+        return any(map(_looks_like_code, value))
+    return isinstance(value, str) and bool(_CODE_NAME.search(value))
 
 
 def _is_data(hint: Any) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from ..errors import DescentError
+from ..registry import names_code, offered, resolve_object
 from ..system.documents import read_document
 from ..system.text import suggestion
 from .schema import MOST_POINTS, SCHEMAS, LandmarkSchema
@@ -21,7 +22,8 @@ SchemaName: TypeAlias = Literal["ibug68", "ibug51", "ibug49"]
 Schema: TypeAlias = SchemaName | Path | Mapping[str, Any]
 """A markup as a user gives it.
 
-A weights file can say text or a mapping, no path: so it never makes anybody read a file.
+A path may also be the name under which an installed package offers a schema, or ``file.py:NAME``. A
+weights file can say text or a mapping, no path: so it never makes anybody read a file.
 """
 
 _ENDINGS = {".yaml", ".yml", ".json"}
@@ -78,6 +80,9 @@ def find_schema(given: Schema) -> LandmarkSchema:
                 f"{name}: expected num_points: NUMBER and what else is known, got {found}"
             )
         return schema_from({"name": given.stem, **content}, name)
+    if isinstance(given, Path) and (names_code(str(given)) or str(given) in offered("schema")):
+        named: LandmarkSchema = resolve_object(str(given), LandmarkSchema, what="schema")
+        return named
     try:
         return built_in(str(given))
     except DescentError as error:

@@ -134,6 +134,15 @@ def test_only_the_command_line_names_a_problem_of_ones_own(refused: Callable[...
     )
 
 
+@pytest.mark.parametrize("value", ["evil.py:EVIL", "evil:EVIL", "deep/evil.py"])
+@pytest.mark.parametrize("option", ["schema", "normaliser"])
+def test_a_file_names_no_code_where_a_path_is_asked_for(
+    refused: Callable[..., str], option: str, value: str
+):
+    message = refused(f"problem: {{{option}: '{value}'}}", "check synthetic-faces")
+    assert f"problem.{option}: a file sets options and names no code" in message
+
+
 @pytest.mark.usefixtures("seen")
 def test_a_file_gives_no_class_to_an_option_that_takes_one(refused: Callable[..., str]):
     message = refused("problem: {lens: evil.Evil}", "check seen.py:Seen")

@@ -596,7 +596,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("train :X --family mdm --out x", "problem ':X': "),
         (
             "train os:system --family mdm --out x",
-            "problem 'os:system': expected a subclass of learned_descent.Problem",
+            "problem 'os:system': expected a subclass of Problem",
         ),
         (
             "evaluate mdm --problem-file analytic",
