@@ -49,9 +49,14 @@ def look(
             f"{name}.failure_above: expected a number > 0, the error above which a sample counts "
             f"as a failure, got {above!r}"
         )
-    with torch.no_grad(), calling(f"{name}.local or retract"):
+    with torch.no_grad(), calling(f"{name}.local"):
         update = problem.local(start, target)
         check_shape(update, "B d", {"B": len(start)}, name=f"{name}.local(x, y)")
+    weights = weights_of(problem, batch, list(range(len(start))))
+    if weights is not None:
+        sizes = {"B": len(start), "d": update.shape[1]}
+        check_shape(weights, "B d", sizes, name=f"{name}.target_weights(batch)")
+    with torch.no_grad(), calling(f"{name}.retract"):
         check_like(problem.retract(start, update), start, f"{name}.retract(x, delta)")
     with torch.no_grad(), calling(f"{name}.metrics"):
         metrics: object = problem.metrics(start, batch)
@@ -121,6 +126,31 @@ def _start_and_target(problem: Problem, batch: Batch) -> tuple[Tensor, Tensor]:
         target = problem.target(batch)
     check_like(target, start, f"{name}.target(batch)")
     return start, target
+
+
+def weights_of(problem: Problem, batch: Batch, indices: list[int]) -> Tensor | None:
+    """What the coordinates of the updates of a batch count, as its problem says, checked.
+
+    Args:
+        problem: the problem.
+        batch: the samples.
+        indices: their positions in the whole set, for the message.
+
+    Raises:
+        DescentError: if it fails, or one is negative or not finite.
+    """
+    what = f"{type(problem).__name__}.target_weights"
+    with torch.no_grad(), calling(what):
+        weights = problem.target_weights(batch)
+    if weights is not None:
+        bad = ~((weights >= 0) & weights.isfinite()).flatten(1).all(1)
+        if bad.any():
+            which = [indices[row] for row in bad.nonzero().flatten().tolist()]
+            raise DescentError(
+                f"samples {which[:10]}: {what}(batch): expected finite numbers, 0 or more, got "
+                f"{weights[bad].min():g} to {weights[bad].max():g}"
+            )
+    return weights
 
 
 def check_error(start: Tensor, error: Tensor, first: int = 0) -> None:

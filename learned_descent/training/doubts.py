@@ -27,8 +27,8 @@ def say(doubts: Sequence[str]) -> None:
 
 
 def doubts_of_ridge(records: Records, candidates: Sequence[float]) -> list[str]:
-    """Stages that make a held-out loss worse, and a choice that ends at an edge of what was
-    compared.
+    """Stages that make a held-out loss worse or are not solved, and a choice that ends at an edge
+    of what was compared.
 
     Args:
         records: those of :class:`SequentialRidge`.
@@ -54,6 +54,14 @@ def doubts_of_ridge(records: Records, candidates: Sequence[float]) -> list[str]:
         doubts.append(
             f"SequentialRidge: the held-out loss rises in {_stages(risen)}, from {before:.3g} to "
             f"{after:.3g}: raise ridge or repeats, or take fewer stages"
+        )
+    unsolved = [record for record in records if "residual" in record]
+    if unsolved:
+        worst = max(record["residual"] for record in unsolved)
+        doubts.append(
+            f"SequentialRidge: the equations of {_stages(unsolved)} are solved to a residual of "
+            f"{worst:.2g} only, for what is known differs from coordinate to coordinate: raise "
+            "ridge"
         )
     for edge, name, more in ((max, "largest", "larger"), (min, "smallest", "smaller")):
         ends = [record for record in records if _ends_at(edge, record, candidates, least)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from ..errors import DescentError
 from ..system.allocator import keep_freed_memory
@@ -56,6 +57,13 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
     if fabric.device.type == "cpu":
         keep_freed_memory()
     return fabric
+
+
+def summed(fabric: Fabric, value: Tensor) -> Tensor:
+    """The sum of ``value`` over the ranks."""
+    if fabric.world_size == 1:
+        return value
+    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
 
 
 def _check_devices(accelerator: str, devices: int) -> None:

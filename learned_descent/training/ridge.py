@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast, final
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from ..data.batches import batches, check_finite, mix, num_samples
 from ..data.samples import Samples, floating_type
-from ..errors import DescentError, check_choice, check_real, check_shape, check_whole
+from ..errors import DescentError, check_choice, check_real, check_whole
+from ..look import weights_of
 from ..model import DescentModel
 from ..models import LinearStages
-from ..models.linear_stages import Moments
 from ..system.progress import progress_bar
 from . import ranks
 from .doubts import doubts_of_ridge, say
+from .equations import RidgeEquations, losses_left
 from .ranks import Accelerator
 from .trainer import History, Trainer, entered, solvable
+from .uneven import TOLERANCE, KeptRows, WeighedRows
 
 
 @final
@@ -38,6 +40,11 @@ class SequentialRidge(Trainer):
     ``O(F^2)`` whatever the number of samples: nothing is kept per sample, and each pass runs the
     stages that are trained already. Data-parallel ranks (``torchrun``) take turns over the batches
     and sum their equations.
+
+    Where a problem says how much each coordinate counts (:meth:`Problem.target_weights`), the
+    square of each is multiplied by its weight, and ``v`` is the variance among the rows that know
+    it: a coordinate whose truth is missing of some samples is trained on the others, as if it were
+    alone. Conjugate gradients solve that to 1e-6, each step another pass over the samples.
 
     The defaults suit some hundred features. With thousands, as those of the landmarks of a face, a
     stage learns the training samples by heart: the families of faces take ``ridge=3.0, repeats=4``,
@@ -166,61 +173,39 @@ class SequentialRidge(Trainer):
         """
         candidates = self._candidates()
 
-        def measure() -> Moments:
-            return self._equations(fabric, model, stage, train, seed, every).moments(fabric)
+        def rows(
+            samples: Samples, *, held_out: bool = False, lift: bool = True
+        ) -> Iterator[WeighedRows]:
+            for row in self._rows(fabric, model, stage, samples, seed, every, held_out=held_out):
+                features = model.lifted(stage, row.features) if lift else row.features
+                yield row._replace(features=features)
 
-        model.begin(stage, measure)
+        model.begin(stage, lambda: RidgeEquations.of(rows(train, lift=False)).moments(fabric))
         layer = cast(nn.Linear, model.linear(stage))
-        equations = self._equations(fabric, model, stage, train, seed, every, lift=True)
-        solutions = equations.solve(fabric, candidates, bias=layer.bias is not None, stage=stage)
+        equations = RidgeEquations.of(rows(train))
+        # Those that are kept take no more memory than the matrix
+        again = KeptRows(lambda: rows(train), 2 * len(equations.gram))
+        bias = layer.bias is not None
+        solutions = equations.solve(fabric, candidates, again, bias=bias, stage=stage)
         solved = list(solutions)
         best, losses = 0, []
         if val is not None or len(candidates) > 1:
-            held = train if val is None else val
-            rows = self._rows(fabric, model, stage, held, seed, every, held_out=True)
-            lifted = ((model.lifted(stage, features), updates) for features, updates in rows)
-            before, *losses = _left(
-                fabric, lifted, [(weight, offset) for weight, offset, _ in solutions.values()]
-            )
+            held = rows(train if val is None else val, held_out=True)
+            before, *losses = losses_left(fabric, held, list(solutions.values()))
             best = losses.index(min(losses))
-        weight, offset, loss = solutions[solved[best]]
-        layer.weight.copy_(weight.T)
-        if layer.bias is not None:
-            layer.bias.copy_(offset)
-        record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": loss}
+        solution = solutions[solved[best]]
+        layer.weight.copy_(solution.weight.T)
+        if bias:
+            layer.bias.copy_(solution.offset)
+        record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": solution.loss}
+        if solution.residual > TOLERANCE:
+            record["residual"] = solution.residual
         if losses:
             record["held_out_loss"] = [before, losses[best]]
         if len(candidates) > 1:
             least = max(losses[best], sys.float_info.min)
             record["held_out"] = {ridge: loss / least for ridge, loss in zip(solved, losses)}
         return record
-
-    def _equations(
-        self,
-        fabric: ranks.Fabric,
-        model: LinearStages,
-        stage: int,
-        train: Samples,
-        seed: int,
-        every: int,
-        *,
-        lift: bool = False,
-    ) -> RidgeEquations:
-        """The sums over the rows of the training samples, as they are or as the layer takes
-        them.
-        """
-        equations: RidgeEquations | None = None
-        rows = self._rows(fabric, model, stage, train, seed, every, held_out=False)
-        for features, updates in rows:
-            if lift:
-                features = model.lifted(stage, features)
-            equations = equations or RidgeEquations(features.shape[1], updates)
-            equations.add(features, updates)
-        if equations is None:
-            raise DescentError(
-                f"samples: expected one or more for every rank, got {num_samples(train)}"
-            )
-        return equations
 
     def augmenting(self) -> SequentialRidge:
         return replace(self, augment=True)
@@ -242,9 +227,9 @@ class SequentialRidge(Trainer):
         every: int,
         *,
         held_out: bool,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features ``(B, F)`` and missing updates ``(B, d)`` at the input of a stage, start by
-        start, on this rank.
+    ) -> Iterator[WeighedRows]:
+        """Features, missing updates and what those count, at the input of a stage, start by start,
+        on this rank; the same ones each time.
         """
         problem, rank, world = model.problem, fabric.global_rank, fabric.world_size
         place: dict[str, Any] = {
@@ -276,144 +261,11 @@ class SequentialRidge(Trainer):
                         batch = problem.augment(batch, generator)
                     target, prepared = problem.target(batch), model.observation.prepare(batch)
                     check_finite({"target": target}, rows)
+                    weights = weights_of(problem, batch, rows)
                     for _ in range(1 if held_out else self.repeats):
                         x = model.descend(
                             prepared, problem.initial(batch, generator), num_steps=stage
                         ).final
                         features = model.observation.observe(stage, x, prepared)
                         check_finite({f"features of stage {stage}": features}, rows)
-                        yield features, problem.local(x, target)
-
-
-class RidgeEquations:
-    """Sums of ``f f^T``, ``f y^T``, ``f`` and ``y`` over rows that come in batches, for ridge
-    regression with a free bias.
-
-    Args:
-        num_features: the size ``F``.
-        like: a tensor ``(B, d)`` of updates: their size, and the device of the sums.
-        block: rows that are multiplied in their own precision before they are added in float64.
-    """
-
-    def __init__(self, num_features: int, like: Tensor, *, block: int = 1024) -> None:
-        wide = {"dtype": torch.float64, "device": like.device}
-        self.gram = torch.zeros(num_features, num_features, **wide)  # type: ignore[call-overload]
-        self.cross = torch.zeros(num_features, like.shape[1], **wide)  # type: ignore[call-overload]
-        self.sum_features = torch.zeros(num_features, **wide)  # type: ignore[call-overload]
-        self.sum_updates = torch.zeros(like.shape[1], **wide)  # type: ignore[call-overload]
-        self.scalars = torch.zeros(2, **wide)  # type: ignore[call-overload]  # rows, sum of squared updates
-        self.block = block
-        self.rounding = torch.finfo(like.dtype).eps
-        self._pending: list[tuple[Tensor, Tensor]] = []
-        self._rows = 0
-
-    def add(self, features: Tensor, updates: Tensor) -> None:
-        """Adds rows: features ``(B, F)`` and updates ``(B, d)``."""
-        check_shape(features, "B F", {"F": len(self.gram)}, name="features")
-        self._pending.append((features, updates))
-        self._rows += len(features)
-        if self._rows >= self.block:
-            self._flush()
-
-    def _flush(self, width: int = 1024) -> None:
-        if not self._pending:
-            return
-        features, updates = (torch.cat(rows) for rows in zip(*self._pending))
-        self._pending, self._rows = [], 0
-        for at in range(0, len(self.gram), width):  # the upper triangle is enough
-            self.gram[at : at + width, at:] += features[:, at : at + width].T @ features[:, at:]
-        self.cross += features.T @ updates
-        self.sum_features += features.sum(0, dtype=torch.float64)
-        self.sum_updates += updates.sum(0, dtype=torch.float64)
-        self.scalars += torch.stack(
-            [self.scalars.new_tensor(len(features)), updates.double().square().sum()]
-        )
-
-    def _gather(self, fabric: ranks.Fabric) -> None:
-        """Sums over the ranks."""
-        self._flush()
-        for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
-            setattr(self, name, _summed(fabric, getattr(self, name)))
-
-    def moments(self, fabric: ranks.Fabric) -> Moments:
-        """Mean and covariance of the features."""
-        self._gather(fabric)
-        count = self.scalars[0]
-        gram = self.gram.triu() + self.gram.triu(1).mT
-        mean = self.sum_features / count
-        return Moments(mean, gram / count - mean.outer(mean))
-
-    def solve(
-        self, fabric: ranks.Fabric, candidates: tuple[float, ...], *, bias: bool, stage: int
-    ) -> dict[float, tuple[Tensor, Tensor, float]]:
-        """Weights ``(F, d)``, bias ``(d,)`` and mean square of what they leave of the rows, for
-        each ridge that is enough.
-
-        Raises:
-            DescentError: if no system is positive definite; the message names the ridge to raise.
-        """
-        self._gather(fabric)
-        (count, square), size = self.scalars.tolist(), len(self.gram)
-        # Where nothing but rounding is left to see
-        least = max(self.rounding * self.gram.diagonal().mean().item(), 1e-100)
-        if bias:  # centre the rows
-            mean_features, mean_updates = self.sum_features / count, self.sum_updates / count
-            self.gram.addr_(self.sum_features, mean_features, alpha=-1)
-            self.cross.addr_(self.sum_features, mean_updates, alpha=-1)
-            square -= self.sum_updates.dot(mean_updates).item()
-        diagonal = self.gram.diagonal().clone()
-        solutions = {}
-        for ridge in candidates:
-            penalty = ridge * diagonal.mean() + (least if ridge else 0)
-            self.gram.diagonal().copy_(diagonal + penalty)
-            factor, info = torch.linalg.cholesky_ex(self.gram, upper=True)
-            pivots = factor.diagonal()
-            if (
-                info.item()
-                or pivots.min() ** 2 <= size * torch.finfo(torch.float64).eps * pivots.max() ** 2
-            ):
-                continue
-            weight = torch.cholesky_solve(self.cross, factor, upper=True)
-            del factor
-            offset = mean_updates - mean_features @ weight if bias else torch.zeros_like(weight[0])
-            left = (
-                square
-                - (weight * self.cross).sum().item()
-                - penalty.item() * weight.square().sum().item()
-            )
-            solutions[ridge] = (weight, offset, max(left, 0.0) / (count * weight.shape[1]))
-        if not solutions:
-            ridge = max(candidates)
-            raise DescentError(
-                f"ridge={ridge:g}: the system of stage {stage} with {size} features from "
-                f"{count:.0f} rows is not positive definite; raise ridge (for example to "
-                f"{max(10 * ridge, 1e-4):g}) or give more samples"
-            )
-        return solutions
-
-
-def _left(
-    fabric: ranks.Fabric,
-    rows: Iterator[tuple[Tensor, Tensor]],
-    solutions: list[tuple[Tensor, Tensor]],
-) -> list[float]:
-    """The mean square of the updates of some rows, and of what each solution leaves of them."""
-    sums: Tensor = torch.zeros(len(solutions) + 2, dtype=torch.float64, device=fabric.device)
-    for features, updates in rows:
-        left = [
-            updates - features @ weight.to(features) - offset.to(features)
-            for weight, offset in solutions
-        ]
-        sums[:-1] += torch.stack(
-            [part.square().sum(dtype=torch.float64) for part in (updates, *left)]
-        )
-        sums[-1] += updates.numel()
-    sums = _summed(fabric, sums)
-    return (sums[:-1] / sums[-1]).tolist()
-
-
-def _summed(fabric: ranks.Fabric, value: Tensor) -> Tensor:
-    """The sum of ``value`` over the ranks."""
-    return (
-        cast(Tensor, fabric.all_reduce(value, reduce_op="sum")) if fabric.world_size > 1 else value
-    )
+                        yield WeighedRows(features, problem.local(x, target), weights)

@@ -14,15 +14,28 @@ from torch import Tensor
 from learned_descent import BackpropThroughTime, Cascade, MnemonicDescent, SequentialRidge
 from learned_descent.files import save_state
 from learned_descent.problems import Analytic
+from tests.toys import Gaps
+
+
+class Still(Gaps):
+    """Missing numbers, and in training the start of testing."""
+
+    def initial(self, batch, generator=None):
+        return super().initial(batch)
 
 
 def train() -> dict[str, Tensor]:
-    """The weights of a cascade by closed form, and of a recurrent model by gradients; both without
-    random starts."""
+    """The weights of two cascades by closed form, of which one has samples that lack numbers, and
+    of a recurrent model by gradients; all without random starts."""
     problem = Analytic("erf", spread=0, dtype=torch.float64)
     cascade = Cascade.for_problem(problem, num_steps=3).double()
     closed = SequentialRidge(ridge=(1e-6, 1e-4), batch_size=4, accelerator="cpu").fit(
         cascade, problem.data("train"), problem.data("val")
+    )
+    gaps = Still(torch.float64, count=22)
+    uneven = Cascade.for_problem(gaps, num_steps=2).double()
+    SequentialRidge(ridge=(1e-3, 1e-1), batch_size=4, accelerator="cpu").fit(
+        uneven, gaps.data("train"), gaps.data("val")
     )
     torch.manual_seed(0)  # the same first weights on every rank
     recurrent = MnemonicDescent.for_problem(problem, hidden=8, num_steps=3).double()
@@ -38,7 +51,7 @@ def train() -> dict[str, Tensor]:
     )
     results = {
         f"{name}/{key}": value
-        for name, model in (("cascade", cascade), ("recurrent", recurrent))
+        for name, model in (("cascade", cascade), ("uneven", uneven), ("recurrent", recurrent))
         for key, value in model.state_dict().items()
     }
     results["closed/loss"] = torch.tensor([record["loss"] for record in closed.records])
