@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
+from torch import Tensor
+
 from ..data.samples import Batch, Split
 from ..errors import DescentError, check_choice, check_real
-from .augmentation import Augmentation
+from .augmentation import Augmentation, Turn
 from .crops import check_crop
 from .cut_outs import cut_out
 from .formats import FormatName
@@ -20,6 +22,16 @@ from .schema_file import Schema, described_schema, find_schema
 
 _ROOM = 0.6
 """The longer side of a box in sides of the crop; a whole picture fills it."""
+
+
+@final
+class _Flat(Turn):
+    """Landmarks of which no shape in space is known."""
+
+    def turned(self, batch: Batch, turn: Tensor) -> tuple[Batch, Tensor]:
+        raise DescentError(
+            "augmentation.turn: no shape in space is known that could turn: set it to 0"
+        )
 
 
 @final
@@ -132,6 +144,12 @@ class LabelledLandmarks(Landmarks):
         if self._boxes is None:
             return self._labels.usual_boxes() if self.has_faces else "points"
         return "file" if isinstance(self._boxes, Path) else self._boxes
+
+    def turning(self) -> Turn:
+        """What refuses to turn: weights of heads, whose training turned them, are measured here
+        all the same.
+        """
+        return _Flat()
 
     def names(self, split: Split) -> Sequence[str]:
         """What the samples of ``split`` are called: the paths of their pictures; a number follows

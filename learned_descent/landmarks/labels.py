@@ -184,8 +184,8 @@ def schema_of(labels: Sequence[Labelled], name: str) -> LandmarkSchema:
 
 
 def in_schema(label: Labelled, schema: LandmarkSchema) -> Labelled:
-    """A label with its points in the order of a markup; a point that it does not name is not
-    labelled.
+    """A label with its points in the order of a markup, which may be one of another number: a point
+    that the label does not have is not labelled.
 
     Raises:
         DescentError: if it names a point that the markup does not have, or its points are not those
@@ -201,6 +201,8 @@ def in_schema(label: Labelled, schema: LandmarkSchema) -> Labelled:
         if not unknown:
             places = [schema.names.index(name) for name in label.names]
             return _placed(label, places, schema)
+    if held := schema.holding(len(label.points)):
+        return _placed(label, held, schema)
     try:
         chosen = list(schema.within(len(label.points)))
     except DescentError as error:

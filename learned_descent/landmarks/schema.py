@@ -223,6 +223,19 @@ class LandmarkSchema:
             raise DescentError(f"{count} points, but {self.name} is read from {expected}")
         return self.sources[count]
 
+    def holding(self, count: int) -> tuple[int, ...]:
+        """Which landmarks of this markup the ``count`` points of a smaller built-in one are; none
+        where that is not known.
+
+        Example:
+            >>> WFLW98.holding(68)[:3]
+            (0, 2, 4)
+        """
+        for other in SCHEMAS.values():
+            if other.num_points == count and self.num_points in other.sources:
+                return other.sources[self.num_points]
+        return ()
+
     def among(self, other: LandmarkSchema) -> tuple[int, ...]:
         """Which landmarks of another markup are those of this one.
 
@@ -253,7 +266,25 @@ def _path(*points: int, closed: bool = False) -> tuple[tuple[int, int], ...]:
     return tuple(pairwise(points)) + (((points[-1], points[0]),) if closed else ())
 
 
+def _swapped(count: int, *pairs: Sequence[int]) -> tuple[int, ...]:
+    """The mirror image of each of ``count`` points, of which those of a pair change places."""
+    image = list(range(count))
+    for one, other in pairs:
+        image[one], image[other] = other, one
+    return tuple(image)
+
+
 _INNER = tuple(range(17, 68))
+
+_WFLW_AS_IBUG = (
+    *range(0, 33, 2),  # jaw
+    *(*range(33, 38), *range(42, 47)),  # the upper edges of the brows
+    *range(51, 60),  # nose
+    *(60, 61, 63, 64, 65, 67),  # eyes
+    *(68, 69, 71, 72, 73, 75),
+    *range(76, 96),  # lips
+)
+"""Which of the 98 points of WFLW are the 68 of iBUG."""
 
 IBUG68 = LandmarkSchema(
     name="ibug68",
@@ -282,6 +313,7 @@ IBUG68 = LandmarkSchema(
         *_path(*range(60, 68), closed=True),
     ),
     subsets={"51": _INNER, "49": tuple(point for point in _INNER if point not in (60, 64))},
+    sources={98: _WFLW_AS_IBUG},
 )
 """The 68 points of iBUG, as in 300-W: jaw, brows, nose, eyes, lips."""
 
@@ -291,7 +323,87 @@ IBUG51 = IBUG68.subset("51", name="ibug51")
 IBUG49 = IBUG51.subset("49", name="ibug49")
 """The 51 points without the inner corners of the mouth."""
 
-SCHEMAS: Mapping[str, LandmarkSchema] = {markup.name: markup for markup in (IBUG68, IBUG51, IBUG49)}
+WFLW98 = LandmarkSchema(
+    name="wflw98",
+    num_points=98,
+    mirror=(
+        *reversed(range(33)),  # jaw
+        *(46, 45, 44, 43, 42, 50, 49, 48, 47),  # brows
+        *(37, 36, 35, 34, 33, 41, 40, 39, 38),
+        *range(51, 55),  # ridge of the nose
+        *reversed(range(55, 60)),  # nostrils
+        *(72, 71, 70, 69, 68, 75, 74, 73),  # eyes
+        *(64, 63, 62, 61, 60, 67, 66, 65),
+        *(*reversed(range(76, 83)), *reversed(range(83, 88))),  # outer lips
+        *(*reversed(range(88, 93)), *reversed(range(93, 96))),  # inner lips
+        *(97, 96),  # pupils
+    ),
+    left_eye=tuple(range(60, 68)),
+    right_eye=tuple(range(68, 76)),
+    outer_eye_corners=(60, 72),
+    edges=(
+        *_path(*range(33)),
+        *_path(*range(33, 42), closed=True),
+        *_path(*range(42, 51), closed=True),
+        *_path(*range(51, 55)),
+        *_path(*range(55, 60)),
+        *_path(*range(60, 68), closed=True),
+        *_path(*range(68, 76), closed=True),
+        *_path(*range(76, 88), closed=True),
+        *_path(*range(88, 96), closed=True),
+    ),
+    subsets={"68": _WFLW_AS_IBUG},
+)
+"""The 98 points of WFLW: jaw, brows, nose, eyes, lips, pupils (Wu et al., CVPR 2018)."""
+
+COFW29 = LandmarkSchema(
+    name="cofw29",
+    num_points=29,
+    mirror=_swapped(
+        29,
+        *((0, 1), (2, 3), (4, 6), (5, 7)),  # brows: outer and inner ends, upper and lower edge
+        *((8, 9), (10, 11), (12, 14), (13, 15), (16, 17)),  # eyes: corners, lids, pupils
+        *((18, 19), (22, 23)),  # nostrils, corners of the mouth
+    ),
+    left_eye=(8, 10, 12, 13),
+    right_eye=(9, 11, 14, 15),
+    outer_eye_corners=(8, 9),
+    edges=(
+        *_path(0, 4, 2, 5, closed=True),
+        *_path(1, 6, 3, 7, closed=True),
+        *_path(8, 12, 10, 13, closed=True),
+        *_path(9, 14, 11, 15, closed=True),
+        *_path(18, 21, 19, 20, closed=True),
+        *_path(22, 24, 23, 27, closed=True),
+        *_path(22, 25, 23, 26, closed=True),
+    ),
+)
+"""The 29 points of COFW: brows, eyes with their pupils, nose, lips, chin (Burgos-Artizzu et al.,
+ICCV 2013)."""
+
+AFLW19 = LandmarkSchema(
+    name="aflw19",
+    num_points=19,
+    mirror=_swapped(19, (0, 5), (1, 4), (2, 3), (6, 11), (7, 10), (8, 9), (12, 14), (15, 17)),
+    left_eye=(6, 7, 8),
+    right_eye=(9, 10, 11),
+    outer_eye_corners=(6, 11),
+    edges=(
+        *_path(0, 1, 2),
+        *_path(3, 4, 5),
+        *_path(6, 7, 8),
+        *_path(9, 10, 11),
+        *_path(12, 13, 14),
+        *_path(15, 16, 17),
+    ),
+    normaliser="box",
+)
+"""The 19 points of AFLW: brows, eyes, nose, mouth, chin (Zhu et al., CVPR 2016); its errors are
+divided by the side of the face's box."""
+
+SCHEMAS: Mapping[str, LandmarkSchema] = {
+    markup.name: markup for markup in (IBUG68, IBUG51, IBUG49, WFLW98, COFW29, AFLW19)
+}
 """The markups that come with the library, by name."""
 
 

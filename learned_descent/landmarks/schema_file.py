@@ -16,7 +16,7 @@ from ..system.text import suggestion
 from .schema import MOST_POINTS, SCHEMAS, LandmarkSchema
 from .schema import schema as built_in
 
-SchemaName: TypeAlias = Literal["ibug68", "ibug51", "ibug49"]
+SchemaName: TypeAlias = Literal["ibug68", "ibug51", "ibug49", "wflw98", "cofw29", "aflw19"]
 """The names of the built-in markups."""
 
 Schema: TypeAlias = SchemaName | Path | Mapping[str, Any]

@@ -11,8 +11,10 @@ from PIL import Image
 from learned_descent import DescentError, load_model
 from learned_descent.checkpoint.description import described_problem
 from learned_descent.cli.main import main
+from learned_descent.landmarks.augmentation import Augmentation
 from learned_descent.landmarks.crops import apply_affine
 from learned_descent.landmarks.labelled import LabelledLandmarks
+from learned_descent.landmarks.schema_file import SchemaName, find_schema
 
 from .drawn import NAMES, draw_wings, write_wings
 
@@ -214,3 +216,49 @@ def test_a_box_is_around_the_points_that_are_not_labelled_too(wings: Path) -> No
     torch.testing.assert_close(
         LabelledLandmarks(str(wings)).data("train")["to_photo"][:, 0, 0], whole, rtol=0.1, atol=0
     )
+
+
+def faces_of(tmp_path: Path, count: int) -> Path:
+    """A CSV of five pictures with ``count`` numbered points, all different."""
+    lines = ["image," + ",".join(f"x{number},y{number}" for number in range(count))]
+    for number in range(5):
+        Image.new("RGB", (200, 160)).save(tmp_path / f"{number}.png")
+        points = [(20 + number + 1.5 * point, 30 + point % 7) for point in range(count)]
+        lines.append(f"{number}.png," + ",".join(f"{x},{y}" for x, y in points))
+    file = tmp_path / f"faces{count}.csv"
+    file.write_text("\n".join(lines))
+    return file
+
+
+@pytest.mark.parametrize("name", ["ibug68", "ibug51", "ibug49"])
+def test_weights_of_one_markup_read_data_of_a_larger_one(tmp_path: Path, name: SchemaName) -> None:
+    problem = LabelledLandmarks(str(faces_of(tmp_path, 98)), schema=name)
+    batch = problem.data("test")
+    found = apply_affine(batch["to_photo"], batch["points"])[0]
+    column = (
+        20
+        + int(Path(problem.names("test")[0]).stem)
+        + 1.5 * torch.tensor(find_schema(name).sources[98])
+    )
+    torch.testing.assert_close(found[:, 0], column)
+    assert "weights" not in batch
+
+
+def test_weights_of_one_markup_read_data_of_a_smaller_one(tmp_path: Path) -> None:
+    shape = torch.rand(98, 2)
+    problem = LabelledLandmarks(str(faces_of(tmp_path, 68)), schema="wflw98")
+    problem.mean_shape.copy_(shape)  # as stored weights bring it
+    batch = problem.data("test")
+    known = batch["weights"][0] > 0
+    assert known.nonzero().flatten().tolist() == list(find_schema("ibug68").sources[98])
+    assert next(iter(problem.metrics(problem.initial(batch), batch).values())).isfinite().all()
+
+
+def test_another_number_of_points_is_refused(tmp_path: Path) -> None:
+    file = str(faces_of(tmp_path, 30))
+    with pytest.raises(DescentError, match=r"faces30.csv:2: 30 points, but ibug68 is"):
+        LabelledLandmarks(file, schema="ibug68").data("train")
+    problem = LabelledLandmarks(file, augmentation=Augmentation(turn=9.0))
+    batch = problem.data("train")
+    with pytest.raises(DescentError, match=r"augmentation.turn: no shape in space is known"):
+        problem.augment(batch, torch.Generator())

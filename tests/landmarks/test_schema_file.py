@@ -203,9 +203,9 @@ def test_a_file_is_data_of_bounded_size(tmp_path: Path, text: str, message: str)
 
 def test_what_is_no_name_and_no_file() -> None:
     with pytest.raises(
-        DescentError, match=r"no landmark schema is called 'wflw98'.* or the path of a file"
+        DescentError, match=r"no landmark schema is called 'wflw97'.* or the path of a file"
     ):
-        find_schema(Path("wflw98"))
+        find_schema(Path("wflw97"))
     with pytest.raises(
         DescentError, match=r"schema missing\.yaml: expected a YAML file: .*No such file"
     ):
