@@ -15,6 +15,7 @@ from ..checkpoint.model import annotate, load_model, pack
 from ..data.pictures import PictureWarning, read_picture
 from ..errors import DescentError
 from ..problem import Problem
+from ..registry import resolve_model
 from ..system.progress import progress_bar
 from ..weights import find_weights
 from .runs import check_measurement, prepare_folder, problem_of
@@ -41,6 +42,7 @@ def align(
     boxes: Path | None = None,
     detector: str | None = None,
     problem_file: str | None = None,
+    model: str | None = None,
     output: Path = Path("aligned"),
     format: Sequence[Format] = ("png", "json"),  # noqa: A002 - the name of the option
     device: Literal["cpu", "cuda"] = "cpu",
@@ -62,6 +64,7 @@ def align(
         detector: centerface, lbp, picture (the whole picture is the box), or file.py:Class; by
             default that of the weights: faces have a detector, others the whole picture.
         problem_file: the problem of the weights, file.py:Class, where it is not a built-in one.
+        model: the class of the model, file.py:Class, where it is not a built-in one.
         output: the folder for STEM.png, STEM.json and STEM.csv of each photo, and STEM_0.pts or
             STEM_0.ljson of each object.
         format: what is written.
@@ -82,7 +85,7 @@ def align(
         )
     if detector is not None and not (box is None and boxes is None):
         raise DescentError("--detector: expected without --box and --boxes: they say where to look")
-    aligner = _aligner(weights, problem_file, detector, views, device)
+    aligner = _aligner(weights, problem_file, model, detector, views, device)
     given = None if boxes is None else read_all_boxes(boxes)
     prepare_folder(output)
     sources = {file.resolve() for file in (*photos, *([boxes] if boxes else []))}
@@ -117,7 +120,12 @@ def align(
 
 
 def _aligner(
-    weights: str, problem_file: str | None, detector: str | None, views: int, device: str
+    weights: str,
+    problem_file: str | None,
+    model: str | None,
+    detector: str | None,
+    views: int,
+    device: str,
 ) -> Aligner:
     """What the weights do with photos, with the detector that the user names."""
     from ..landmarks.aligner import Aligner
@@ -133,6 +141,7 @@ def _aligner(
     return Aligner.from_pretrained(
         weights,
         problem=problem,
+        model=None if model is None else resolve_model(model),
         detector=None if detector is None else made_detector(detector),
         views=views,
         device=device,
@@ -144,6 +153,7 @@ def calibrate(
     *,
     problem: Problem | None = None,
     problem_file: str | None = None,
+    model: str | None = None,
     detector: Sequence[str] | None = None,
     faces: int = 600,
     seed: int = 0,
@@ -158,6 +168,7 @@ def calibrate(
         problem: the problem; by default it is made as the file says.
         problem_file: the problem, file.py:Class, where it is not a built-in one, or another of its
             kind, such as faces.
+        model: the class of the model, file.py:Class, where it is not a built-in one.
         detector: centerface, lbp, picture or file.py:Class, one or more; by default those of the
             problem: both detectors of faces for faces, the whole picture for others.
         faces: at most so many training pictures, of faces or of what else it may be, are shown to
@@ -180,10 +191,11 @@ def calibrate(
                 "another"
             )
         prepare_folder(output.parent, None if overwrite else output, _WAY_OUT)
-    model = load_model(weights, problem=problem or problem_of(weights, problem_file))
-    own = landmarks_of(model)
+    cls = None if model is None else resolve_model(model)
+    loaded = load_model(weights, problem=problem or problem_of(weights, problem_file), model=cls)
+    own = landmarks_of(loaded)
     detectors = [made_detector(name) for name in detector or ()] or own.detectors()
-    found = fit_calibration(model, detectors, count=faces, seed=seed)
+    found = fit_calibration(loaded, detectors, count=faces, seed=seed)
     annotate(weights, "calibration", found.to_json())
     lines = [
         f"{name}: finds {offset.found:.1%} of the {own.noun}s; shift {offset.shift[0]:.3f} "

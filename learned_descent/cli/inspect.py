@@ -15,6 +15,7 @@ from ..errors import DescentError
 from ..files import save_figure, write_json
 from ..model import DescentModel
 from ..provenance import provenance
+from ..registry import resolve_model
 from ..system.lock import locked
 from ..system.text import lay_out
 from ..weights import find_weights
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 CLASSES = 5
 """Classes of yaw, with equally many faces in each."""
 
+_WAY_OUT = "give another --out, or --overwrite to replace it"
+
 
 def inspect(
     weights: str | Path,
     *,
+    model: str | None = None,
     out: Path = Path("runs/inspect"),
     faces: int = 2000,
     seed: int = 0,
@@ -43,6 +47,7 @@ def inspect(
     Args:
         weights: the file that ``train`` or ``compare`` wrote, or the name of weights that come with
             the package, of a recurrent model of faces.
+        model: the class of the model, file.py:Class, where it is not a built-in one.
         out: the folder for ``inspect.png`` and ``inspect.json``.
         faces: the number of synthetic faces to look at, whose pose is known.
         seed: the seed of the faces, of the halves that the probes learn from and are tested on, and
@@ -62,18 +67,16 @@ def inspect(
             f"--faces: expected {least} or more, for {CLASSES} classes of yaw, got {faces}"
         )
     weights = find_weights(weights)
-    model = load_model(weights)
-    problem = _check_memory(model, weights)
+    loaded = load_model(weights, model=None if model is None else resolve_model(model))
+    problem = _check_memory(loaded, weights)
     files = out / "inspect.png", out / "inspect.json"
     with locked(out):
         for file in files:
-            prepare_folder(
-                out, None if overwrite else file, "give another --out, or --overwrite to replace it"
-            )
+            prepare_folder(out, None if overwrite else file, _WAY_OUT)
         samples, made_as = _faces_like(problem, faces, seed)
         yaw = samples["pose"][:, 0].rad2deg()
         labels, edges = equal_bins(yaw, CLASSES)
-        states, xs = remember(model, samples, batch_size=batch_size, device=device)
+        states, xs = remember(loaded, samples, batch_size=batch_size, device=device)
         probes = probe_memory(states, xs, labels, seed=seed)
         places = embed_memory(states, seed=seed)
         notes = [

@@ -361,9 +361,7 @@ def stored(
     made = parser(usage, function, {"problem"})
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     light.add_argument("--problem-file", "--problem_file")
-    light.add_argument("--model")
-    typed = light.parse_known_args(words)[0]
-    named = typed.problem_file
+    named = light.parse_known_args(words)[0].problem_file
     if not words or words[0].startswith("-"):
         values(made, words)  # shows the help, or says what is missing
         raise DescentError("expected a weights file right after the command")
@@ -373,9 +371,4 @@ def stored(
     )
     add_problem(made, cls)
     given = values(made, words, defaults=False)
-    if given.get("model") != typed.model:
-        raise DescentError(
-            "--config: model: a file sets options and names no code: give --model on the command "
-            "line"
-        )
     return {**given, "problem": problem_of(weights, named, given.pop("problem", {}))}

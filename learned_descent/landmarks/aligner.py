@@ -145,6 +145,7 @@ class Aligner:
         name_or_path: str | Path = "mdm",
         *,
         problem: Landmarks | None = None,
+        model: type[DescentModel] | None = None,
         detector: Detector | None = None,
         views: int = 4,
         device: torch.device | str = "cpu",
@@ -155,6 +156,7 @@ class Aligner:
         Args:
             name_or_path: the name, such as ``"mdm"``, or the path.
             problem: the problem of the weights; needed where that is not a built-in one.
+            model: the class of the model; needed where that is not a built-in one.
             detector: as for the class.
             views: as for the class.
             device: as for the class.
@@ -173,11 +175,11 @@ class Aligner:
             )
         try:
             calibration = Calibration.from_json(description.get("calibration"))
-            model = load_model(path, problem=problem)
-            landmarks_of(model)
+            loaded = load_model(path, problem=problem, model=model)
+            landmarks_of(loaded)
         except DescentError as error:
             raise DescentError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-        return cls(model, calibration=calibration, detector=detector, views=views, device=device)
+        return cls(loaded, calibration=calibration, detector=detector, views=views, device=device)
 
     def __call__(
         self, photo: str | Path | Image.Image | np.ndarray, boxes: Boxes | None = None

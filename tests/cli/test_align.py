@@ -27,6 +27,7 @@ from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confid
 from learned_descent.landmarks.detector import Box
 from learned_descent.landmarks.output import Format
 from learned_descent.problems import Analytic
+from learned_descent.registry import resolve_model
 
 from ..faces.fake300w import write_fake_300w
 from ..landmarks.aligners import Bright, small_model
@@ -446,3 +447,40 @@ def test_calibrate_stores_what_it_found(
     assert stored.boxes["bright"].log_scale == pytest.approx(np.log(28 / (0.6 * 48)), abs=0.03)
     assert stored.confidence is not None
     assert Aligner.from_pretrained("tiny.safetensors").calibration == stored
+
+
+LSTM = Path(__file__).parents[2] / "examples" / "lstm_descent.py"
+
+
+def test_weights_of_a_model_of_ones_own(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    cls = resolve_model(f"{LSTM}:LSTMDescent")
+    plain = small_model()
+    sizes = (plain.num_features, plain.num_updates)
+    own = cls(plain.problem, plain.observation, sizes, num_steps=2, hidden=6)
+    save_model(own, "lstm.safetensors")
+    root = write_fake_300w(here / "faces", {"afw": 12}, size=96)
+    monkeypatch.setattr(calibration, "VARIANTS", 2)
+    data = f"--data {root} --problem.train [afw] --problem.test [] --problem.val_fraction 0.3"
+    commands = (
+        f"calibrate lstm.safetensors {data} --detector picture",
+        "align whole.jpg --weights lstm.safetensors --box 20 15 50 45",
+        "inspect lstm.safetensors --faces 30 --out seen",
+    )
+    for command in commands:
+        assert main(shlex.split(command)) == 2
+        assert "--model file.py:LSTMDescent" in capsys.readouterr().err
+        code = main([*shlex.split(command), "--model", f"{LSTM}:LSTMDescent"])
+        assert code == 0, capsys.readouterr().err
+    assert Path("aligned/whole.json").exists()
+    assert Path("seen/inspect.json").exists()
+    assert "calibration" in read_description(Path("lstm.safetensors"))
+
+
+def test_a_file_of_options_names_no_model(here: Path, capsys: pytest.CaptureFixture[str]):
+    Path("own.yaml").write_text(f"model: {LSTM}:LSTMDescent")
+    commands = ("align whole.jpg", "calibrate tiny.safetensors", "inspect tiny.safetensors")
+    for command in commands:
+        assert main([*command.split(), "--config", "own.yaml"]) == 2
+        assert "model: a file sets options and names no code" in capsys.readouterr().err
