@@ -7,30 +7,27 @@ learned-descent compare analytic --families mdm examples/lstm_descent.py:LSTM --
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
-import torch
 from torch import Tensor, nn
 
-from learned_descent import BackpropThroughTime, DescentModel, Observation, Problem
+from learned_descent import BackpropThroughTime, DescentModel
 from learned_descent.families import Recipe
 from learned_descent.look import eyes_of, probe
 
 
+class Memory(NamedTuple):
+    """What an LSTM tells, and what it keeps, ``(B, H)`` each."""
+
+    told: Tensor
+    kept: Tensor
+
+
 @final
 class LSTMDescent(DescentModel):
-    """A descent whose memory is that of an LSTM: what it tells and what it keeps, side by side,
-    ``(B, 2 H)``."""
+    """A descent whose memory is that of an LSTM."""
 
-    def __init__(
-        self,
-        problem: Problem,
-        observation: Observation,
-        sizes: tuple[int, int],
-        *,
-        num_steps: int,
-        hidden: int,
-    ) -> None:
+    def __init__(self, problem, observation, sizes, *, num_steps: int, hidden: int) -> None:
         super().__init__(problem, observation, num_steps)
         self.sizes, self.hidden = tuple(sizes), hidden
         self.cell = nn.LSTMCell(sizes[0], hidden)
@@ -43,12 +40,12 @@ class LSTMDescent(DescentModel):
         eyes = eyes_of(problem) if observation is None else observation
         return cls(problem, eyes, probe(problem, eyes), num_steps=num_steps, hidden=hidden)
 
-    def init_state(self, x: Tensor) -> Tensor:
-        return x.new_zeros(len(x), 2 * self.hidden)
+    def init_state(self, x: Tensor) -> Memory:
+        return Memory(*x.new_zeros(2, len(x), self.hidden))
 
-    def step(self, k: int, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        told, kept = self.cell(features, state.chunk(2, dim=1))
-        return self.update(told), torch.cat([told, kept], dim=1)
+    def step(self, k: int, features: Tensor, state: Memory) -> tuple[Tensor, Memory]:
+        memory = Memory(*self.cell(features, state))
+        return self.update(memory.told), memory
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"sizes": self.sizes, "hidden": self.hidden}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, final
 
 import torch
 from jaxtyping import Float, Int, Num
@@ -26,7 +27,9 @@ three.
 * ``"observation"``: the features do not send gradient to ``x``; the sum of the updates does.
 """
 
-State: TypeAlias = Tensor | None
+State: TypeAlias = Tensor | tuple[Any, ...] | None
+"""The memory of a model: none, one tensor ``(B, H)``, or a ``NamedTuple`` of tensors ``(B, ...)``
+or of memories, each under its own name."""
 
 MOST_STEPS = 10_000
 """The largest number of steps of a model: a file that asks for a billion of them would keep a
@@ -39,12 +42,12 @@ class Trajectory:
 
     Attributes:
         xs: parameters at the start and after each of the ``T`` steps, ``(T + 1, B, p)``.
-        states: the recurrent state after each step, ``(T, B, H)``; ``None`` unless asked for, and
-            for models without memory.
+        states: the memory after each step, ``(T, B, H)``, or a ``NamedTuple`` of such tensors
+            where the memory is one; ``None`` unless asked for, and for models without memory.
     """
 
     xs: Float[Tensor, "T1 B p"]
-    states: Float[Tensor, "T B H"] | None = None
+    states: State = None
 
     @property
     def final(self) -> Float[Tensor, "B p"]:
@@ -105,7 +108,9 @@ class DescentModel(nn.Module, ABC):
 
     @abstractmethod
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        """The memory before the first step: ``None``, or ``(B, H)``."""
+        """The memory before the first step: ``None``, ``(B, H)``, or a ``NamedTuple`` of
+        tensors.
+        """
 
     @abstractmethod
     def step(
@@ -190,7 +195,7 @@ class DescentModel(nn.Module, ABC):
             num_steps: another number of steps than the model was made for.
             detach: where back-propagation is cut, see :data:`Detach`.
             generator: draws a random training start; without one the start is that of testing.
-            keep_states: keep the recurrent state after each step.
+            keep_states: keep the memory after each step.
 
         Returns:
             The iterates, ``(T + 1, B, p)``.
@@ -288,7 +293,7 @@ class DescentModel(nn.Module, ABC):
         x = floating_like(x0, prepared)
         state = self.init_state(x)
         xs = [x]
-        states: list[Tensor] = []
+        states: list[State] = []
         total = self.num_steps if num_steps is None else num_steps
         check_whole(total, name="num_steps", least=0, most=MOST_STEPS)
         check_choice(detach, Detach, name="detach")
@@ -306,7 +311,34 @@ class DescentModel(nn.Module, ABC):
             xs.append(x)
             if keep_states and state is not None:
                 states.append(state)
-        return Trajectory(torch.stack(xs), torch.stack(states) if states else None)
+        return Trajectory(torch.stack(xs), stacked(states) if states else None)
+
+
+def stacked(states: Sequence[State]) -> State:
+    """Memories of one kind along a new first axis, tensor by tensor.
+
+    Example:
+        >>> from learned_descent.solvers.gauss_newton import GaussNewtonState
+        >>> state = GaussNewtonState(*(torch.zeros(2) for _ in GaussNewtonState._fields))
+        >>> stacked([state, state, state]).status.shape
+        torch.Size([3, 2])
+    """
+    first = states[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.stack(cast("list[Tensor]", states))
+    parts = zip(*cast("Sequence[tuple[Any, ...]]", states))
+    return cast("Callable[..., State]", type(first))(*(stacked(part) for part in parts))
+
+
+def tensors_of(state: State) -> list[Tensor]:
+    """The tensors of a memory, in their order."""
+    if state is None:
+        return []
+    if isinstance(state, Tensor):
+        return [state]
+    return [tensor for part in state for tensor in tensors_of(part)]
 
 
 def _whole(batch: Batch) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from learned_descent import (
     Trajectory,
 )
 from learned_descent.look import probe
+from learned_descent.model import stacked, tensors_of
 from learned_descent.problems.curves import Sinusoid
 from learned_descent.solvers import LevenbergMarquardt
 
@@ -260,6 +262,39 @@ def test_features_that_change_their_size_are_named(family):
         ShapeError, match=r"features of step 1: expected shape \(B, F\) with F = 2, got \(11, 3\)"
     ):
         model(Turn().data("test"))
+
+
+class Count(NamedTuple):
+    steps: Tensor
+    nothing: None
+
+
+class Both(NamedTuple):
+    features: Tensor
+    count: Count
+
+
+def test_a_memory_of_named_tensors_is_kept_name_by_name():
+    class Remembering(DescentModel):
+        def init_state(self, x):
+            return Both(torch.zeros(len(x), 1), Count(torch.zeros(len(x), dtype=torch.long), None))
+
+        def step(self, k, features, state):
+            return 0.1 * features[:, :1], Both(features[:, :1], Count(state.count.steps + 1, None))
+
+    batch = Turn().data("test")
+    states = Remembering(Turn(), Compass(), 3)(batch, keep_states=True).states
+    assert states.count.steps.T.tolist() == [[1, 2, 3]] * 11
+    assert states.count.nothing is None
+    assert [tensor.shape for tensor in tensors_of(states)] == [(3, 11, 1), (3, 11)]
+    assert (states.features[0] != states.features[1]).all()
+
+
+def test_memories_are_stacked_as_they_are():
+    one = torch.ones(2, 3)
+    assert torch.equal(stacked([one, 2 * one]), torch.stack([one, 2 * one]))
+    assert stacked([None, None]) is None
+    assert tensors_of(None) == []
 
 
 def test_an_update_of_another_size_is_named():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor
@@ -24,7 +24,13 @@ from learned_descent import LeastSquares, Observation
 from learned_descent.data.samples import Batch, Split
 from learned_descent.files import write_json
 from learned_descent.provenance import provenance
-from learned_descent.solvers import LevenbergMarquardt, ScipyLeastSquares, Solver, Status
+from learned_descent.solvers import (
+    LevenbergMarquardt,
+    ScipyLeastSquares,
+    Solver,
+    SolverState,
+    Status,
+)
 from learned_descent.solvers.external import Method
 from learned_descent.system.text import lay_out
 
@@ -179,9 +185,10 @@ def main() -> None:
         trajectory = LevenbergMarquardt(problem, num_steps=STEPS)(
             problem.data("test"), keep_states=True
         )
+        states = cast(SolverState, trajectory.states)
         found[name] = {
             "ours": digits(problem, trajectory.final),
-            "steps": (trajectory.states[:, :, -1] == Status.RUNNING).sum(0).tolist(),
+            "steps": (states.status == Status.RUNNING).sum(0).tolist(),
             "status": [Status(value).name.lower() for value in Solver.status(trajectory).tolist()],
             "scipy lm": digits(problem, _scipy(problem, "lm")),
             "scipy trf": digits(problem, _scipy(problem, "trf")),

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data.batches import batches, num_samples
 from ..data.samples import Samples
 from ..errors import DescentError, check_shape
-from ..model import DescentModel
+from ..model import DescentModel, tensors_of
 from ..system.progress import progress_bar
 from .plots import canvas
 
@@ -81,13 +81,16 @@ def remember(
     ):
         for batch in batches(samples, batch_size, device=torch.device(device)):
             done = model(batch, keep_states=True)
-            if done.states is None:
+            memory = tensors_of(done.states)
+            if not memory:
                 raise DescentError(
                     f"{type(model).__name__} has no memory to look into: expected a recurrent "
                     "model, such as mdm"
                 )
             xs.append(done.xs.cpu())
-            states.append(done.states.cpu())
+            states.append(
+                torch.cat([part.reshape(*part.shape[:2], -1) for part in memory], 2).cpu()
+            )
             progress.update(done.xs.shape[1])
     memories = torch.cat(states, 1)
     if not memories.isfinite().all():

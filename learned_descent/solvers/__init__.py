@@ -2,19 +2,24 @@
 and polishing.
 """
 
-from .external import External, ScipyLeastSquares
-from .gauss_newton import GaussNewton
-from .levenberg_marquardt import LevenbergMarquardt
-from .polished import Polished
-from .solver import NormalEquations, Solver, Status
+from .external import External, OutsideState, ScipyLeastSquares
+from .gauss_newton import GaussNewton, GaussNewtonState
+from .levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
+from .polished import Polished, PolishedState
+from .solver import NormalEquations, Solver, SolverState, Status
 
 __all__ = [
     "External",
     "GaussNewton",
+    "GaussNewtonState",
     "LevenbergMarquardt",
+    "LevenbergMarquardtState",
     "NormalEquations",
+    "OutsideState",
     "Polished",
+    "PolishedState",
     "ScipyLeastSquares",
     "Solver",
+    "SolverState",
     "Status",
 ]

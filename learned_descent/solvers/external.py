@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..data.batches import index
@@ -36,6 +36,16 @@ _NATIVE: Mapping[type[Kernel], str] = {Squares: "linear", Huber: "huber", Cauchy
 """Kernels that scipy has too, as long as every residual is a block of its own."""
 
 
+class OutsideState(NamedTuple):
+    """What a method from elsewhere tells of every sample.
+
+    Attributes:
+        status: a :class:`~learned_descent.solvers.Status`, as a whole number, ``(B,)``.
+    """
+
+    status: Tensor
+
+
 class _Outside(Solver):
     """A method from elsewhere: nothing follows from features, so its step is zero, and its move is
     the whole answer.
@@ -44,13 +54,13 @@ class _Outside(Solver):
     @abstractmethod
     def answer(
         self, x: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Float[Tensor, "B p"], Float[Tensor, "B 1"]]:
+    ) -> tuple[Float[Tensor, "B p"], Int[Tensor, " B"]]:
         """What the method makes of the start and a prepared batch, and a :class:`Status` for each
         sample.
         """
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        return x.new_full((len(x), 1), Status.RUNNING)
+        return OutsideState(x.new_full((len(x),), Status.RUNNING, dtype=torch.long))
 
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
@@ -69,7 +79,8 @@ class _Outside(Solver):
             answer, status = self.answer(x.detach(), batch)
         # A gradient goes straight through
         reached = answer + (x - x.detach()) if x.requires_grad else answer
-        return torch.where(status == Status.INVALID, x, reached), status
+        invalid = (status == Status.INVALID).unsqueeze(1)
+        return torch.where(invalid, x, reached), OutsideState(status)
 
 
 @final
@@ -125,7 +136,7 @@ class External(_Outside):
 
     def answer(
         self, x: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Float[Tensor, "B p"], Float[Tensor, "B 1"]]:
+    ) -> tuple[Float[Tensor, "B p"], Int[Tensor, " B"]]:
         answer = self.function(x, batch)
         check_shape(
             answer,
@@ -134,8 +145,8 @@ class External(_Outside):
             name="answer of the external function",
         )
         answer = answer.to(x)
-        valid = answer.isfinite().all(1, keepdim=True)
-        return answer, torch.where(valid, Status.CONVERGED, Status.INVALID).to(x)
+        valid = answer.isfinite().all(1)
+        return answer, torch.where(valid, Status.CONVERGED, Status.INVALID)
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         return ["the function gave no finite answer"] * len(x)
@@ -238,11 +249,11 @@ class ScipyLeastSquares(_Outside):
     @outside_autocast()
     def answer(
         self, x: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Float[Tensor, "B p"], Float[Tensor, "B 1"]]:
+    ) -> tuple[Float[Tensor, "B p"], Int[Tensor, " B"]]:
         with torch.inference_mode():  # a call costs a fifth less
             answers = self._answers(x, batch)
-        answers = answers.clone().to(x)
-        return answers[:, :-1], answers[:, -1:]
+        answers = answers.clone()
+        return answers[:, :-1].to(x), answers[:, -1].long()
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         return why_invalid(self.doubled, x.double(), batch, self.observation.prepare(batch))

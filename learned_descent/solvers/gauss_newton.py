@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast, final
+from typing import NamedTuple, cast, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +14,24 @@ from ..model import State
 from ..problem import Problem
 from ..system.precision import outside_autocast
 from .solver import NewtonLike, Status
+
+
+class GaussNewtonState(NamedTuple):
+    """What Gauss-Newton knows of every sample after a step, ``(B,)``, in float64.
+
+    Attributes:
+        diagonal: that of ``J^T W J`` before the step, ``(B, d)``.
+        cost: the cost before the step.
+        predicted_reduction: how much of it an undamped step promises to take away.
+        least_eigenvalue: a lower bound of the eigenvalues of the scaled matrix.
+        status: a :class:`~learned_descent.solvers.Status`, as a whole number.
+    """
+
+    diagonal: Tensor
+    cost: Tensor
+    predicted_reduction: Tensor
+    least_eigenvalue: Tensor
+    status: Tensor
 
 
 @final
@@ -61,7 +79,9 @@ class GaussNewton(NewtonLike):
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         size = self.problem.local(x[:1], x[:1]).shape[1]
-        return x.new_full((len(x), size + 4), Status.RUNNING, dtype=torch.float64)
+        zero = x.new_zeros(len(x), dtype=torch.float64)
+        running = x.new_full((len(x),), Status.RUNNING, dtype=torch.long)
+        return GaussNewtonState(zero.new_zeros(len(x), size), zero, zero, zero, running)
 
     @torch.no_grad()
     @outside_autocast()
@@ -69,7 +89,7 @@ class GaussNewton(NewtonLike):
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
         hessian, gradient, cost = self.equations.unpacked(features)
-        status = cast(Tensor, state)[:, -1]
+        status = cast(GaussNewtonState, state).status
         none = torch.zeros_like(cost)
         undamped, least = damped_step(hessian, gradient, none)
         delta, found = undamped, least
@@ -81,8 +101,13 @@ class GaussNewton(NewtonLike):
         valid = perfect | ((found > 0) & self.equations.usable(features, finite))
         status = status.where(valid, Status.INVALID).where(~perfect, Status.CONVERGED)
         delta = delta.where((status == Status.RUNNING).unsqueeze(1), 0)
-        seen = torch.stack([cost, fall, least, status], 1)
-        return delta, torch.cat([hessian.diagonal(dim1=1, dim2=2), seen], 1)
+        return delta, GaussNewtonState(
+            diagonal=hessian.diagonal(dim1=1, dim2=2),
+            cost=cost,
+            predicted_reduction=fall,
+            least_eigenvalue=least,
+            status=status,
+        )
 
     @outside_autocast()
     def move(
@@ -95,20 +120,19 @@ class GaussNewton(NewtonLike):
     ) -> tuple[Float[Tensor, "B p"], State]:
         trial = self.problem.retract(x, delta.to(x))
         valid = trial.isfinite().all(1)
-        after = self._judged(cast(Tensor, state), x.detach(), trial.detach(), valid)
+        after = self._judged(cast(GaussNewtonState, state), x.detach(), trial.detach(), valid)
         return trial.where(valid.unsqueeze(1), x), after
 
     @torch.no_grad()
     def _judged(
         self,
-        state: Float[Tensor, "B S"],
+        state: GaussNewtonState,
         x: Float[Tensor, "B p"],
         trial: Float[Tensor, "B p"],
         valid: Bool[Tensor, " B"],
-    ) -> Float[Tensor, "B S"]:
+    ) -> GaussNewtonState:
         """The state with the status of every sample after a step."""
-        diagonal, seen = state.tensor_split([-4], 1)
-        cost, fall, least, status = seen.unbind(1)
+        diagonal, cost, fall, least, status = state
         units = self.units(x)
         unit = units.both
         running = status == Status.RUNNING
@@ -120,4 +144,4 @@ class GaussNewton(NewtonLike):
         status = torch.where(running & ~valid, Status.INVALID, status)
         status = torch.where(valid & short, Status.STALLED, status)
         status = torch.where(valid & done, Status.CONVERGED, status)
-        return torch.cat([diagonal, torch.stack([cost, fall, least, status], 1)], 1)
+        return state._replace(status=status)

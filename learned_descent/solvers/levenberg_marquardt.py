@@ -29,6 +29,73 @@ _PROBED = 1e3
 """How much stronger the damping becomes after an undamped step that was refused."""
 
 
+class LevenbergMarquardtState(NamedTuple):
+    """What Levenberg-Marquardt knows of every sample after a step.
+
+    Attributes:
+        scale: what the damping is a multiple of, ``(B, d)``; all numbers are float64.
+        diagonal: that of ``J^T W J`` before the step, ``(B, d)``.
+        last_finite: where the derivatives were last finite, ``(B, p)``.
+        largest_parameter: the largest one met; this and all that follow are ``(B,)``.
+        damping: that of the next step.
+        damping_growth: by what it grows when the step is refused.
+        first_cost: the cost at the start.
+        cost: the cost before the step.
+        predicted_reduction: how much of it the step promised to take away.
+        gain_ratio: the share of its promise that the step kept, refused or not.
+        least_eigenvalue: a lower bound of the eigenvalues of the scaled and damped matrix.
+        derivatives_lost: whether the step before led to where derivatives are not finite.
+        influence_lost: whether a parameter had an influence once, and has none now.
+        promised_little: whether the last undamped step promised little.
+        undamped_tried: whether there was an undamped step since the cost last fell.
+        undamped_next: whether the next step is to be undamped.
+        status: a :class:`~learned_descent.solvers.Status`, as a whole number.
+    """
+
+    scale: Tensor
+    diagonal: Tensor
+    last_finite: Tensor
+    largest_parameter: Tensor
+    damping: Tensor
+    damping_growth: Tensor
+    first_cost: Tensor
+    cost: Tensor
+    predicted_reduction: Tensor
+    gain_ratio: Tensor
+    least_eigenvalue: Tensor
+    derivatives_lost: Tensor
+    influence_lost: Tensor
+    promised_little: Tensor
+    undamped_tried: Tensor
+    undamped_next: Tensor
+    status: Tensor
+
+    @classmethod
+    def fresh(cls, x: Float[Tensor, "B p"], size: int, damping: float) -> LevenbergMarquardtState:
+        """That of samples before their first step; ``size`` is that of an update."""
+        zero = x.new_zeros(len(x), dtype=torch.float64)
+        no = x.new_zeros(len(x), dtype=torch.bool)
+        return cls(
+            scale=zero.new_zeros(len(x), size),
+            diagonal=zero.new_zeros(len(x), size),
+            last_finite=zero.new_zeros(x.shape),
+            largest_parameter=zero,
+            damping=zero + damping,
+            damping_growth=zero + 2,
+            first_cost=zero,
+            cost=zero,
+            predicted_reduction=zero,
+            gain_ratio=zero,
+            least_eigenvalue=zero,
+            derivatives_lost=no,
+            influence_lost=no,
+            promised_little=no,
+            undamped_tried=no,
+            undamped_next=no,
+            status=x.new_full((len(x),), Status.RUNNING, dtype=torch.long),
+        )
+
+
 @final
 class LevenbergMarquardt(NewtonLike):
     """Batched Levenberg-Marquardt with a damping of its own for every sample.
@@ -100,15 +167,15 @@ class LevenbergMarquardt(NewtonLike):
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
         size = self.problem.local(x[:1], x[:1]).shape[1]
-        return _Memory.fresh(x, size, self.damping).packed()
+        return LevenbergMarquardtState.fresh(x, size, self.damping)
 
     @torch.no_grad()
     @outside_autocast()
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
+        memory = cast(LevenbergMarquardtState, state)
         hessian, gradient, cost = self.equations.unpacked(features)
-        memory = _Memory.of(cast(Tensor, state), gradient.shape[1])
         finite = all_finite(features)
         usable = self.equations.usable(features, finite)
         running = memory.status == Status.RUNNING
@@ -121,23 +188,23 @@ class LevenbergMarquardt(NewtonLike):
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         scale = torch.maximum(_FADING * memory.scale, memory.scale.clamp(max=_TRACE))
         scale = torch.maximum(scale, diagonal)
-        gone = ((diagonal == 0) & (scale > 0)).any(1)
+        influence_lost = ((diagonal == 0) & (scale > 0)).any(1)
         scale = torch.where(scale > 0, scale, 1)
         delta, least = damped_step(hessian, gradient, memory.damping, scale)
         fall = ((memory.damping.unsqueeze(1) * scale * delta - gradient) * delta).sum(1) / 2
         memory = memory._replace(
             scale=scale.where((diagonal > 0) & usable.unsqueeze(1), memory.scale),
             diagonal=diagonal,
-            first=cost if k == 0 else memory.first,
+            first_cost=cost if k == 0 else memory.first_cost,
             cost=cost,
-            fall=fall.where(least > 0, torch.inf),
-            least=least,
-            lost=lost.to(cost),
-            gone=gone.to(cost),
+            predicted_reduction=fall.where(least > 0, torch.inf),
+            least_eigenvalue=least,
+            derivatives_lost=lost,
+            influence_lost=influence_lost,
             status=status,
         )
         moving = (status == Status.RUNNING) & usable
-        return delta.where(moving.unsqueeze(1), 0), memory.packed()
+        return delta.where(moving.unsqueeze(1), 0), memory
 
     @outside_autocast()
     def move(
@@ -148,65 +215,70 @@ class LevenbergMarquardt(NewtonLike):
         state: State,
         batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
-        memory = _Memory.of(cast(Tensor, state), delta.shape[1])
+        memory = cast(LevenbergMarquardtState, state)
         trial = self.problem.retract(x, delta.to(x))
-        lost = memory.lost > 0
         accepted, after = self._decided(memory, x.detach(), trial.detach(), batch)
         moved = trial.where(accepted.unsqueeze(1), x)  # a gradient goes straight through
-        return torch.where(lost.unsqueeze(1), memory.back.to(x), moved), after.packed()
+        lost = memory.derivatives_lost.unsqueeze(1)
+        return torch.where(lost, memory.last_finite.to(x), moved), after
 
     @torch.no_grad()
     def _decided(
-        self, memory: _Memory, x: Float[Tensor, "B p"], trial: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Bool[Tensor, " B"], _Memory]:
+        self,
+        memory: LevenbergMarquardtState,
+        x: Float[Tensor, "B p"],
+        trial: Float[Tensor, "B p"],
+        batch: Batch,
+    ) -> tuple[Bool[Tensor, " B"], LevenbergMarquardtState]:
         """Which steps are accepted, and what is known after them."""
         reached = self.equations.cost(trial, batch)
         running = memory.status == Status.RUNNING
-        worth = reached < memory.cost - _WORTH * memory.fall
-        accepted = running & (memory.lost == 0) & worth
-        back = x.to(memory.back).where(accepted.unsqueeze(1), memory.back)
-        memory = self._judged(memory._replace(back=back), x, trial, reached, accepted)
+        worth = reached < memory.cost - _WORTH * memory.predicted_reduction
+        accepted = running & ~memory.derivatives_lost & worth
+        last_finite = x.to(memory.last_finite).where(accepted.unsqueeze(1), memory.last_finite)
+        memory = memory._replace(last_finite=last_finite)
+        memory = self._judged(memory, x, trial, reached, accepted)
         return accepted, self._damped(memory, reached, accepted, running & ~accepted, self.units(x))
 
     def _judged(
         self,
-        memory: _Memory,
+        memory: LevenbergMarquardtState,
         x: Float[Tensor, "B p"],
         trial: Float[Tensor, "B p"],
         reached: Float[Tensor, " B"],
         accepted: Bool[Tensor, " B"],
-    ) -> _Memory:
+    ) -> LevenbergMarquardtState:
         """How every sample ends, or that its next step is to be undamped."""
-        cost, fall, damping = memory.cost, memory.fall, memory.damping
+        cost, fall, damping = memory.cost, memory.predicted_reduction, memory.damping
         units = self.units(x)
         running = memory.status == Status.RUNNING
         refused = running & ~accepted
-        solved = running & fall.isfinite() & (memory.lost == 0)
+        solved = running & fall.isfinite() & ~memory.derivatives_lost
         # An undamped step would promise the same: its matrix is far from singular, or the damping
         # is but its rounding.
-        sure = damping <= 0.01 * memory.least
+        sure = damping <= 0.01 * memory.least_eigenvalue
         full = solved & (sure | (damping <= 1.01 * units.floor))
-        told = self.told(memory.least, units)
+        told = self.told(memory.least_eigenvalue, units)
 
-        largest = torch.maximum(memory.largest, x.abs().amax(1))
+        largest = torch.maximum(memory.largest_parameter, x.abs().amax(1))
         short = solved & self.is_short(x, trial)
         tiny = self.vanishes(fall, cost, units.own) | (sure & self.vanishes(fall, cost, units.both))
         noise = self.noise(memory.diagonal, x)
         rounded = (cost <= noise) | (sure & (fall <= 10 * noise))
         little = rounded | (sure & self.vanishes(fall, cost, units.both**0.5))
-        near = torch.where(full, (little & told).to(cost), memory.near)
+        promised_little = torch.where(full, little & told, memory.promised_little)
         # Towards a double root steps shrink slowly, and never in relation to x: the residual fell
         # to the rounding of what it was at the start, and a step changes no parameter by what such
         # a residual tells of it.
         resting = ((trial - x).abs().amax(1) <= units.both**0.5 * largest) & (reached > 1e-3 * cost)
-        faded = resting & (cost <= units.both**2 * memory.first)
+        faded = resting & (cost <= units.both**2 * memory.first_cost)
 
         still = solved & ~full & (tiny | short)
-        probe = still & (memory.probed == 0)
-        spent = still & (memory.probed > 0)
+        probe = still & ~memory.undamped_tried
+        spent = still & memory.undamped_tried
         done = full & (tiny | faded | (short & little) | (rounded & refused))
-        done = (done & told) | (spent & refused & (near > 0))
-        done = done & (memory.gone == 0)
+        done = (done & told) | (spent & refused & promised_little)
+        done = done & ~memory.influence_lost
         stalled = (
             spent
             | (full & tiny)
@@ -215,94 +287,43 @@ class LevenbergMarquardt(NewtonLike):
         )
         status = torch.where(stalled, Status.STALLED, memory.status)
         status = torch.where(done, Status.CONVERGED, status)
-        probed = torch.where(probe, 1.0, memory.probed)
         return memory._replace(
-            largest=largest, near=near, probed=probed, probe=probe.to(cost), status=status
+            largest_parameter=largest,
+            promised_little=promised_little,
+            undamped_tried=memory.undamped_tried | probe,
+            undamped_next=probe,
+            status=status,
         )
 
     @staticmethod
     def _damped(
-        memory: _Memory,
+        memory: LevenbergMarquardtState,
         reached: Float[Tensor, " B"],
         accepted: Bool[Tensor, " B"],
         refused: Bool[Tensor, " B"],
         units: Units,
-    ) -> _Memory:
+    ) -> LevenbergMarquardtState:
         """The damping of the next step."""
-        cost, damping, growth = memory.cost, memory.damping, memory.growth
-        gain = cost - reached
-        eased = damping * (1 - (2 * gain / memory.fall - 1) ** 3).clamp(min=1 / 3)
+        cost, damping, growth = memory.cost, memory.damping, memory.damping_growth
+        reduction = cost - reached
+        gain_ratio = reduction / memory.predicted_reduction
+        eased = damping * (1 - (2 * gain_ratio - 1) ** 3).clamp(min=1 / 3)
         damping = torch.where(accepted, eased, torch.where(refused, damping * growth, damping))
         growth = torch.where(accepted, 2.0, torch.where(refused, 2 * growth, growth))
         # Ten times what led to where the derivatives are not finite, which was eased by three at
         # most.
-        damping = torch.where(memory.lost > 0, 30 * memory.damping, damping).clamp(min=units.floor)
-        probe = memory.probe > 0
+        lost, probe = memory.derivatives_lost, memory.undamped_next
+        damping = torch.where(lost, 30 * memory.damping, damping).clamp(min=units.floor)
         damping = torch.where(probe, units.floor, damping)
         growth = torch.where(probe, _PROBED, growth)
         # What an undamped step promises does not depend on the past, but for what had an influence
         # once.
         scale = memory.scale.where(~probe.unsqueeze(1), memory.scale.clamp(max=_TRACE))
-        probed = torch.where(accepted & (gain > units.both * cost) & ~probe, 0.0, memory.probed)
-        return memory._replace(scale=scale, damping=damping, growth=growth, probed=probed)
-
-
-class _Memory(NamedTuple):
-    """What is known of every sample, in float64.
-
-    Attributes:
-        scale: what the damping is a multiple of, ``(B, d)``.
-        diagonal: that of ``J^T W J``, ``(B, d)``.
-        back: where the derivatives were last finite, ``(B, p)``.
-        largest: the largest parameter met; this and all that follow are ``(B,)``.
-        damping: that of the next step.
-        growth: by what it grows when the step is refused.
-        first: the cost at the start.
-        cost: the cost at ``x``.
-        fall: how much of it the step promises to take away.
-        least: a lower bound of the eigenvalues of the scaled and damped matrix.
-        lost: whether the last step led to where derivatives are not finite.
-        gone: whether a parameter had an influence once, and has none now.
-        near: whether the last undamped step promised little.
-        probed: whether there was an undamped step since the cost last fell.
-        probe: whether the next step is to be undamped.
-        status: a :class:`Status`.
-    """
-
-    scale: Tensor
-    diagonal: Tensor
-    back: Tensor
-    largest: Tensor
-    damping: Tensor
-    growth: Tensor
-    first: Tensor
-    cost: Tensor
-    fall: Tensor
-    least: Tensor
-    lost: Tensor
-    gone: Tensor
-    near: Tensor
-    probed: Tensor
-    probe: Tensor
-    status: Tensor
-
-    @classmethod
-    def fresh(cls, x: Float[Tensor, "B p"], size: int, damping: float) -> _Memory:
-        """That of samples before their first step."""
-        zero = x.new_zeros(len(x), dtype=torch.float64)
-        update = x.new_zeros(len(x), size, dtype=torch.float64)
-        stored = x.new_zeros(x.shape, dtype=torch.float64)
-        others = [zero] * (len(cls._fields) - 6)
-        return cls(update, update, stored, zero, zero + damping, zero + 2, *others)
-
-    @classmethod
-    def of(cls, state: Float[Tensor, "B S"], size: int) -> _Memory:
-        """What :meth:`packed` put into one tensor; ``size`` is that of an update."""
-        scalars = len(cls._fields) - 3
-        stored = state.shape[1] - 2 * size - scalars
-        rows = state.split([size, size, stored, scalars], 1)
-        return cls(*rows[:3], *rows[3].unbind(1))
-
-    def packed(self) -> Float[Tensor, "B S"]:
-        """All in one tensor; the last column is the status."""
-        return torch.cat([*self[:3], torch.stack(self[3:], 1)], 1)
+        progressed = accepted & (reduction > units.both * cost)
+        return memory._replace(
+            scale=scale,
+            damping=damping,
+            damping_growth=growth,
+            gain_ratio=gain_ratio,
+            undamped_tried=memory.undamped_tried & (probe | ~progressed),
+        )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..data.samples import Batch
@@ -13,7 +12,24 @@ from ..errors import DescentError
 from ..model import DescentModel, Outcome, State, Trajectory
 from ..observation import Concat, Observation
 from ..system.precision import outside_autocast
-from .solver import Solver
+from .solver import Solver, SolverState
+
+
+class PolishedState(NamedTuple):
+    """The memories of both parts.
+
+    Attributes:
+        model: that of the model, which stays as it is while the solver goes on.
+        solver: that of the solver, which stays fresh until then.
+    """
+
+    model: State
+    solver: State
+
+    @property
+    def status(self) -> Int[Tensor, "*T B"]:
+        """How the solver left each sample, see :class:`~learned_descent.solvers.Status`."""
+        return cast(SolverState, self.solver).status
 
 
 @final
@@ -21,8 +37,8 @@ class Polished(DescentModel):
     """The steps of a model, and then those of a solver: ``model.num_steps + solver.num_steps``
     steps of one loop.
 
-    The state holds the memory of the model and that of the solver side by side, so that
-    ``Solver.status`` reads its trajectories too. Gradients reach the model straight through the
+    Its state is a :class:`PolishedState`, so that ``Solver.status`` reads its trajectories too.
+    Gradients reach the model straight through the
     steps of the solver.
 
     Args:
@@ -61,13 +77,18 @@ class Polished(DescentModel):
         self.eyes = eyes
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        own, other = self.model.init_state(x), self.solver.init_state(x)
-        return _joined(own, other)
+        return PolishedState(self.model.init_state(x), self.solver.init_state(x))
 
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        return features, state  # the sizes of the two memories are known where x is: see move
+        own, other = cast(PolishedState, state)
+        if k < self.model.num_steps:
+            delta, own = self.model.step(k, features, own)
+        else:
+            with outside_autocast():
+                delta, other = self.solver.step(k - self.model.num_steps, features, other)
+        return delta, PolishedState(own, other)
 
     def move(
         self,
@@ -77,20 +98,18 @@ class Polished(DescentModel):
         state: State,
         batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
-        features, batch = delta, self.eyes.part(k, batch)
-        own, other = self._parts(x, state)
+        own, other = cast(PolishedState, state)
+        seen = self.eyes.part(k, batch)
         if k < self.model.num_steps:
-            delta, own = self.model.step(k, features, own)
-            x, own = self.model.move(k, x, delta, own, batch)
+            x, own = self.model.move(k, x, delta, own, seen)
         else:
-            k -= self.model.num_steps
             with outside_autocast():
-                delta, other = self.solver.step(k, features, other)
-                x, other = self.solver.move(k, x, delta, other, batch)
-        return x, _joined(own, other)
+                x, other = self.solver.move(k - self.model.num_steps, x, delta, other, seen)
+        return x, PolishedState(own, other)
 
     def finished(self, k: int, state: State) -> bool:
-        return k >= self.model.num_steps and self.solver.finished(k - self.model.num_steps, state)
+        k, (_, other) = k - self.model.num_steps, cast(PolishedState, state)
+        return k >= 0 and self.solver.finished(k, other)
 
     def learned_model(self) -> DescentModel | None:
         return self.model.learned_model()
@@ -107,17 +126,6 @@ class Polished(DescentModel):
 
     def settings(self) -> dict[str, Any]:
         return {"model": self.model.settings(), "solver": self.solver.settings()}
-
-    def _parts(self, x: Tensor, state: State) -> tuple[State, State]:
-        """The memory of the model, in the precision of ``x``, and that of the solver."""
-        first = self.model.init_state(x[:1])
-        size = 0 if first is None else first.shape[1]
-        own, other = cast(Tensor, state).tensor_split([size], 1)
-        return (own.to(x) if size else None), other
-
-
-def _joined(own: State, other: State) -> State:
-    return other if own is None else torch.cat([own, cast(Tensor, other)], 1)
 
 
 class _Handover(Observation):

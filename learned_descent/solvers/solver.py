@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from enum import IntEnum
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,16 +47,25 @@ class Status(IntEnum):
     """
 
 
+@runtime_checkable
+class SolverState(Protocol):
+    """The memory of a solver, whatever else it holds."""
+
+    @property
+    def status(self) -> Int[Tensor, "*T B"]:
+        """A :class:`Status` for each sample."""
+
+
 class Solver(DescentModel):
-    """A classical method, run by the same loop as the learned ones; the last column of its state is
-    a :class:`Status`.
+    """A classical method, run by the same loop as the learned ones; its memory, a ``NamedTuple``,
+    is a :class:`SolverState`.
 
     The loop ends as soon as every sample has settled. A gradient goes straight through the steps,
     whose updates count as constants.
     """
 
     def finished(self, k: int, state: State) -> bool:
-        return state is not None and bool((state[:, -1] != Status.RUNNING).all())
+        return bool((cast(SolverState, state).status != Status.RUNNING).all())
 
     @final
     def learned_model(self) -> DescentModel | None:
@@ -75,15 +84,20 @@ class Solver(DescentModel):
         """How each sample ended, as values of :class:`Status`.
 
         Raises:
-            DescentError: if the trajectory was made without ``keep_states=True``, or without a
-                step.
+            DescentError: if the trajectory was made without ``keep_states=True``, without a step,
+                or by a learned model.
         """
         if trajectory.states is None:
             raise DescentError(
                 "status: the trajectory holds no states: call the solver with keep_states=True, "
                 "for a step or more"
             )
-        return trajectory.states[-1, :, -1].long()
+        if not isinstance(trajectory.states, SolverState):
+            raise DescentError(
+                "status: expected the trajectory of a solver, or of a Polished model, got one of a "
+                "learned model, which knows no status"
+            )
+        return trajectory.states.status[-1]
 
     @final
     def explain(self, trajectory: Trajectory, batch: Batch) -> list[str]:

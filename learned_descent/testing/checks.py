@@ -14,7 +14,7 @@ from ..data.batches import index
 from ..data.samples import Batch, Split, floating_type
 from ..errors import calling, check_shape
 from ..families import held_out_of
-from ..model import DescentModel, Detach
+from ..model import DescentModel, Detach, tensors_of
 from ..observation import Observation
 from ..problem import LeastSquares, Problem
 from .contract import (
@@ -375,10 +375,9 @@ def check_model(
             )
     with contract.clause("num_steps: fewer steps give the first iterates"), torch.no_grad():
         expect_close(model(batch, num_steps=1).xs, xs[:2], "one step against the first of all")
-    with contract.clause("states: (T, B, H), or none"), torch.no_grad():
-        states = model(batch, keep_states=True).states
-        if states is not None:
-            check_shape(states, f"{steps} {len(x0)} H", name="states")
+    with contract.clause("states: (T, B, ...) each, or none"), torch.no_grad():
+        for state in tensors_of(model(batch, keep_states=True).states):
+            check_shape(state, f"{steps} {len(x0)} ...", name="states")
     cuts: list[Detach] = ["observation", "state"]
     if model.observation.differentiable:
         cuts.append("none")

@@ -15,6 +15,7 @@ from learned_descent.evaluation.probes import (
     remember,
 )
 from learned_descent.problems import Analytic
+from learned_descent.solvers import LevenbergMarquardt
 
 COUNT = 120
 
@@ -151,6 +152,16 @@ def test_memories_of_all_samples():
     torch.testing.assert_close(xs, whole.xs)
     with pytest.raises(DescentError, match="Cascade has no memory to look into"):
         remember(Cascade.for_problem(problem), samples)
+
+
+def test_a_memory_of_several_tensors_is_looked_into_side_by_side():
+    problem = Analytic("sin")
+    samples = problem.data("test")
+    solver = LevenbergMarquardt(problem, num_steps=2)
+    states, _ = remember(solver, samples, batch_size=16)
+    whole = solver(samples, keep_states=True).states
+    assert torch.equal(states[..., -1], whole.status.double())
+    assert torch.equal(states[..., 0], whole.scale[..., 0])
 
 
 def test_memories_that_do_not_differ_or_are_not_finite_are_refused():

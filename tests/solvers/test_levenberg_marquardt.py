@@ -141,10 +141,23 @@ def test_steps_that_run_out():
 def test_a_coarse_tolerance_ends_sooner():
     problem, batch = decay(), decays(noise=0.1)
     coarse, fine = (
-        solved(problem, batch, tolerance=tolerance)[0].states[..., -1] == 0
+        solved(problem, batch, tolerance=tolerance)[0].states.status == Status.RUNNING
         for tolerance in (1e-2, None)
     )
     assert coarse.sum() < fine.sum()
+
+
+def test_the_state_tells_damping_promise_and_gain_after_every_step():
+    trajectory, _ = solved(decay(), decays(noise=0.1))
+    states, problem = trajectory.states, decay()
+    costs = torch.stack([problem.cost(x, decays(noise=0.1)) for x in trajectory.xs]).double()
+    moved = (states.status == Status.RUNNING) & (trajectory.xs[1:] != trajectory.xs[:-1]).any(2)
+    assert moved.sum() > 10
+    torch.testing.assert_close(states.cost[moved], costs[:-1][moved])
+    kept = (costs[:-1] - costs[1:]) / states.predicted_reduction
+    torch.testing.assert_close(states.gain_ratio[moved], kept[moved], rtol=1e-3, atol=1e-3)
+    eased = states.damping[1:] < states.damping[:-1]
+    assert eased[(states.gain_ratio > 0.9)[1:] & moved[1:] & (states.damping[:-1] > 1e-6)].all()
 
 
 def test_the_first_damping_is_positive():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from learned_descent import Cascade, DescentError, DescentModel, Frozen, MnemonicDescent
+from learned_descent.model import tensors_of
 from learned_descent.solvers import (
     External,
     GaussNewton,
@@ -58,12 +59,25 @@ def test_the_model_goes_first_and_the_solver_goes_on(model, solver):
     both = Polished(model, solver)(batch, keep_states=True)
     n = model.num_steps
     assert torch.equal(both.xs, torch.cat([learned.xs, solved.xs[1:]]))
-    assert torch.equal(both.states[n:, :, -solved.states.shape[2] :], solved.states.to(both.states))
-    if learned.states is not None:
-        assert torch.equal(
-            both.states[:n, :, : learned.states.shape[2]], learned.states.to(both.states)
-        )
+    for kept, own in zip(both.states.solver, solved.states, strict=True):
+        torch.testing.assert_close(kept[n:], own, rtol=0, atol=0, equal_nan=True)
+    for kept, own in zip(tensors_of(both.states.model), tensors_of(learned.states), strict=True):
+        assert torch.equal(kept[:n], own)
     assert torch.equal(Solver.status(both), solver.status(solved))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("k", [0, 1])
+def test_its_step_is_that_of_the_part_whose_turn_it_is(solver, k):
+    model = Cascade.for_problem(solver.problem, num_steps=1)
+    model.stages[0].weight.data.fill_(0.1)
+    polished, batch = Polished(model, solver), solver.problem.data("test")
+    prepared, x = polished.observation.prepare(batch), solver.problem.initial(batch)
+    features, state = polished.observation.observe(k, x, prepared), polished.init_state(x)
+    delta, after = polished.step(k, features, state)
+    part, own = ((model, state.model), (solver, state.solver))[k]
+    assert torch.equal(delta, part.step(0, features, own)[0])
+    assert after[1 - k] is state[1 - k], "the memory of the other part stays"
 
 
 @pytest.mark.parametrize("name", ["lm-double", "scipy"])

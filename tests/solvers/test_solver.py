@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from learned_descent import Cascade, DescentError, LeastSquares, Problem
+from learned_descent import Cascade, DescentError, LeastSquares, MnemonicDescent, Problem
 from learned_descent.problems import Analytic
 from learned_descent.solvers import (
     GaussNewton,
@@ -18,6 +18,7 @@ from learned_descent.solvers import (
     NormalEquations,
     ScipyLeastSquares,
     Solver,
+    SolverState,
     Status,
 )
 from learned_descent.testing.checks import check_model
@@ -127,6 +128,26 @@ def test_a_status_needs_states():
         solver.status(solver(Turn().data("test")))
 
 
+def test_a_status_is_none_of_a_learned_model():
+    trajectory = MnemonicDescent.for_problem(Turn(), hidden=2)(
+        Turn().data("test"), keep_states=True
+    )
+    with pytest.raises(
+        DescentError, match="expected the trajectory of a solver, or of a Polished model"
+    ):
+        Solver.status(trajectory)
+
+
+def test_a_state_names_its_tensors_and_keeps_them_step_by_step(make):
+    problem = Turn()
+    batch = {key: value[:3] for key, value in problem.data("test").items()}
+    solver = make(problem)
+    states = solver(batch, keep_states=True).states
+    assert isinstance(states, SolverState)
+    assert states._fields[-1] == "status"
+    assert {tuple(state.shape[:2]) for state in states} == {(solver.num_steps, 3)}
+
+
 def test_settings_are_json(make):
     settings = make(Turn()).settings()
     assert json.loads(json.dumps(settings)) == settings
@@ -145,7 +166,7 @@ def test_the_loop_ends_when_all_have_settled(solver):
     problem = Counting()
     trajectory = solver(problem, num_steps=40)(problem.data("test"), keep_states=True)
     assert trajectory.xs.shape[0] == 41
-    assert trajectory.states.shape[0] == 40
+    assert trajectory.states.status.shape[0] == 40
     assert problem.looks < 25
 
 
