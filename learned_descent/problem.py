@@ -103,6 +103,12 @@ class Problem(nn.Module, ABC):
         what does not fit.
         """
 
+    def names(self, split: Split) -> Sequence[str]:
+        """What the samples of ``split`` are called, such as the paths of their pictures, in the
+        order of :meth:`data`: reports name the worst ones. None by default.
+        """
+        return ()
+
     def augment(self, batch: Batch, generator: Generator) -> Batch:
         """A random variant of a training batch, made where the batch is; the batch itself by
         default.

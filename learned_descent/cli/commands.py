@@ -20,7 +20,7 @@ from ..data.batches import fingerprint
 from ..data.samples import Split
 from ..errors import DescentError, about
 from ..evaluation.evaluation import evaluate
-from ..evaluation.tables import columns, main_metrics, steps, table
+from ..evaluation.tables import columns, main_metrics, steps, table, worst
 from ..families import Family, Recipe, held_out_of
 from ..files import write_json
 from ..look import eyes_of
@@ -34,6 +34,7 @@ from ..weights import find_weights
 from .going_on import begin, check_output, check_replaces, check_settings, telling
 from .runs import (
     check_measurement,
+    names_of,
     prepare_folder,
     problem_of,
     samples_of,
@@ -175,6 +176,7 @@ def evaluate_weights(
     samples = samples_of(loaded.problem, split)
     with _about_settings(weights, loaded.problem):
         result = evaluate(loaded, samples, batch_size=batch_size, device=device)
+    names = names_of(loaded.problem, split, samples)
     write_json(
         output,
         {
@@ -182,6 +184,7 @@ def evaluate_weights(
             "weights": str(weights),
             "split": split,
             "data": fingerprint(samples),
+            **({"names": list(names)} if names else {}),
             **result.to_json(),
         },
     )
@@ -190,7 +193,8 @@ def evaluate_weights(
         columns({weights.stem: (loaded, result)}, {}),
         metrics=main_metrics(result),
     )
-    return f"{shown}\n{steps(result, split)}\nerrors: {output}"
+    lines = [shown, steps(result, split), *worst({weights.stem: result}, names)]
+    return "\n".join([*lines, f"errors: {output}"])
 
 
 def _about_settings(weights: Path, problem: Problem) -> AbstractContextManager[None]:

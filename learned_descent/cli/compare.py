@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from ..system.lock import locked, main_rank
 from ..training import History
 from ..training.trainer import CHECKPOINT, LOG
 from .going_on import begin, check_data, check_replaces, check_settings, telling
-from .runs import check_measurement, load_for, samples_of
+from .runs import check_measurement, load_for, names_of, samples_of
 
 _SIZES = ("num_features", "num_updates")
 """Settings of a model that follow from the problem and the observation."""
@@ -140,6 +140,7 @@ class _Work:
         samples: those of the training.
         held: those of the validation, if there are any.
         tested: those that all are measured on.
+        names: what these are called; nothing where they have no names.
         origin: where the results come from, for the weights files too.
         described: the problem and the number of its samples.
     """
@@ -149,6 +150,7 @@ class _Work:
     samples: Samples
     held: Samples | None
     tested: Samples
+    names: Sequence[str]
     origin: Mapping[str, Any]
     described: Mapping[str, Any]
 
@@ -170,6 +172,7 @@ def _prepared(
         held_out_of(problem),
         samples_of(problem, split),
     )
+    names = names_of(problem, split, tested)
     with about(f"the {split} samples"):
         look(problem, tested, dtype=floating_type(problem.buffers()))
     recipes = learned_parts(families)
@@ -191,7 +194,7 @@ def _prepared(
         **provenance(seed, settings),
         "data": {"train": fingerprint(samples), split: fingerprint(tested)},
     }
-    return _Work(models, whole, samples, held, tested, origin, described)
+    return _Work(models, whole, samples, held, tested, names, origin, described)
 
 
 def _whole(
@@ -332,6 +335,7 @@ def _with_origins(
         },
         origin={**work.origin, **work.described, "split": split},
         notes={name: origin.note(work.whole[name]) for name, origin in found.items()},
+        names=work.names,
         folder=folder,
     )
 

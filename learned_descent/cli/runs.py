@@ -68,6 +68,23 @@ def samples_of(problem: Problem, split: Split) -> Samples:
     return samples
 
 
+def names_of(problem: Problem, split: Split, samples: Samples) -> tuple[str, ...]:
+    """What the samples of a split are called; nothing where they have no names.
+
+    Raises:
+        DescentError: if there is not a name for each of them.
+    """
+    name = f"{type(problem).__name__}.names({split!r})"
+    with calling(name):
+        names = tuple(map(str, problem.names(split)))
+    if names and len(names) != num_samples(samples):
+        raise DescentError(
+            f"{name}: expected a name for each of the {num_samples(samples)} samples, got "
+            f"{len(names)}"
+        )
+    return names
+
+
 def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the problem of a stored model.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..data.samples import Samples
 from ..model import DescentModel
 from .basin import Basin, basin
 from .evaluation import Evaluation, evaluate
-from .tables import check_comparable, columns, main_metrics, size, table, unusable
+from .tables import check_comparable, columns, main_metrics, size, table, unusable, worst
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +31,7 @@ class Comparison:
         origin: what :meth:`to_json` says before all else: seed, versions, data, problem.
         notes: what it says of a family beside its evaluation: ``weights``, ``settings``,
             ``trainers``.
+        names: what the samples are called; none where they have no names.
         folder: where the files of the comparison are; ``None`` where none were written.
 
     Raises:
@@ -63,6 +64,7 @@ class Comparison:
     seconds: Mapping[str, float] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    names: Sequence[str] = ()
     folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -104,10 +106,14 @@ class Comparison:
         return columns(self._pairs, self.seconds)
 
     def table(self) -> str:
-        """The errors of each family with its columns, what a solver failed on, and the basin."""
+        """The errors of each family with its columns, what a solver failed on, the worst samples by
+        name, and the basin.
+        """
         metrics = main_metrics(next(iter(self.evaluations.values())))
         shown = table(self.evaluations, self.columns(), metrics=metrics)
-        shown = "\n".join([shown, *unusable(self.evaluations)])
+        shown = "\n".join(
+            [shown, *unusable(self.evaluations), *worst(self.evaluations, self.names)]
+        )
         return shown if self.basin is None else f"{shown}\n\n{self.basin.table()}"
 
     def figures(self) -> dict[str, Figure]:
@@ -129,6 +135,7 @@ class Comparison:
         return {
             **self.origin,
             "basin": None if self.basin is None else self.basin.to_json(),
+            **({"names": list(self.names)} if self.names else {}),
             "families": {
                 name: {
                     "weights": None,

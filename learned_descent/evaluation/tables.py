@@ -146,6 +146,35 @@ def unusable(evaluations: Mapping[str, Evaluation]) -> list[str]:
     return [f"{name}: {result.endings}" for name, result in evaluations.items() if result.invalid]
 
 
+def worst(evaluations: Mapping[str, Evaluation], names: Sequence[str], count: int = 5) -> list[str]:
+    """A line for each family: the samples that it fits worst, by name, with their errors; none
+    where the samples have no names.
+
+    Raises:
+        DescentError: if there is not a name for each sample.
+
+    Example:
+        >>> import torch
+        >>> errors = {"error (px)": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
+        >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3,
+        ...     batch_size=2, device="cpu")
+        >>> worst({"sdm": sdm}, ["a.png", "b.png"])
+        ['worst of sdm: b.png 3, a.png 1']
+    """
+    lines = []
+    for family, result in evaluations.items() if names else ():
+        if len(names) != result.num_samples:
+            raise DescentError(
+                f"names: expected one for each of the {result.num_samples} samples, got "
+                f"{len(names)}"
+            )
+        errors = result.error().nan_to_num(nan=float("inf"))
+        order = errors.argsort(descending=True, stable=True)[:count].tolist()
+        shown = ", ".join(f"{names[place]} {errors[place]:.3g}" for place in order)
+        lines.append(f"worst of {family}: {shown}")
+    return lines
+
+
 def size(model: DescentModel) -> int:
     """The number of weights."""
     return sum(parameter.numel() for parameter in model.parameters())

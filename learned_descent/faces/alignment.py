@@ -142,9 +142,12 @@ class FaceAlignment(Faces):
     def _read(self, split: Split) -> Batch:
         faces = self.faces("test" if split == "test" else "train")
         if split == "test":
+            self._names[split] = faces.names
             return faces.batch
         held_out = torch.tensor([self._is_held_out(name) for name in faces.names])
-        return index(faces.batch, (held_out if split == "val" else ~held_out).nonzero().flatten())
+        chosen = (held_out if split == "val" else ~held_out).nonzero().flatten()
+        self._names[split] = [faces.names[face] for face in chosen.tolist()]
+        return index(faces.batch, chosen)
 
     def faces(self, split: str) -> FaceData:
         """The faces of the ``"train"`` parts or of the ``"test"`` parts, read once, with names and

@@ -132,7 +132,6 @@ class LabelledLandmarks(Landmarks):
         )
         self.test_fraction, self.seed, self.skip_bad = test_fraction, seed, skip_bad
         self._labels, self._boxes = labels, boxes
-        self._names: dict[Split, list[str]] = {}
 
     @property
     def has_faces(self) -> bool:
@@ -150,14 +149,6 @@ class LabelledLandmarks(Landmarks):
         all the same.
         """
         return _Flat()
-
-    def names(self, split: Split) -> Sequence[str]:
-        """What the samples of ``split`` are called: the paths of their pictures; a number follows
-        where a picture holds several, and mirror images come last.
-        """
-        known = len(self.data(split)["image"])
-        names = self._names[split]
-        return [*names, *(f"{name} (mirrored)" for name in names)][:known]
 
     def _read(self, split: Split) -> Batch:
         parts = divided(

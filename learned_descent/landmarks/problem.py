@@ -105,6 +105,7 @@ class Landmarks(Problem):
         self.start_noise, self.augmentation = start_noise, augmentation
         self.edges = self.schema.edges
         self._data: dict[str, Batch] = {}
+        self._names: dict[str, Sequence[str]] = {}
         self.register_buffer("mean_shape", torch.full((self.schema.num_points, 2), torch.nan))
         self.register_buffer("start_factor", torch.zeros(4, 4))
         self.register_buffer("mirror_points", torch.tensor(self.schema.opposites), persistent=False)
@@ -132,7 +133,7 @@ class Landmarks(Problem):
     def _read(self, split: Split) -> Batch:
         """The faces of a split, without mirror images: ``image``, ``points``, ``box``, ``to_photo``
         and what else is known, such as ``weights``; a landmark that is missing is NaN, or has the
-        weight 0.
+        weight 0. What they are called goes to ``_names``.
         """
 
     def detector(self) -> Detector:
@@ -188,6 +189,16 @@ class Landmarks(Problem):
             self._data[split] = self._completed(chosen)
             self._tell_of_missing(chosen, split)
         return self._data[split]
+
+    def names(self, split: Split) -> Sequence[str]:
+        """What the samples of ``split`` are called: the paths of their pictures, then of their
+        mirror images; none if they are not read from files.
+        """
+        count = len(self.data(split)["points"])
+        if not (read := self._names.get(split, ())):
+            return ()
+        known = [*read, *(f"{name} (mirrored)" for name in read)][:count]
+        return [*known, *(f"sample {number}" for number in range(len(known), count))]
 
     def points(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
         """The landmarks that ``x`` stands for, ``(column, row)`` in px of the crop."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learned_descent import DescentError
 from learned_descent.evaluation.evaluation import Evaluation
-from learned_descent.evaluation.tables import check_comparable, table
+from learned_descent.evaluation.tables import check_comparable, table, worst
 
 
 def made(errors: Mapping[str, Tensor], above: float = 2.0) -> Evaluation:
@@ -70,3 +70,11 @@ def test_table_shows_chosen_metrics_and_tiny_errors() -> None:
         DescentError, match=r"column 's': expected values for the families \['lm'\], got \['ml'\]"
     ):
         table({"lm": result}, {"s": {"ml": 1.0}})
+
+
+def test_the_worst_samples_are_named() -> None:
+    result = made({"error": torch.tensor([[9.0, 9.0, 9.0], [1.0, torch.nan, 2.0]])})
+    assert worst({"sdm": result}, ["a", "b", "c"], 2) == ["worst of sdm: b inf, c 2"]
+    assert worst({"sdm": result}, ()) == []
+    with pytest.raises(DescentError, match="names: expected one for each of the 3 samples, got 1"):
+        worst({"sdm": result}, ["a"])

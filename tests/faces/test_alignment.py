@@ -109,6 +109,15 @@ def splits(problem):
     ]
 
 
+def test_faces_are_called_by_their_files(make):
+    problem = make(val_fraction=0.4)
+    for split, found in zip(("train", "val"), splits(problem)):
+        names = problem.names(split)
+        assert {name for name in names if not name.endswith("(mirrored)")} == found
+        assert len(names) == len(problem.data(split)["image"])
+    assert [*problem.names("test")] == [*problem.faces("test").names]
+
+
 def photo(name):
     return name.rpartition("_")[0]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -197,12 +199,19 @@ def test_without_data_there_is_one_word() -> None:
         LabelledLandmarks().data("train")
 
 
-def test_from_a_csv_to_weights_and_back(wings: Path, tmp_path: Path) -> None:
+def test_from_a_csv_to_weights_and_back(
+    wings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     small = ["--problem.crop", "64", "--sdm.model.num_steps", "1", "--families", "sdm"]
     assert main(["compare", "landmarks", "--data", str(wings), "--out", str(out), *small]) == 0
     assert (out / "report.html").is_file()
+    names = [*LabelledLandmarks(str(wings)).names("test")]
+    assert json.loads((out / "results.json").read_text())["names"] == names
+    assert re.search(r"worst of sdm: \d\d.png [\d.]+, ", capsys.readouterr().out)
     assert main(["evaluate", str(out / "sdm.safetensors"), "--data", str(wings)]) == 0
+    assert re.search(r"worst of sdm: \d\d.png [\d.]+, ", capsys.readouterr().out)
+    assert json.loads((out / "sdm.test.json").read_text())["names"] == names
     assert load_model(out / "sdm.safetensors").problem.schema.names == NAMES
 
 
@@ -262,3 +271,18 @@ def test_another_number_of_points_is_refused(tmp_path: Path) -> None:
     batch = problem.data("train")
     with pytest.raises(DescentError, match=r"augmentation.turn: no shape in space is known"):
         problem.augment(batch, torch.Generator())
+
+
+def test_a_problem_that_names_too_few_samples_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "few.py"
+    file.write_text(
+        "from learned_descent.problems import Analytic\n"
+        "class Few(Analytic):\n    def names(self, split):\n        return ['a']\n"
+    )
+    words = ["compare", f"{file}:Few", "--families", "sdm", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "Few.names('test'): expected a name for each of the 41 samples, got 1" in (
+        capsys.readouterr().err
+    )
