@@ -14,6 +14,7 @@ from ..data.batches import index
 from ..data.samples import Batch, Split, floating_type
 from ..errors import calling, check_shape
 from ..families import held_out_of
+from ..look import weights_of
 from ..model import DescentModel, Detach, tensors_of
 from ..observation import Observation
 from ..problem import LeastSquares, Problem
@@ -67,7 +68,7 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
                 continue
             names = sorted(samples(problem, split, device))
             expect(
-                names == sorted(batch),
+                {*names} ^ {*batch} <= {*problem.optional},
                 f'the split "{split}" has {names}, "train" has {sorted(batch)}',
             )
     contract.settle()  # the rest needs samples
@@ -87,6 +88,7 @@ def check_problem(problem: Problem, *, device: torch.device | str = "cpu") -> Re
     _check_starts(contract, problem, batch, x0)
     _check_geometry(contract, problem, x0, target)
     _check_supervision(contract, problem, batch, x0, target)
+    _check_weights(contract, problem, batch, x0)
     _check_rows(contract, problem, batch, x0)
     _check_augment(contract, problem, batch, device)
     _check_settings(contract, problem)
@@ -197,6 +199,23 @@ def _check_supervision(
             means[0] < means[1],
             f"expected less at the target than at the start, got {means[0]:.3g} and {means[1]:.3g}",
         )
+
+
+def _check_weights(contract: Contract, problem: Problem, batch: Batch, x0: Tensor) -> None:
+    """What coordinates count."""
+    with contract.clause(
+        "target_weights: (B, d), 0 or more, or none; what counts 0 changes no loss and no metric"
+    ):
+        weights = weights_of(problem, batch, list(range(len(x0))))
+        if weights is None:
+            return
+        delta = problem.local(x0, problem.target(batch))
+        check_shape(weights, "B d", {"B": len(x0), "d": delta.shape[1]}, name="target_weights")
+        moved = problem.retract(x0, delta.abs().mean() * (weights == 0))
+        expect_close(problem.loss(moved, batch), problem.loss(x0, batch), "loss after such a move")
+        there, here = problem.metrics(moved, batch), problem.metrics(x0, batch)
+        for name, value in here.items():
+            expect_close(there[name], value, f"{name} after such a move")
 
 
 def _check_rows(contract: Contract, problem: Problem, batch: Batch, x0: Tensor) -> None:

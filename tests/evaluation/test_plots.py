@@ -313,6 +313,27 @@ def test_fits_draw_truth_start_path_end_and_edges_where_they_are(
         np.testing.assert_allclose(points, expected)
 
 
+def test_a_true_point_that_is_missing_is_not_drawn(
+    problem: Blobs, families: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = int(families["mdm"][1].error().argmin())
+    weights = torch.ones(len(problem.data("test")["points"]), 5)
+    weights[number, 3] = 0
+    monkeypatch.setattr(
+        problem, "target_weights", lambda batch: batch["weights"].repeat_interleave(2, 1)
+    )
+    samples = {**problem.data("test"), "weights": weights}
+    samples["points"] = torch.where(weights.unsqueeze(2) > 0, samples["points"], -1e3)
+    figure = plot_fits({"mdm": families["mdm"]}, samples)
+    drawn = figure.axes[0].collections
+    _, truth, _ = (np.ma.filled(dots.get_offsets(), np.nan) for dots in drawn[6:])
+    assert np.isnan(truth).any(1).tolist() == [False, False, False, True, False]
+    lines = [edge for edge in drawn[0].get_segments() if len(edge) == 2]
+    assert len(lines) == len([edge for edge in problem.edges if 3 not in edge])
+    assert np.ptp(rendered(figure)) > 0.9
+    assert figure.axes[0].get_xlim()[0] > -0.6
+
+
 def test_fits_keep_all_points_in_view_within_the_image(problem: Blobs, families: dict) -> None:
     figure = plot_fits(families, problem.data("test"))
     for axes in figure.axes:

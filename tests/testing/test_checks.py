@@ -20,7 +20,7 @@ from learned_descent.testing.checks import (
     check_problem,
 )
 
-from ..toys import Compass, Line, Rows, Turn
+from ..toys import Compass, Gaps, Line, Rows, Turn
 
 
 def assert_first(error: pytest.ExceptionInfo[ContractError], clause: str) -> None:
@@ -38,7 +38,7 @@ def test_what_keeps_the_contract_passes(device):
     for problem in (Turn(), Line()):
         report = check_problem(problem, device=device)
         assert report.subject == type(problem).__name__
-        assert len(report.checks) == 15
+        assert len(report.checks) == 16
         assert not report.failures + report.warnings
 
 
@@ -614,3 +614,25 @@ def test_the_report_is_a_readable_list():
     assert isinstance(error, DescentError)
     assert error.report is report
     assert str(error) == "Thing fails 1 of 3 checks\n  FAIL  b\n        why"
+
+
+def test_what_counts_nothing_must_not_be_measured():
+    class Careless(Gaps):
+        def loss(self, x, batch):
+            return (x - batch["x"]).square().mean(1)
+
+    check_problem(Gaps())
+    with pytest.raises(ContractError, match="loss after such a move: expected a difference of at"):
+        check_problem(Careless())
+
+
+def test_a_split_may_lack_what_is_optional():
+    class Known(Gaps):
+        def data(self, split):
+            batch = super().data(split)
+            return batch if split == "train" else {name: batch[name] for name in ("x", "y")}
+
+    check_problem(Known())
+    Known.optional = ()
+    with pytest.raises(ContractError, match='the split "val" has'):
+        check_problem(Known())

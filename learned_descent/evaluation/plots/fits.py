@@ -22,6 +22,7 @@ from ...data.samples import Batch, Samples
 from ...errors import DescentError
 from ...model import DescentModel
 from ...observation import ImageObservation
+from ...problem import Problem
 from ..evaluation import Evaluation
 from ..tables import check_comparable
 from .frames import axis_label, canvas
@@ -42,7 +43,8 @@ def plot_fits(
 ) -> Figure | None:
     """The best, median and worst samples of one family, fitted by all families side by side.
 
-    Every panel shows the true points, the start, the path of every point over the steps and where
+    Every panel shows the true points (those that are known, see
+    :meth:`~learned_descent.Problem.target_weights`), the start, the path of every point and where
     it ends, on the image in grey; the lines are the ``edges`` of the problem. Points come from the
     first :class:`ImageObservation` among the models.
 
@@ -114,7 +116,7 @@ def _draw_row(
     tensors = chain(owner.parameters(), owner.buffers())
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     batch = cast(Batch, to_device(sample, device))
-    truth = _points(owner.problem.target(batch), eyes)[0]
+    truth = _points(_known_target(owner.problem, batch), eyes)[0]
     paths = {
         family: _points(_xs(family, evaluation)[:, number].to(device), eyes)
         for family, evaluation in evaluations.items()
@@ -223,6 +225,14 @@ def _xs(family: str, evaluation: Evaluation) -> Tensor:
             f"evaluation of {family!r}: its parameters xs were not stored; evaluate the model again"
         )
     return evaluation.xs
+
+
+def _known_target(problem: Problem, batch: Batch) -> Tensor:
+    """The target, NaN where it is not known: what depends on that is not drawn."""
+    target, weights = problem.target(batch), problem.target_weights(batch)
+    if weights is None or weights.shape != target.shape:
+        return target
+    return target.masked_fill(weights == 0, torch.nan)
 
 
 @torch.no_grad()
