@@ -175,7 +175,7 @@ class Landmarks(Problem):
         """
         check_choice(split, Split, name="split")
         if split not in self._data:
-            chosen = _weighed(self._read(split), split)
+            chosen = _weighed(self._read(split), f"{split} {self.noun}s")
             if split == "train":
                 if self.mirror:
                     images = mirrored(chosen, self.mirror_points.cpu())
@@ -215,7 +215,7 @@ class Landmarks(Problem):
         nowhere = [] if weights is None else (weights.sum(0) == 0).nonzero().flatten().tolist()
         if nowhere:
             raise DescentError(
-                f"training faces: no face has landmark {nowhere[0]} (from 0; {len(nowhere)} of "
+                f"training {self.noun}s: none has landmark {nowhere[0]} (from 0; {len(nowhere)} of "
                 f"{self.schema.num_points} landmarks): add some that have it, or choose a schema "
                 "without it"
             )
@@ -258,12 +258,13 @@ class Landmarks(Problem):
         lacking = (weights[:, list(needed)] == 0).any(1).sum().item()
         if lacking:
             _log.warning(
-                "%d of %d %s faces lack a landmark that the %s distance is measured with: theirs "
+                "%d of %d %s %ss lack a landmark that the %s distance is measured with: theirs "
                 "is that of the mean shape, laid on the landmarks that they have; the normaliser "
                 "'box' needs none",
                 lacking,
                 len(weights),
                 split,
+                self.noun,
                 self.normaliser,
             )
 
@@ -366,26 +367,24 @@ class Landmarks(Problem):
         }
 
 
-def _weighed(batch: Batch, split: Split) -> Batch:
+def _weighed(batch: Batch, what: str) -> Batch:
     """A batch with ``weights`` where a landmark counts less than 1, and no landmark that is NaN.
 
     Raises:
-        DescentError: if the weights are not ``(N, L)`` in 0..1, or nothing is known of a face.
+        DescentError: if the weights are not ``(N, L)`` in 0..1, or nothing is known of a sample.
     """
     points, missing = batch["points"], batch["points"].isnan().any(2)
     weights = batch.get("weights", torch.ones_like(points[..., 0]))
     check_shape(weights, "N L", {"N": len(points), "L": points.shape[1]}, name="weights")
     if not ((weights >= 0) & (weights <= 1)).all():
         raise DescentError(
-            f"weights of the {split} faces: expected numbers from 0 (missing) to 1, got "
+            f"weights of the {what}: expected numbers from 0 (missing) to 1, got "
             f"{weights.min():g} to {weights.max():g}"
         )
     weights = weights.to(points).masked_fill(missing, 0)
     empty = (weights == 0).all(1).nonzero().flatten().tolist()
     if empty:
-        raise DescentError(
-            f"{split} faces {empty[:10]}: none of their landmarks is known; leave them out"
-        )
+        raise DescentError(f"{what} {empty[:10]}: none of their landmarks is known; leave them out")
     rest = {name: value for name, value in batch.items() if name != "weights"}
     if (weights == 1).all():
         return rest

@@ -37,6 +37,8 @@ class Dots(Landmarks):
         **settings: those of :class:`Landmarks`.
     """
 
+    noun = "kite"
+
     def __init__(self, missing: float = 0.0, filler: float = torch.nan, **settings) -> None:
         defaults = {
             "schema": SCHEMA,

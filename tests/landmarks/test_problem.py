@@ -117,7 +117,7 @@ def test_the_coordinates_of_a_point_weigh_what_it_weighs(problem):
 
 def test_a_distance_that_the_labels_do_not_have_is_said(problem, caplog):
     lacking = (problem.data("test")["weights"][:, [0, 3]] == 0).any(1).sum()
-    said = f"{lacking} of 12 test faces lack a landmark that the inter_ocular distance is measured"
+    said = f"{lacking} of 12 test kites lack a landmark that the inter_ocular distance is measured"
     assert caplog.messages[-1].startswith(said)
     caplog.clear()
     Dots(SHARE, normaliser="box").data("test")
@@ -139,11 +139,11 @@ class Odd(Dots):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0] * 6 + [1.5], "weights of the train faces: expected numbers from 0 .* got 1 to 1.5"),
+        ([1.0] * 6 + [1.5], "weights of the train kites: expected numbers from 0 .* got 1 to 1.5"),
         ([1.0] * 6 + [-1.0], "expected numbers from 0 .missing. to 1, got -1 to 1"),
         ([1.0] * 6 + [torch.nan], "expected numbers from 0 .missing. to 1, got nan to nan"),
-        ([0.0] * 7, r"train faces \[0, 1, .*\]: none of their landmarks is known; leave them out"),
-        ([1.0] * 6 + [0.0], r"no face has landmark 6 \(from 0; 1 of 7 landmarks\): add some"),
+        ([0.0] * 7, r"train kites \[0, 1, .*\]: none of their landmarks is known; leave them out"),
+        ([1.0] * 6 + [0.0], r"none has landmark 6 \(from 0; 1 of 7 landmarks\): add some"),
     ],
 )
 def test_weights_that_make_no_sense(weights, message):
