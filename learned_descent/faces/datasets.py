@@ -82,7 +82,8 @@ class FaceData:
 
     Args:
         batch: ``image`` uint8 ``(N, 3, S, S)``; ``points`` ``(N, L, 2)``, the true landmarks as
-            ``(column, row)`` in px of the crop, where the centre of the first pixel is ``(0, 0)``;
+            ``(column, row)`` in px of the crop, where the centre of the first pixel is ``(0, 0)``,
+            and NaN where one is missing;
             ``box`` ``(N, 4)``, the detector's box ``x0 y0 x1 y1`` in px of the crop; ``to_photo``
             ``(N, 2, 3)``, the affine map from the crop to the photo.
         names: the path of each face relative to the root, without a suffix.
@@ -107,10 +108,11 @@ def read_faces(
 ) -> FaceData:
     """The annotated faces of a folder in the layout of 300-W.
 
-    ``NAME.pts`` (which counts pixels from 1, as the original) or ``NAME.ljson`` (from 0) lies
-    beside the image ``NAME.jpg``, ``.png``, ... of any size, grey or colour, and the corners of its
-    detector box in ``bounding_boxes/PART/NAME.pts``. Faces that cannot be used are logged, and
-    listed in the report. Landmarks and boxes count the pixels of the photo as it is displayed: a
+    ``NAME.pts`` (which counts pixels from 1, as the original; ``nan nan`` stands for a landmark
+    that is missing) or ``NAME.ljson`` (from 0) lies beside the image ``NAME.jpg``, ``.png``, ... of
+    any size, grey or colour, and the corners of its detector box in
+    ``bounding_boxes/PART/NAME.pts``. Faces that cannot be used are logged, and listed in the
+    report. Landmarks and boxes count the pixels of the photo as it is displayed: a
     turn that EXIF asks for is made, and logged, for some tools of annotation do not make it.
 
     Args:
@@ -270,8 +272,13 @@ def _no_face(points: Float[Tensor, "L 2"], schema: LandmarkSchema) -> str:
     """Why nothing can be learnt from landmarks, in sides of the box, nor an error be measured;
     nothing if it can.
     """
-    long, wide = (torch.linalg.svdvals(points - points.mean(0)) / len(points) ** 0.5).tolist()
-    found = [(long, "are all in one place"), (wide, "lie on a line")]
+    known = points[points.isfinite().all(1)]
+    if not len(known):
+        return "no landmark is known (all are nan): label some, or remove the file"
+    found = []
+    if len(known) > 2:
+        long, wide = (torch.linalg.svdvals(known - known.mean(0)) / len(known) ** 0.5).tolist()
+        found = [(long, "are all in one place"), (wide, "lie on a line")]
     eyes = [points[list(eye)].mean(0) for eye in (schema.left_eye, schema.right_eye) if eye]
     for pair in (eyes, [points[corner] for corner in schema.outer_eye_corners or ()]):
         if pair:

@@ -32,12 +32,12 @@ def quiet_menpo() -> Iterator[None]:
 
 
 def read_landmarks(path: Path) -> Float[np.ndarray, "L 2"]:
-    """The points of a ``.pts`` or ``.ljson`` as ``(column, row)`` in px from 0; call it within
-    :func:`quiet_menpo`.
+    """The points of a ``.pts`` or ``.ljson`` as ``(column, row)`` in px from 0, NaN where one is
+    missing; call it within :func:`quiet_menpo`.
 
     Raises:
         DescentError: if the file cannot be read, if it holds several groups of points or another
-            number of them than it says, or if one is not a pair of finite numbers.
+            number of them than it says, or if one is neither a pair of finite numbers nor of NaN.
     """
     try:
         points = _read_pts(path) if path.suffix.lower() == ".pts" else _read_ljson(path)
@@ -47,11 +47,11 @@ def read_landmarks(path: Path) -> Float[np.ndarray, "L 2"]:
         raise DescentError(
             f"{path}: not readable as landmarks ({type(error).__name__}: {error}); mend it"
         ) from error
-    bad = np.flatnonzero(~np.isfinite(points).all(1)).tolist()
-    if bad:
+    bad = np.flatnonzero(~(np.isfinite(points) | np.isnan(points).all(1, keepdims=True)).all(1))
+    if len(bad):
         raise DescentError(
             f"{path}: point {bad[0]} (from 0) is not finite ({len(bad)} of {len(points)} points); "
-            "mend it"
+            "mend it, or write nan nan where it is missing"
         )
     return points
 

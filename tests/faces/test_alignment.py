@@ -512,3 +512,26 @@ def test_a_part_alone(name):
 def test_a_markup_that_there_is_not():
     with pytest.raises(DescentError, match="schema: no landmark schema is called 'ibug70'"):
         FaceAlignment(schema="ibug70")
+
+
+def test_a_face_that_lacks_landmarks_is_used_for_the_others(make, faces, tmp_path):
+    root = Path(shutil.copytree(faces, tmp_path / "faces"))
+    name = sorted(root.glob("afw/*.pts"))[3].stem
+    path = root / f"afw/{name}.pts"
+    rows = path.read_text().splitlines()
+    for point in (36, 40):  # from 0, after three lines of head
+        rows[3 + point] = "nan nan"
+    path.write_text("\n".join(rows))
+    whole, some = make(), make(root)
+    train, less = whole.data("train"), some.data("train")
+    assert len(less["image"]) == len(train["image"])
+    face = some.faces("train").names.index(f"afw/{name}")
+    missing = (less["weights"] == 0).nonzero().tolist()
+    assert missing == [[face, 36], [face, 40]]
+    known = less["weights"] > 0
+    assert torch.equal(less["points"][known], train["points"][known])
+    assert (less["points"] - train["points"]).norm(dim=-1).max() < 4
+    torch.testing.assert_close(some.mean_shape, whole.mean_shape, atol=0.01, rtol=0)
+    joined = make(root, synthetic=2, mirror=True).data("train")
+    assert joined["weights"].sum() == joined["weights"].numel() - 4, "of both mirror images"
+    assert "weights" not in some.data("test")

@@ -47,9 +47,11 @@ def spoil(root: Path, how: str) -> Path | None:  # noqa: C901 - a table of mista
         landmarks.unlink()
     elif how == "other number of points":
         write_pts(landmarks, points[:29])
-    elif how == "nan point":
-        points[7, 1] = torch.nan
+    elif how in ("half a point", "endless point"):
+        points[7, 1] = torch.nan if how == "half a point" else torch.inf
         write_pts(landmarks, points)
+    elif how == "no point":
+        write_pts(landmarks, points * torch.nan)
     elif how == "broken landmarks":
         landmarks.write_text("version: 1\nn_points: 68\n{\n1.0 2.0\n3.0 x\n}\n")
     elif how == "empty landmarks":
@@ -114,7 +116,10 @@ SPOILT = {
     "two images": "face_0001: expected one image of this name, got 2",
     "no landmarks": "face_0001: expected one .pts or .ljson of this name, got 0",
     "other number of points": "face_0001.pts: 29 points, but ibug68 is read from 68",
-    "nan point": "face_0001.pts: point 7 (from 0) is not finite (1 of 68 points)",
+    "half a point": "face_0001.pts: point 7 (from 0) is not finite (1 of 68 points); mend it, or "
+    "write nan nan where it is missing",
+    "endless point": "face_0001.pts: point 7 (from 0) is not finite (1 of 68 points)",
+    "no point": "face_0001.pts: no landmark is known (all are nan): label some, or remove the file",
     "broken landmarks": "face_0001.pts: not readable as landmarks (ValueError: could not convert",
     "empty landmarks": "face_0001.pts: not readable as landmarks",
     "two groups": "face_0001.ljson: expected one group of landmarks, got 2",
