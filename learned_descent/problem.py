@@ -109,6 +109,12 @@ class Problem(nn.Module, ABC):
         """
         return ()
 
+    def marks(self, x: Float[Tensor, "B p"]) -> Float[Tensor, "B L 2"]:
+        """The points in the picture of each sample that ``x`` stands for, ``(column, row)`` in px:
+        for a problem whose batch holds pictures that no :class:`ImageObservation` looks at.
+        """
+        raise DescentError(f"{type(self).__name__}: its samples have no points in a picture")
+
     def augment(self, batch: Batch, generator: Generator) -> Batch:
         """A random variant of a training batch, made where the batch is; the batch itself by
         default.

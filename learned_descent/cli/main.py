@@ -21,10 +21,11 @@ USAGE = """\
 usage: learned-descent COMMAND ...
 
 commands:
+  show PROBLEM                         draw samples with truth, start and box, before any training
   train PROBLEM --family F --out DIR   train one family
   evaluate WEIGHTS                     measure a trained model
   compare PROBLEM [--out DIR]          train or load several families and compare them
-  align PHOTO ...                      find the faces in photos, and their landmarks
+  align PHOTO ...                      find faces or other objects in photos, and their landmarks
   calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
   inspect WEIGHTS                      show how much of a head's pose a recurrent model remembers
   check PROBLEM                        check that a problem keeps the contract

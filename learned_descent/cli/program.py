@@ -15,6 +15,7 @@ from . import commands
 from . import compare as comparison
 from . import inspect as inspection
 from . import options as _options
+from . import show as showing
 
 _FAMILIES = "the families, or file.py:NAME of a recipe (default: all of the problem)"
 
@@ -170,6 +171,17 @@ def _check(words: list[str]) -> int:
     return 0 if passed else 1
 
 
+def _show(words: list[str]) -> int:
+    parser = _options.parser("show PROBLEM", showing.show, {"problem"})
+    task, _ = _options.chosen(parser, words)
+    cls = resolve_problem(task)
+    _options.add_problem(parser, cls)
+    values, _ = _options.parsed(parser, cls, words)
+    arguments = {name: values[name] for name in ("split", "count", "output", "overwrite")}
+    _say(showing.show(values["problem"], **arguments))
+    return 0
+
+
 _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -178,4 +190,5 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "calibrate": _calibrate,
     "inspect": _inspect,
     "check": _check,
+    "show": _show,
 }

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from learned_descent import Cascade, __version__, weights
 from learned_descent.checkpoint.model import annotate, load_model, read_description, save_model
+from learned_descent.cli import program
 from learned_descent.cli.main import main
 from learned_descent.cli.runs import load_for, problem_of
 from learned_descent.names import PROBLEMS
@@ -562,8 +563,8 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         (
             "trian DOT",
             (
-                "command 'trian': expected one of train, evaluate, compare, align, calibrate, "
-                "inspect, check: did you mean train?"
+                f"command 'trian': expected one of {', '.join(program._COMMANDS)}: "
+                "did you mean train?"
             ),
         ),
         (

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from ...data.batches import index, num_samples, to_device
+from ...data.batches import num_samples, to_device
 from ...data.samples import Batch, Samples
 from ...errors import DescentError
 from ...model import DescentModel
@@ -25,12 +25,12 @@ from ...observation import ImageObservation
 from ...problem import Problem
 from ..evaluation import Evaluation
 from ..tables import check_comparable
-from .frames import axis_label, canvas
+from .frames import START, TRUTH, axis_label, canvas, grey, single_sample
 
 NDArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
-_TRUTH, _START, _FINAL = "#56B4E9", "#F0E442", "#E8601C"
-_PATH = LinearSegmentedColormap.from_list("path", [_START, _FINAL])
+_FINAL = "#E8601C"
+_PATH = LinearSegmentedColormap.from_list("path", [START, _FINAL])
 
 
 def plot_fits(
@@ -84,7 +84,7 @@ def plot_fits(
     panels = figure.subplots(len(rows), len(families), squeeze=False)
     evaluations = {family: evaluation for family, (_, evaluation) in families.items()}
     for (rank, number), row in zip(rows, panels):
-        _draw_row(list(row), sight, _single(samples, number), evaluations, number, metric)
+        _draw_row(list(row), sight, single_sample(samples, number), evaluations, number, metric)
         row[0].set_ylabel(f"{rank} (sample {number})", fontsize=9)
     title = (
         f"Best, median and worst samples of {reference}: {axis_label(metric or ranking.metrics[0])}"
@@ -121,7 +121,7 @@ def _draw_row(
         family: _points(_xs(family, evaluation)[:, number].to(device), eyes)
         for family, evaluation in evaluations.items()
     }
-    image = _grey(batch[eyes.image][0])
+    image = grey(batch[eyes.image][0])
     window = _window([truth[None], *paths.values()], image.shape)
     for axes, (family, evaluation) in zip(row, evaluations.items()):
         _draw_fit(axes, image, truth, paths[family], owner.problem.edges)
@@ -134,14 +134,14 @@ def _draw_row(
 def _explain_marks(figure: Figure, *, columns: int) -> None:
     """The legend below the panels."""
     marks = [
-        Line2D([], [], color=_TRUTH, marker="o", markersize=4, label="truth"),
+        Line2D([], [], color=TRUTH, marker="o", markersize=4, label="truth"),
         Line2D(
             [],
             [],
             color="none",
             marker="o",
             markersize=4,
-            markerfacecolor=_START,
+            markerfacecolor=START,
             markeredgecolor="black",
             label="start",
         ),
@@ -160,7 +160,7 @@ def _draw_fit(
     outline = [withStroke(linewidth=1.6, foreground="black", alpha=0.6)]
     size = min(12.0, max(3.5, 200 / len(truth)))
     axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    for points, color in ((truth, _TRUTH), (path[-1], _FINAL)):
+    for points, color in ((truth, TRUTH), (path[-1], _FINAL)):
         lines = [points[list(edge)] for edge in edges]
         axes.add_collection(
             LineCollection(lines, colors=color, linewidths=0.7, path_effects=outline), autolim=False
@@ -172,7 +172,7 @@ def _draw_fit(
             LineCollection(moves, colors=[shade], linewidths=0.7, path_effects=outline),
             autolim=False,
         )
-    for points, color in ((path[0], _START), (truth, _TRUTH), (path[-1], _FINAL)):
+    for points, color in ((path[0], START), (truth, TRUTH), (path[-1], _FINAL)):
         axes.scatter(
             points[:, 0],
             points[:, 1],
@@ -212,13 +212,6 @@ def _extremes(errors: Tensor, each: int) -> list[tuple[str, int]]:
     return [(rank, number) for number, rank in ranks.items()]
 
 
-def _single(samples: Samples, number: int) -> Batch:
-    """One sample as a batch."""
-    if isinstance(samples, Mapping):
-        return index(samples, slice(number, number + 1))
-    return {name: value.unsqueeze(0) for name, value in samples[number].items()}
-
-
 def _xs(family: str, evaluation: Evaluation) -> Tensor:
     if evaluation.xs is None:
         raise DescentError(
@@ -239,14 +232,3 @@ def _known_target(problem: Problem, batch: Batch) -> Tensor:
 def _points(x: Tensor, eyes: ImageObservation) -> NDArray:
     """The points ``(B, L, 2)`` of parameters ``(B, p)``, as ``(column, row)`` in pixels."""
     return eyes.points(x).detach().cpu().double().numpy()
-
-
-def _grey(image: Tensor) -> NDArray:
-    """The luminance of an image ``(C, H, W)`` in 0..255, in pale greys on which colours stand out,
-    ``(H, W)``.
-    """
-    pixels = image.detach().cpu().double()
-    weights = pixels.new_tensor(
-        [0.299, 0.587, 0.114] if len(pixels) == 3 else [1 / len(pixels)] * len(pixels)
-    )
-    return (55 + 0.75 * torch.einsum("c,chw->hw", weights, pixels)).numpy()

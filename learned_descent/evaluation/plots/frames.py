@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import cycle
 
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...data.batches import index
+from ...data.samples import Batch, Samples
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours that colour-blind readers can tell apart (M. Okabe and K. Ito. Color Universal Design,
 2008)."""
 
 GREY = "#666666"
+
+TRUTH, START = "#56B4E9", "#F0E442"
+"""The colours of true points and of those that a descent starts from."""
 
 
 def styles(families: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -56,3 +65,21 @@ def legend_above(figure: Figure, columns: int) -> None:
             break
         legend.remove()
     figure.set_figheight(figure.get_figheight() + max(0.0, box.height / figure.dpi - 0.5))
+
+
+def single_sample(samples: Samples, number: int) -> Batch:
+    """One sample as a batch."""
+    if isinstance(samples, Mapping):
+        return index(samples, slice(number, number + 1))
+    return {name: value.unsqueeze(0) for name, value in samples[number].items()}
+
+
+def grey(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """The luminance of an image ``(C, H, W)`` in 0..255, in pale greys on which colours stand out,
+    ``(H, W)``.
+    """
+    pixels = image.detach().cpu().double()
+    weights = pixels.new_tensor(
+        [0.299, 0.587, 0.114] if len(pixels) == 3 else [1 / len(pixels)] * len(pixels)
+    )
+    return (55 + 0.75 * torch.einsum("c,chw->hw", weights, pixels)).numpy()

@@ -256,6 +256,10 @@ class Photometric(LeastSquares, ABC):
             torch.linalg.solve_ex(x.unflatten(1, (3, 3)), y.unflatten(1, (3, 3)))[0]
         )
 
+    @final
+    def marks(self, x: Float[Tensor, "B 9"]) -> Float[Tensor, "B C 2"]:
+        return self.corners(x)
+
     def corners(self, x: Float[Tensor, "B 9"]) -> Float[Tensor, "B C 2"]:
         """The control points of the template in the image, in px."""
         return project(x.unflatten(1, (3, 3)), self.warps.controls)
