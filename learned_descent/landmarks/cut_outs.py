@@ -100,11 +100,10 @@ def _sample(
     if not known.any():
         raise DescentError("no point is labelled")
     picture = open_picture(label.image)
-    if picture.turned:
-        _log.warning(
-            "%s: EXIF turns it; its labels are taken to be of the picture as it is displayed",
-            label.image,
-        )
+    turned = "EXIF turns it; its labels are taken to be of the picture as it is displayed"
+    for remark in (turned if picture.turned else "", picture.note):
+        if remark:
+            _log.warning("%s: %s", label.image, remark)
     height, width = picture.pixels.shape[:2]
     last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
     _check_inside(label, label.points, known, last, f"the picture of {width} x {height} px")

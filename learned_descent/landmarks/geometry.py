@@ -39,6 +39,8 @@ def fit_similarity(
         >>> fit_similarity(square, 2 * square[None] + 3)[0, 2:]
         tensor([3., 3.])
     """
+    if len(source) == 1:  # has neither a size nor a direction
+        return torch.cat([torch.zeros_like(target[:, 0]), target[:, 0]], 1)
     if weights is not None:
         return _fit_weighted(source, target, weights.unsqueeze(2))
     shift = target.mean(1)

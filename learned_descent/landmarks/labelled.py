@@ -82,7 +82,7 @@ class LabelledLandmarks(Landmarks):
         >>> folder = Path(tempfile.mkdtemp())
         >>> lines = ["image,root_x,root_y,tip_x,tip_y"]
         >>> for number in range(5):
-        ...     Image.new("RGB", (80, 60)).save(folder / f"{number}.png")
+        ...     Image.new("RGB", (80, 60), (number, 0, 0)).save(folder / f"{number}.png")
         ...     lines.append(f"{number}.png,{20 + number},30,60,{28 + number}")
         >>> _ = (folder / "wings.csv").write_text("\n".join(lines))
         >>> wings = LabelledLandmarks(str(folder / "wings.csv"))
@@ -112,8 +112,8 @@ class LabelledLandmarks(Landmarks):
     ) -> None:
         if format is not None:
             find_format(format)
-        if boxes is not None and not isinstance(boxes, Path):
-            check_choice(boxes, BoxSource, name="boxes")
+        if boxes is not None and not Path(boxes).suffix:  # a word, which may have come as a path
+            check_choice(boxes := str(boxes), BoxSource, name="boxes")  # type: ignore[assignment]
         check_real(test_fraction, name="test_fraction", below=1)
         side = (1.0 if boxes == "image" else _ROOM) * crop if box_side is None else box_side
         check_crop(crop, side)

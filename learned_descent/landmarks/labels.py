@@ -4,11 +4,12 @@ read.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +43,9 @@ _SHOWN = 10
 
 _log = logging.getLogger(__name__)
 
+_SAME = 0.8
+"""How much the boxes around two labels of one picture may overlap, as a share of both."""
+
 _SCHEMA = ("schema.yaml", "schema.yml", "schema.json")
 
 
@@ -59,7 +63,7 @@ class Labels:
 
     @cached_property
     def every(self) -> list[Labelled]:
-        """All labels, of which none is there twice."""
+        """All labels, of which those of one picture are of one part of the data."""
         if not self.paths:
             raise DescentError(
                 "data: expected a file or a folder of labels, got None; give --data FILE"
@@ -72,12 +76,15 @@ class Labels:
         """The labels whose pictures are there.
 
         Raises:
-            DescentError: if there is none, or one is missing and ``skip_bad`` is not set.
+            DescentError: if there is none, one is missing and ``skip_bad`` is not set, or a thing
+                is labelled twice.
         """
         absent = {label: None for label in self.every if not label.image.is_file()}
         refuse([f"{label.where}: there is no picture {label.image}" for label in absent],
                len(self.every), skip_bad)  # fmt: skip
-        return [label for label in self.every if label not in absent]
+        there = [label for label in self.every if label not in absent]
+        _check_twice(there)
+        return there
 
     def markup(self) -> LandmarkSchema:
         """The markup of a file beside the data, else that which the labels tell; of a single point
@@ -134,25 +141,54 @@ def refuse(reasons: Sequence[str], count: int, skip_bad: bool) -> None:
 
 
 def check_labels(labels: Sequence[Labelled]) -> None:
-    """Refuses labels that are there twice, in one part of the data or in two.
+    """Refuses a picture that is in two parts of the data.
 
     Raises:
         DescentError: with the places of both.
     """
-    seen: dict[Path, list[Labelled]] = {}
+    first: dict[Path, Labelled] = {}
     for label in labels:
-        for other in seen.setdefault(label.image, []):
-            if other.split != label.split:
+        other = first.setdefault(label.image, label)
+        if other.split != label.split:
+            raise DescentError(
+                f"{label.where}: {label.image.name} is in the part {label.split}, and "
+                f"{other.where} has it in {other.split}; keep it in one"
+            )
+
+
+def _check_twice(labels: Sequence[Labelled]) -> None:
+    """Refuses a thing that is labelled twice, in one picture or in a copy of it."""
+    content = _content({label.image for label in labels})
+    seen: dict[object, list[Labelled]] = {}
+    for label in labels:
+        for other in seen.setdefault(content[label.image], []):
+            if _overlap(label.around(), other.around()) >= _SAME:
+                copy = "" if label.image == other.image else f", a copy of {other.image.name},"
                 raise DescentError(
-                    f"{label.where}: {label.image.name} is in the part {label.split}, and "
-                    f"{other.where} has it in {other.split}; keep it in one"
+                    f"{label.where}: what is labelled in {label.image.name}{copy} is labelled at "
+                    f"{other.where} already; keep one"
                 )
-            if torch.equal(other.points.nan_to_num(), label.points.nan_to_num()):
-                raise DescentError(
-                    f"{label.where}: {label.image.name} with the same points is at {other.where} "
-                    "already; keep one"
-                )
-        seen[label.image].append(label)
+        seen[content[label.image]].append(label)
+
+
+def _content(images: Collection[Path]) -> dict[Path, object]:
+    """What two files have in common that hold the same bytes; those of one size are read for it."""
+    sizes = {image: image.stat().st_size for image in images}
+    counts = Counter(sizes.values())
+    return {
+        image: hashlib.blake2b(image.read_bytes()).digest() if counts[size] > 1 else image
+        for image, size in sizes.items()
+    }
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """The area that two boxes share, over that of both; 1 for equal ones."""
+    if one == other:
+        return 1.0
+    x0, y0, x1, y1 = (pick(pair) for pick, pair in zip((max, max, min, min), zip(one, other)))
+    shared = max(0.0, x1 - x0) * max(0.0, y1 - y0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared) if areas > shared else 0.0
 
 
 def schema_beside(paths: Sequence[Path]) -> LandmarkSchema | None:
@@ -168,11 +204,18 @@ def schema_of(labels: Sequence[Labelled], name: str) -> LandmarkSchema:
     """The markup that the labels themselves tell: the number of points, and their names.
 
     Raises:
-        DescentError: if they differ in the number of points.
+        DescentError: if they differ in the number of points, or share none of their names.
     """
     if labels[0].names:
-        names = tuple(dict.fromkeys(word for label in labels for word in label.names))
-        return LandmarkSchema(name, len(names), names=names)
+        names = dict.fromkeys(labels[0].names)
+        for label in labels:
+            if label.names and not {*label.names} & {*names}:
+                raise DescentError(
+                    f"{label.where}: its points are {', '.join(label.names)}, and those of "
+                    f"{labels[0].where} {', '.join(names)}: expected one markup"
+                )
+            names.update(dict.fromkeys(label.names))
+        return LandmarkSchema(name, len(names), names=tuple(names))
     odd = next((label for label in labels if len(label.points) != len(labels[0].points)), None)
     if odd is not None:
         raise DescentError(

@@ -15,14 +15,16 @@ SHAPE = torch.tensor([[-40.0, 0.0], [5.0, -16.0], [45.0, -4.0], [8.0, 18.0], [10
 """A wing, in px around its middle."""
 
 
-def draw_wings(folder: Path, count: int, *, size: tuple[int, int] = (160, 120)) -> Tensor:
+def draw_wings(
+    folder: Path, count: int, *, seed: int = 0, size: tuple[int, int] = (160, 120)
+) -> Tensor:
     """Writes ``count`` pictures ``00.png``, ``01.png``, ... of one wing each.
 
     Returns:
         Their points ``(count, 5, 2)``, ``(column, row)`` in px.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    dice = Generator().manual_seed(0)
+    dice = Generator().manual_seed(seed)
     every = []
     for number in range(count):
         angle, grow = (0.2 * torch.randn(2, generator=dice)).tolist()
@@ -42,10 +44,10 @@ def draw_wings(folder: Path, count: int, *, size: tuple[int, int] = (160, 120)) 
     return torch.stack(every)
 
 
-def write_wings(folder: Path, count: int) -> Path:
+def write_wings(folder: Path, count: int, *, seed: int = 0) -> Path:
     """Draws wings and writes their points as a CSV with a row a picture."""
     lines = ["image," + ",".join(f"{name}_x,{name}_y" for name in NAMES)]
-    for number, points in enumerate(draw_wings(folder, count).flatten(1).tolist()):
+    for number, points in enumerate(draw_wings(folder, count, seed=seed).flatten(1).tolist()):
         lines.append(f"{number:02d}.png," + ",".join(f"{value:.2f}" for value in points))
     file = folder / "wings.csv"
     file.write_text("\n".join(lines) + "\n")

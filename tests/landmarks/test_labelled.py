@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -140,7 +142,7 @@ def test_a_column_tells_the_part(wings: Path) -> None:
 
 def test_folders_tell_the_part(tmp_path: Path) -> None:
     for part, count in (("train", 5), ("test", 2)):
-        write_wings(tmp_path / part, count)
+        write_wings(tmp_path / part, count, seed=count)
     problem = LabelledLandmarks(str(tmp_path))
     assert [*problem.names("test")] == ["test/00.png", "test/01.png"]
 
@@ -151,7 +153,10 @@ def test_folders_tell_the_part(tmp_path: Path) -> None:
         (lambda rows: [rows[0], "99.png" + rows[1][6:]], r"wings.csv:2: there is no picture .*99"),
         (lambda rows: [*rows[:2], rows[2] + ",5"], r"wings.csv:3: expected 11 cells.*got 12"),
         (lambda rows: [row + ",colour" for row in rows], "the column 'colour' is not known"),
-        (lambda rows: [*rows, rows[3]], r"22: 02.png with the same points is at .*:4 already"),
+        (
+            lambda rows: [*rows, rows[3]],
+            r":22: what is labelled in 02.png is labelled at .*:4 al",
+        ),
         (
             lambda rows: [rows[0], "00.png,20,900" + rows[1][rows[1].index(",", 16) :], *rows[2:]],
             r"point 'root' lies at \(20, 900\), outside of the picture of 160 x 120 px",
@@ -231,7 +236,7 @@ def faces_of(tmp_path: Path, count: int) -> Path:
     """A CSV of five pictures with ``count`` numbered points, all different."""
     lines = ["image," + ",".join(f"x{number},y{number}" for number in range(count))]
     for number in range(5):
-        Image.new("RGB", (200, 160)).save(tmp_path / f"{number}.png")
+        Image.new("RGB", (200, 160), (number, 0, 0)).save(tmp_path / f"{number}.png")
         points = [(20 + number + 1.5 * point, 30 + point % 7) for point in range(count)]
         lines.append(f"{number}.png," + ",".join(f"{x},{y}" for x, y in points))
     file = tmp_path / f"faces{count}.csv"
@@ -286,3 +291,91 @@ def test_a_problem_that_names_too_few_samples_is_refused(
     assert "Few.names('test'): expected a name for each of the 41 samples, got 1" in (
         capsys.readouterr().err
     )
+
+
+def test_a_copy_of_a_picture_is_found_by_its_content(wings: Path) -> None:
+    shutil.copy(wings.with_name("03.png"), wings.with_name("copy.png"))
+    lines = wings.read_text().splitlines()
+    wings.write_text("\n".join([*lines, lines[4].replace("03.png", "copy.png")]))
+    message = r"csv:22: what is labelled in copy.png, a copy of 03.png, is labelled at .*:5 already"
+    with pytest.raises(DescentError, match=message):
+        LabelledLandmarks(str(wings)).data("train")
+
+
+def test_several_things_in_one_picture(wings: Path) -> None:
+    lines = wings.read_text().splitlines()
+    head, row = lines[0], lines[1].split(",")
+    other = [
+        row[0],
+        *(f"{float(value) + 40 - 40 * (place % 2):g}" for place, value in enumerate(row[1:], 1)),
+    ]
+    wings.write_text("\n".join([head, ",".join(row), ",".join(other), *lines[2:]]))
+    problem = LabelledLandmarks(str(wings), skip_bad=True)
+    parts = {split: [*problem.names(split)] for split in ("train", "val", "test")}
+    (part,) = [names for names in parts.values() if "00.png" in names]
+    assert "00.png #2" in part, "the labels of one picture stay together"
+
+
+def test_names_of_two_markups_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("image,root_x,root_y\na.png,1,2\n")
+    second.write_text("image,nose_x,nose_y\nb.png,1,2\n")
+    with pytest.raises(
+        DescentError, match=r"b.csv:2: its points are nose, and those of .* root: exp"
+    ):
+        LabelledLandmarks([str(first), str(second)])
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    second.write_text("image,nose_x,nose_y,root_x,root_y\na.png,1,2,3,4\n")
+    wing = {"name": "wing", "num_points": 2, "names": ["root", "tip"]}
+    with pytest.raises(DescentError, match=r"b.csv:2: point 'nose' is not in the schema 'wing'"):
+        LabelledLandmarks(str(second), schema=wing).data("train")
+
+
+def test_pictures_of_any_size_and_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = ["image,x0,y0,x1,y1"]
+    kinds = {
+        "1": "png",
+        "L": "png",
+        "P": "gif",
+        "RGBA": "webp",
+        "CMYK": "tif",
+        "I;16": "tiff",
+        "RGB": "jpg",
+    }
+    for number, (mode, ending) in enumerate(kinds.items(), 1):
+        size = (60 * number, 40 * number)
+        values = np.full((size[1], size[0]), 1000, np.uint16)
+        made = Image.fromarray(values) if mode == "I;16" else Image.new(mode, size)
+        name = f"{number}.{ending}"
+        made.save(tmp_path / name)
+        lines.append(f"{name},{number},{number},{50 * number},{30 * number}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    problem = LabelledLandmarks(str(tmp_path), test_fraction=0, val_fraction=0)
+    assert problem.data("train")["image"].shape == (7, 3, 192, 192)
+    assert "6.tiff: the image has room for more bits" in caplog.text
+
+
+def test_a_single_point_in_a_whole_picture(tmp_path: Path) -> None:
+    lines = ["image,x0,y0"]
+    for number in range(8):
+        picture = Image.new("RGB", (80, 60), (200, 210, 220))
+        x, y = 20 + 5 * number, 10 + 4 * number
+        picture.paste((200, 20, 20), (x - 3, y - 3, x + 4, y + 4))
+        picture.save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{x},{y}")
+    file = tmp_path / "spots.csv"
+    file.write_text("\n".join(lines))
+    problem = LabelledLandmarks(str(file), boxes="image")
+    assert problem.normaliser == "box"
+    batch = problem.data("train")
+    assert torch.isfinite(problem.initial(batch, torch.Generator())).all()
+    with pytest.raises(DescentError, match="all points of a label are in one place"):
+        LabelledLandmarks(str(file)).data("train")
+
+
+def test_a_word_that_is_no_source_of_boxes() -> None:
+    for word in ("odd", Path("odd")):
+        with pytest.raises(
+            DescentError, match="boxes: expected one of file, points, image, got 'odd'"
+        ):
+            LabelledLandmarks(boxes=word)  # type: ignore[arg-type]

@@ -13,8 +13,8 @@ from . import LABEL_FORMATS, FormatName
 from .format import LabelFormat, Labelled
 
 _FOLDERS: Sequence[Split] = ("train", "val", "test")
-_NO_LABELS = ("schema", "boxes")
-"""How files are called that lie beside labels and are none."""
+_NO_LABELS = {"schema", "boxes", "bounding_boxes"}
+"""How files and folders are called that lie beside labels and are none."""
 
 
 def find_format(given: FormatName | Path) -> LabelFormat:
@@ -96,7 +96,7 @@ def _read_folder(folder: Path, known: LabelFormat | None) -> list[Labelled]:
     kinds: dict[str, LabelFormat] = {}
     labels: list[Labelled] = []
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith(".") or path.stem in _NO_LABELS:
+        if not path.is_file() or path.name.startswith(".") or {path.stem, *path.parts} & _NO_LABELS:
             continue
         fits = known is not None and path.suffix.lower() in known.endings and known.fits(path)
         found = known if fits else (None if known else _recognised(path))

@@ -12,9 +12,9 @@ from learned_descent.landmarks.formats.format import LabelFormat, Labelled
 
 
 def picture(path: Path, size: tuple[int, int] = (80, 60)) -> Path:
-    """A grey picture."""
+    """A picture of one colour, another one for each name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (90, 90, 90)).save(path)
+    Image.new("RGB", size, (90, 90, sum(path.name.encode()) % 256)).save(path)
     return path
 
 
