@@ -1,7 +1,7 @@
-"""A schedule of one's own, and a callback that watches it: the learning rate falls in steps, and a
-line is drawn of it.
+"""A schedule of one's own, and a callback that watches it: the learning rate falls in steps.
 
-``python examples/schedule.py``
+``python examples/schedule.py``, or ``learned-descent train analytic --family mdm --bptt.schedule
+examples/schedule.py:Stairs --out runs/stairs``
 """
 
 import torch
@@ -33,11 +33,8 @@ class Chart(Callback):
         self.lines.append(f"{record['iteration']:4d} {bar:40} {record['val_error'][-1]:.3f}")
 
     def end(self, history):
-        print(
-            *self.lines,
-            f"the best weights are those after {history.best_step} iterations",
-            sep="\n",
-        )
+        best = f"the best weights are those after {history.best_step} iterations"
+        print(*self.lines, best, sep="\n")
 
 
 def main(iterations=120):

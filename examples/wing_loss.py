@@ -1,15 +1,17 @@
-"""A loss of one's own: learned-descent train examples/wing_loss.py:WingBlobs --family joint --out
-runs/wing"""
+"""A loss of one's own, for any problem: learned-descent train examples/new_problem.py:Blobs
+--family joint --bptt.loss examples/wing_loss.py:Wing --out runs/wing"""
+
+import math
 
 import torch
-from new_problem import Blobs  # the file beside this one
+
+from learned_descent.training import Loss
 
 
-class WingBlobs(Blobs):
-    """Blobs whose loss counts small and medium distances for more than their square does: the wing
-    loss.
+class Wing(Loss):
+    """The wing loss: small and medium distances count for more than their squares do.
 
-    ``loss`` shapes what is trained by gradients: ``joint`` and ``mdm``; ``sdm``, the closed form,
+    It shapes what is trained by gradients: ``joint`` and ``mdm``; ``sdm``, the closed form,
     minimises squares.
 
     References:
@@ -17,10 +19,17 @@ class WingBlobs(Blobs):
         localisation with convolutional neural networks. CVPR 2018, equation 5.
     """
 
-    width, curve = 5.0, 0.5  # px: where the logarithm ends, and how steep it begins
+    def __init__(self, width=5.0, curve=0.5):
+        self.width = width  # where the logarithm ends, in the unit of an update: here px
+        self.curve = curve  # how steep it begins
 
-    def loss(self, x, batch):
-        distance = (x - self.target(batch)).abs()
+    def __call__(self, problem, x, batch):
+        distance = problem.local(x, problem.target(batch)).abs()
         near = self.width * torch.log1p(distance / self.curve)
-        end = self.width * torch.log1p(torch.tensor(self.width / self.curve))
-        return torch.where(distance < self.width, near, distance - self.width + end).mean(1)
+        far = distance - self.width + self.width * math.log1p(self.width / self.curve)
+        loss = torch.where(distance < self.width, near, far)
+        weights = problem.target_weights(batch)  # 0 where the truth is missing
+        return (loss if weights is None else weights * loss).mean(1)
+
+
+NARROW = Wing(width=2.0)

@@ -4,8 +4,9 @@ and none after hours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
+from typing import TypeAlias
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +17,9 @@ from .errors import DescentError, calling, check_shape
 from .model import DescentModel, check_made, check_precision
 from .observation import Observation
 from .problem import Problem
+
+Objective: TypeAlias = Callable[[Problem, Tensor, Batch], Tensor]
+"""Maps a problem, parameters ``(B, p)`` and a batch to losses ``(B,)``."""
 
 _FEW = 5
 """Samples of a first look: few, and as many as seldom any other axis of a tensor has."""
@@ -70,7 +74,12 @@ def look(
 
 
 def look_training(
-    model: DescentModel, samples: Samples, *, gradients: bool, augment: bool = True
+    model: DescentModel,
+    samples: Samples,
+    *,
+    gradients: bool,
+    loss: Objective | None = None,
+    augment: bool = True,
 ) -> None:
     """Tries what a training needs of a model and its problem on a few samples.
 
@@ -78,6 +87,7 @@ def look_training(
         model: the model, in evaluation mode.
         samples: training samples.
         gradients: whether it is trained by gradients, which need a loss, and not in closed form.
+        loss: the loss; by default that of the problem.
         augment: whether the samples go through ``problem.augment``.
 
     Raises:
@@ -107,13 +117,14 @@ def look_training(
     check_finite({f"the features of {type(eyes).__name__}": features}, list(range(_FEW)))
     if gradients:
         moved = start.detach().clone().requires_grad_()
-        with torch.enable_grad(), calling(f"{name}.loss"):
-            loss = problem.loss(moved, batch)
-        check_shape(loss, "B", {"B": len(start)}, name=f"{name}.loss(x, batch)")
-        if not loss.requires_grad:
+        own = f"{type(loss).__name__}(problem, x, batch)"
+        what = f"{name}.loss(x, batch)" if loss is None else own
+        with torch.enable_grad(), calling(what.partition("(")[0]):
+            losses = problem.loss(moved, batch) if loss is None else loss(problem, moved, batch)
+        check_shape(losses, "B", {"B": len(start)}, name=what)
+        if not losses.requires_grad:
             raise DescentError(
-                f"{name}.loss(x, batch): no gradient of it reaches x: make it of differentiable "
-                "operations"
+                f"{what}: no gradient of it reaches x: make it of differentiable operations"
             )
 
 

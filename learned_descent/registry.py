@@ -41,17 +41,21 @@ class _Kind:
         names: the built-in ones.
         word: what messages call an object of the kind; ``"class"`` where it is a class that is
             named.
+        makes: whether a class stands for the object that it makes.
     """
 
     what: str
     bases: tuple[type, ...]
     names: Mapping[str, str] = field(default_factory=dict)
     word: str = "class"
+    makes: bool = False
 
     @property
     def plural(self) -> str:
         """What messages call several of them."""
-        return f"{self.what[:-1]}ies" if self.what.endswith("y") else f"{self.what}s"
+        if self.what.endswith("y"):
+            return f"{self.what[:-1]}ies"
+        return f"{self.what}es" if self.what.endswith("s") else f"{self.what}s"
 
     @property
     def wanted(self) -> str:
@@ -61,9 +65,9 @@ class _Kind:
 
     def fits(self, found: object) -> bool:
         """Whether it is of this kind."""
-        if self.word != "class":
-            return isinstance(found, self.bases)
-        return isinstance(found, type) and issubclass(found, self.bases)
+        if (self.word == "class" or self.makes) and isinstance(found, type):
+            return issubclass(found, self.bases)
+        return self.word != "class" and isinstance(found, self.bases)
 
     def offered(self) -> dict[str, EntryPoint]:
         """What installed packages offer by name, in the entry points of the group
@@ -156,23 +160,35 @@ def resolve_class(name: str, base: type, names: Mapping[str, str], *, what: str)
     return _resolved(name, _Kind(what, (base,), names))
 
 
-def resolve_object(name: str, base: type, *, what: str) -> Any:
-    """An object of a kind that is no class, such as a landmark schema, as in
-    :func:`resolve_problem`.
+def resolve_object(
+    name: str, base: type, names: Mapping[str, Any] | None = None, *, what: str
+) -> Any:
+    """An object that a user names, such as a landmark schema or a loss, as in
+    :func:`resolve_problem`; a class of one's own stands for what it makes without arguments.
 
     Args:
-        name: the name of an entry point, ``"package.module:NAME"`` or ``"path/to/file.py:NAME"``.
+        name: a built-in name, the name of an entry point, ``"package.module:NAME"`` or
+            ``"path/to/file.py:NAME"``.
         base: what it must be an instance of.
+        names: the built-in ones.
         what: what messages call it.
 
     Raises:
-        DescentError: as there.
+        DescentError: as there, or if a class wants arguments.
 
     Example:
-        >>> resolve_object("learned_descent.landmarks.schema:IBUG51", object, what="schema").name
-        'ibug51'
+        >>> from learned_descent.training import Schedule
+        >>> resolve_object("learned_descent.training:Linear", Schedule, what="schedule")
+        Linear()
     """
-    return _resolved(name, _Kind(what, (base,), word=what))
+    known = names or {}
+    if name in known:
+        return known[name]
+    found = _resolved(name, _Kind(what, (base,), dict.fromkeys(known, ""), word=what, makes=True))
+    if not isinstance(found, type):
+        return found
+    with calling(f"{name}()"):
+        return found()
 
 
 def offered(what: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from examples import bright_detector
+from examples import bright_detector, new_problem, wing_loss
 from learned_descent.cli.main import main
 from learned_descent.landmarks.detector import DetectorWarning
 
@@ -22,39 +22,24 @@ def test_the_examples_are_short(name):
     assert len((EXAMPLES / name).read_text().splitlines()) <= 60
 
 
-def test_a_loss_of_ones_own_through_the_command_line(tmp_path):
-    quick = [
-        "--model.num_steps",
-        "2",
-        "--ridge.repeats",
-        "1",
-        "--bptt.iterations",
-        "10",
-        "--bptt.lr",
-        "1e-4",
-    ]
-    words = [
-        "train",
-        f"{EXAMPLES / 'wing_loss.py'}:WingBlobs",
-        "--family",
-        "joint",
-        *quick,
-        "--out",
-        str(tmp_path),
-    ]
-    assert main([*words, "--bptt.accelerator", "cpu"]) == 0
+QUICK = "--model.num_steps 2 --bptt.iterations 10 --bptt.lr 1e-4 --bptt.accelerator cpu"
+
+
+@pytest.mark.parametrize(("name", "width"), [("Wing", 5.0), ("NARROW", 2.0)])
+def test_a_loss_of_ones_own_through_the_command_line(tmp_path, name, width):
+    line = f"train {EXAMPLES / 'new_problem.py'}:Blobs --family joint --ridge.repeats 1 {QUICK}"
+    chosen = ["--bptt.loss", f"{EXAMPLES / 'wing_loss.py'}:{name}", "--out", str(tmp_path)]
+    assert main([*line.split(), *chosen]) == 0
     history = json.loads((tmp_path / "history.json").read_text())
     assert history["val_error"]["after_step"][-1] < 2, "in px"
+    assert history["settings"]["bptt"]["loss"] == f"Wing(width={width}, curve=0.5)"
 
 
-def test_a_wing_is_steep_at_first_and_then_straight(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    from wing_loss import WingBlobs
-
-    problem = WingBlobs()
+def test_a_wing_is_steep_at_first_and_then_straight():
     batch = {"points": torch.zeros(4, 5, 2)}
     distance = torch.tensor([0.0, 0.1, 5.0, 8.0])
-    near, small, rim, far = problem.loss(distance[:, None].repeat(1, 10), batch).tolist()
+    losses = wing_loss.Wing()(new_problem.Blobs(), distance[:, None].repeat(1, 10), batch)
+    near, small, rim, far = losses.tolist()
     assert near == 0
     assert small / 0.1 > 5 * (far - rim) / 3
     assert far - rim == pytest.approx(3)

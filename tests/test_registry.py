@@ -31,10 +31,13 @@ from learned_descent.registry import (
     recipes_for,
     resolve_class,
     resolve_model,
+    resolve_object,
     resolve_problem,
 )
 from learned_descent.solvers import GaussNewton, LevenbergMarquardt
 from learned_descent.system import modules as _modules
+from learned_descent.training.losses import LOSSES, Loss
+from learned_descent.training.schedules import SCHEDULES, Schedule
 from tests.toys import Line
 
 TOY = """
@@ -91,9 +94,11 @@ from learned_descent.faces.detectors import LBPCascade as Boxes
 from learned_descent.landmarks.formats.csv_pictures import CSVPictures as Labels
 from learned_descent.landmarks.schema import LandmarkSchema
 from learned_descent.problems.analytic import Analytic as Problem
+from learned_descent.training import Linear, ProblemLoss
 
 MINE = Recipe(Cascade, trainers={"ridge": SequentialRidge()})
 HINGE = LandmarkSchema("hinge", num_points=3)
+STAIRS, LOSS = Linear(), ProblemLoss()
 """
 
 OFFERED = {
@@ -103,6 +108,8 @@ OFFERED = {
     "schema": "HINGE",
     "format": "Labels",
     "detector": "Boxes",
+    "schedule": "STAIRS",
+    "loss": "LOSS",
 }
 """What a package offers of each kind: the name in its module."""
 
@@ -114,7 +121,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     metadata = tmp_path / "fake_plugins-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-plugins\nVersion: 1.0\n")
-    groups = {"family": "families"}
+    groups = {"family": "families", "loss": "losses"}
     lines = []
     for what, name in OFFERED.items():
         lines += [f"[learned_descent.{groups.get(what, what + 's')}]"]
@@ -132,6 +139,8 @@ FOUND = {
     "schema": lambda name: find_schema(Path(name)),
     "format": lambda name: type(find_format(Path(name))),
     "detector": lambda name: resolve_class(name, LBPCascade, {}, what="detector"),
+    "schedule": lambda name: resolve_object(name, Schedule, SCHEDULES, what="schedule"),
+    "loss": lambda name: resolve_object(name, Loss, LOSSES, what="loss"),
 }
 """How each kind is found by name."""
 

@@ -13,7 +13,7 @@ import torch
 
 from ..errors import DescentError
 from ..system.documents import read_document
-from ..training.schedules import Schedule
+from ..training.choices import Choice
 
 _CODE = {"class_path", "init_args", "dict_kwargs", "problem_file"}
 """Names under which an option would say what code to run."""
@@ -111,5 +111,5 @@ def _is_data(hint: Any) -> bool:
     ):
         return all(map(_is_data, get_args(hint)))
     return isinstance(origin, type) and issubclass(
-        origin, (bool, int, float, PurePath, Enum, torch.dtype, Schedule, type(None))
+        origin, (bool, int, float, PurePath, Enum, torch.dtype, Choice, type(None))
     )

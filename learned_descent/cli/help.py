@@ -43,6 +43,7 @@ _WORDING = (
     (r"<class '([\w.]+)'>", r"\1"),
     (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"),
     (r"Expected an? ", "expected "),
+    (r": Not of type \w+: ", ": "),
     (r"\. Got value: ", ", got "),
 )
 """How the parser words a message, and how we do."""

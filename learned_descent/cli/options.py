@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -28,8 +29,10 @@ from ..families import (
 )
 from ..names import PROBLEMS
 from ..problem import Problem
-from ..registry import configured, names_code, resolve_problem
-from ..training.schedules import Schedule, schedule_of
+from ..registry import configured, names_code, resolve_object, resolve_problem
+from ..training.choices import Choice
+from ..training.losses import LOSSES, Loss
+from ..training.schedules import SCHEDULES, Schedule
 from .config import check_options, read_config
 from .help import in_words, readable
 from .runs import problem_of
@@ -46,7 +49,7 @@ _EPILOG = (
     "--skip-bad for --problem.skip_bad=true"
 )
 
-_STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, Schedule, type(None))
+_STORABLE = (dict, list, tuple, str, int, float, Path, torch.dtype, Choice, type(None))
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -59,7 +62,9 @@ def _dtype(name: str) -> torch.dtype:
 
 
 register_type(torch.dtype, lambda value: str(value).removeprefix("torch."), _dtype)
-register_type(Schedule, str, schedule_of, DescentError, isinstance)
+for kind, table in ((Schedule, SCHEDULES), (Loss, LOSSES)):
+    choose = partial(resolve_object, base=kind, names=table, what=kind.__name__.lower())
+    register_type(kind, str, choose, DescentError, isinstance)
 
 
 def parser(usage: str, function: Callable[..., object], skip: set[str | int]) -> ArgumentParser:
@@ -319,7 +324,7 @@ def _storable(value: Any) -> Any:
         return [_storable(item) for item in value]
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
-    return str(value) if isinstance(value, (Path, Schedule)) else value
+    return str(value) if isinstance(value, (Path, Choice)) else value
 
 
 def values(parser: ArgumentParser, words: list[str], *, defaults: bool = True) -> dict[str, Any]:

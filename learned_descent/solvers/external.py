@@ -29,7 +29,7 @@ AnswerFunction: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor
 
 Method: TypeAlias = Literal["trf", "dogbox", "lm"]
 
-Loss: TypeAlias = Literal["kernel", "linear", "soft_l1", "huber", "cauchy", "arctan"]
+ScipyLoss: TypeAlias = Literal["kernel", "linear", "soft_l1", "huber", "cauchy", "arctan"]
 
 _UNIT = float(np.finfo(np.float64).eps)
 _NATIVE: Mapping[type[Kernel], str] = {Squares: "linear", Huber: "huber", Cauchy: "cauchy"}
@@ -199,13 +199,13 @@ class ScipyLeastSquares(_Outside):
         problem: Problem,
         *,
         method: Method = "trf",
-        loss: Loss = "kernel",
+        loss: ScipyLoss = "kernel",
         scale: float = 1.0,
         max_evaluations: int | None = None,
         tolerance: float = 1e-8,
     ) -> None:
         check_choice(method, Method, name="method")
-        check_choice(loss, Loss, name="loss")
+        check_choice(loss, ScipyLoss, name="loss")
         if method == "lm" and loss not in ("kernel", "linear"):
             raise DescentError(
                 f'loss: scipy\'s method "lm" knows only "linear", got {loss!r}: take "trf" or '

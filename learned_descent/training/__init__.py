@@ -2,6 +2,7 @@
 
 from .bptt import BackpropThroughTime
 from .callbacks import Callback, CSVLog, LightningLog, tensorboard, weights_and_biases
+from .losses import Loss, ProblemLoss
 from .ridge import SequentialRidge
 from .schedules import Constant, Cosine, Linear, Schedule
 from .trainer import History, Trainer
@@ -15,6 +16,8 @@ __all__ = [
     "History",
     "LightningLog",
     "Linear",
+    "Loss",
+    "ProblemLoss",
     "Schedule",
     "SequentialRidge",
     "Trainer",

@@ -35,6 +35,7 @@ from . import ranks
 from .average import MovingAverage
 from .callbacks import Callback, CSVLog
 from .doubts import doubts_of_bptt, say
+from .losses import Loss, ProblemLoss
 from .ranks import Accelerator
 from .schedules import Cosine, Schedule
 from .trainer import (
@@ -55,7 +56,7 @@ Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 _REHEARSED = 4
 """Iterations of a rehearsal; the first one warms up and is not timed."""
 
-_COSINE = Cosine()
+_COSINE, _OWN_LOSS = Cosine(), ProblemLoss()
 
 
 @final
@@ -75,8 +76,10 @@ class BackpropThroughTime(Trainer):
         lr: the largest learning rate.
         weight_decay: AdamW's decay of the weights.
         warmup: share of the iterations in which the learning rate rises.
-        schedule: how it goes on from there: ``cosine``, ``linear``, ``constant``, or in Python any
-            :class:`Schedule`.
+        schedule: how it goes on from there: ``cosine``, ``linear``, ``constant``, or one's own
+            :class:`Schedule`; on the command line ``file.py:Class``.
+        loss: what is made small: ``problem`` for what the problem says, or one's own
+            :class:`Loss`; on the command line ``file.py:Class``.
         step_weights: weight of the loss after each step; ``None`` for ones.
         detach: where back-propagation is cut, see :data:`learned_descent.model.Detach`.
         clip: the largest norm of a gradient; ``None`` for no limit.
@@ -126,6 +129,7 @@ class BackpropThroughTime(Trainer):
     directory: str | None = None
     resume: bool = False
     schedule: Schedule = _COSINE
+    loss: Loss = _OWN_LOSS
     callbacks: Sequence[Callback] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +151,8 @@ class BackpropThroughTime(Trainer):
             raise DescentError(
                 f"schedule: expected a Schedule, such as Cosine(), got {self.schedule!r}"
             )
+        if not isinstance(self.loss, Loss):
+            raise DescentError(f"loss: expected a Loss, such as ProblemLoss(), got {self.loss!r}")
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise DescentError(f"callbacks: expected instances of Callback, got {callback!r}")
@@ -251,7 +257,7 @@ class BackpropThroughTime(Trainer):
         free = ("accelerator", "compile")
         settings = {name: value for name, value in self.settings().items() if name not in free}
         return {
-            "settings": {**settings, "schedule": str(self.schedule)},
+            "settings": {**settings, "schedule": str(self.schedule), "loss": str(self.loss)},
             "seed": seed,
             "parameters": [
                 list(weight.shape) for weight in model.parameters() if weight.requires_grad
@@ -304,7 +310,8 @@ class _Training:
         self.model = model
         self.seed = seed
         self.crowd = crowd
-        self.train, self.val = entered(model, train, val, gradients=True)
+        loss = None if settings.loss == _OWN_LOSS else settings.loss
+        self.train, self.val = entered(model, train, val, gradients=True, loss=loss)
         self.fabric = ranks.launch(settings.accelerator, settings.devices, settings.precision)
         model.to(self.fabric.device)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -312,7 +319,7 @@ class _Training:
         optimizer = torch.optim.AdamW(
             self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused
         )
-        objective: nn.Module = _Objective(model, weights, settings.detach)
+        objective: nn.Module = _Objective(model, weights, settings)
         compiled = torch.compile(objective) if settings.compile else objective
         self.runner, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
         self.average = MovingAverage(self.trained, settings.ema)
@@ -526,7 +533,8 @@ def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """
     state: dict[str, Any] = load_state(path)
     # Written when there was no other
-    state["identity"]["settings"].setdefault("schedule", str(_COSINE))
+    for name, first in (("schedule", _COSINE), ("loss", _OWN_LOSS)):
+        state["identity"]["settings"].setdefault(name, str(first))
     check_identity(path, state["identity"], identity)
     return state
 
@@ -534,13 +542,16 @@ def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
 class _Objective(nn.Module):
     """The loss of each sample: the weighted sum over the steps of the unrolled descent."""
 
-    def __init__(self, model: DescentModel, weights: list[float], detach: Detach) -> None:
+    def __init__(
+        self, model: DescentModel, weights: list[float], settings: BackpropThroughTime
+    ) -> None:
         super().__init__()
-        self.model, self.weights, self.detach = model, weights, detach
+        self.model, self.weights = model, weights
+        self.detach, self.loss = settings.detach, settings.loss
 
     def forward(self, batch: Batch, generator: Generator) -> Tensor:
         xs = self.model(batch, detach=self.detach, generator=generator).xs[1:]
         problem = self.model.problem
         return torch.stack(
-            [weight * problem.loss(x, batch) for weight, x in zip(self.weights, xs)]
+            [weight * self.loss(problem, x, batch) for weight, x in zip(self.weights, xs)]
         ).sum(0)

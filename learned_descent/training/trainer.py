@@ -18,7 +18,7 @@ from ..data.batches import check_finite, check_images, num_samples
 from ..data.samples import Batch, Rows, Samples, as_samples, floating_type
 from ..errors import DescentError, about
 from ..files import atomic_write
-from ..look import look, look_training
+from ..look import Objective, look, look_training
 from ..model import DescentModel
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
@@ -162,6 +162,7 @@ def entered(
     val: Samples | None,
     *,
     gradients: bool,
+    loss: Objective | None = None,
     augment: bool = True,
 ) -> tuple[Batch | Rows, Batch | Rows | None]:
     """The samples of a training, after a first look at all that it needs.
@@ -171,6 +172,7 @@ def entered(
         train: training samples.
         val: held-out samples.
         gradients: whether the model is trained by gradients, and not in closed form.
+        loss: what they make small; by default the loss of the problem.
         augment: whether the samples go through ``problem.augment``.
 
     Raises:
@@ -186,7 +188,7 @@ def entered(
         check_images(model.images, samples)
         if isinstance(samples, Mapping):
             check_finite(samples, list(range(num_samples(samples))))
-    look_training(model.eval(), own, gradients=gradients, augment=augment)
+    look_training(model.eval(), own, gradients=gradients, loss=loss, augment=augment)
     with about("the held-out samples"):
         if held is not None:
             look(

@@ -518,7 +518,7 @@ def test_bfloat16_learns():
 
 
 def test_settings_are_frozen_and_few():
-    assert len(dataclasses.fields(BackpropThroughTime)) <= 18
+    assert len(dataclasses.fields(BackpropThroughTime)) <= 19
     with pytest.raises(dataclasses.FrozenInstanceError):
         trainer().lr = 1.0
 

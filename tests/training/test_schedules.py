@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from learned_descent.training.schedules import (
     Cosine,
     Linear,
     Schedule,
-    schedule_of,
 )
 
 from ..toys import Turn
@@ -42,7 +42,7 @@ def fit(**settings) -> list[float]:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_begins_at_one_never_rises_and_has_a_name(name):
-    schedule = schedule_of(name)
+    schedule = SCHEDULES[name]
     factors = [schedule.factor(iteration, 50) for iteration in range(51)]
     assert factors[0] == 1
     assert factors == sorted(factors, reverse=True)
@@ -103,11 +103,6 @@ def test_what_is_no_schedule_is_refused():
         DescentError, match=r"schedule: expected a Schedule, such as Cosine\(\), got 'cosine'"
     ):
         BackpropThroughTime(schedule="cosine")
-    with pytest.raises(
-        DescentError,
-        match="expected one of cosine, linear, constant, or in Python any Schedule, got 'wavy'",
-    ):
-        schedule_of("wavy")
     with pytest.raises(TypeError, match="abstract"):
         Schedule()
 
@@ -122,10 +117,32 @@ def test_the_command_line_and_its_files_name_a_schedule(tmp_path, capsys, monkey
     capsys.readouterr()
     assert command([*line.split(), "--bptt.schedule", "os.system", "--out", "three"]) == 2
     assert "--bptt.schedule" in (said := capsys.readouterr().err)
-    assert "expected one of cosine, linear, constant" in said
+    assert (
+        "expected one of constant, cosine, linear, or package.module:NAME, or file.py:NAME" in said
+    )
     compare = "compare analytic --families mdm --mdm.bptt.iterations 2 --mdm.bptt.accelerator cpu"
     assert command([*compare.split(), "--mdm.bptt.schedule", "linear", "--out", "four"]) == 0
     assert '"schedule": "linear"' in Path("four/results.json").read_text()
+
+
+def test_the_example_is_chosen_on_the_command_line_alone(tmp_path, capsys, monkeypatch):
+    stairs = f"{Path('examples/schedule.py').resolve()}:Stairs"
+    monkeypatch.chdir(tmp_path)
+    line = "train analytic --family mdm --bptt.iterations 60 --bptt.warmup 0 --bptt.accelerator cpu"
+    chosen = ["--bptt.schedule", stairs]
+    assert command([*line.split(), *chosen, "--out", "one"]) == 0
+    settings = yaml.safe_load(Path("one/settings.yaml").read_text())
+    assert settings["bptt"]["schedule"] == "Stairs(count=3, drop=4.0)"
+    history = json.loads(Path("one/history.json").read_text())
+    rates = [record["lr"] for record in history["trainers"]["bptt"]["records"]]
+    assert sorted({rate / rates[0] for rate in rates}) == pytest.approx([1 / 16, 1 / 4, 1])
+    assert command([*line.split(), *chosen, "--out", "one", "--resume"]) == 0
+    capsys.readouterr()
+    assert command([*line.split(), "--out", "one", "--resume"]) == 2
+    assert "schedule" in capsys.readouterr().err
+    Path("own.yaml").write_text(f"bptt: {{schedule: '{stairs}'}}")
+    assert command([*line.split(), "--out", "two", "--config", "own.yaml"]) == 2
+    assert "bptt.schedule: a file sets options and names no code" in capsys.readouterr().err
 
 
 def test_the_example_climbs_down_its_stairs(capsys):
