@@ -96,7 +96,7 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
         "predicted": torch.rand(1, 68, 2), "target": torch.rand(1, 68, 2), "normaliser": "box",
         "box": torch.ones(1, 4),
         "folder": Path(), "families": {}, "stem": "face", "kind": "png", "fits": [],
-        "photo": np.zeros((8, 8, 3), np.uint8), "edges": (),
+        "photo": np.zeros((8, 8, 3), np.uint8), "edges": (), "paths": [Path()],
         "mirror": IBUG68.mirror, "left_eye": IBUG68.left_eye, "right_eye": IBUG68.right_eye,
         "name": "odd",
         "outer_eye_corners": IBUG68.outer_eye_corners,

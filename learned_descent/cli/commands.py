@@ -20,7 +20,7 @@ from ..data.batches import fingerprint
 from ..data.samples import Split
 from ..errors import DescentError, about
 from ..evaluation.evaluation import evaluate
-from ..evaluation.tables import columns, main_metrics, steps, table, worst
+from ..evaluation.tables import columns, main_metrics, steps, table, worst_lines
 from ..families import Family, Recipe, held_out_of
 from ..files import write_json
 from ..look import eyes_of
@@ -193,7 +193,7 @@ def evaluate_weights(
         columns({weights.stem: (loaded, result)}, {}),
         metrics=main_metrics(result),
     )
-    lines = [shown, steps(result, split), *worst({weights.stem: result}, names)]
+    lines = [shown, steps(result, split), *worst_lines({weights.stem: result}, names)]
     return "\n".join([*lines, f"errors: {output}"])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.tables import converged, main_metrics
+from ..evaluation.tables import converged, main_metrics, worst
 from ..families import learned_part
 from ..problem import OtherData
 from ..registry import names_code
@@ -63,6 +63,7 @@ def report(
         endings={
             family: result.endings for family, result in evaluations.items() if result.endings
         },
+        worst=worst(evaluations, results.get("names", ())),
         samples=first.num_samples,
         above=f"{first.failure_above:g}",
         figures={name: _figure(image, name, evaluations) for name, image in figures.items()},

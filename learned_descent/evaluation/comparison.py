@@ -12,7 +12,7 @@ from ..data.samples import Samples
 from ..model import DescentModel
 from .basin import Basin, basin
 from .evaluation import Evaluation, evaluate
-from .tables import check_comparable, columns, main_metrics, size, table, unusable, worst
+from .tables import check_comparable, columns, main_metrics, size, table, unusable, worst_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +112,7 @@ class Comparison:
         metrics = main_metrics(next(iter(self.evaluations.values())))
         shown = table(self.evaluations, self.columns(), metrics=metrics)
         shown = "\n".join(
-            [shown, *unusable(self.evaluations), *worst(self.evaluations, self.names)]
+            [shown, *unusable(self.evaluations), *worst_lines(self.evaluations, self.names)]
         )
         return shown if self.basin is None else f"{shown}\n\n{self.basin.table()}"
 
@@ -126,7 +126,7 @@ class Comparison:
             "steps": plot_steps(self.evaluations),
             "basin": plot_basin(self.evaluations),
             "time": plot_time(self.evaluations),
-            "fits": plot_fits(self._pairs, self.samples),
+            "fits": plot_fits(self._pairs, self.samples, names=self.names),
         }
         return {name: figure for name, figure in drawn.items() if figure is not None}
 

@@ -146,9 +146,11 @@ def unusable(evaluations: Mapping[str, Evaluation]) -> list[str]:
     return [f"{name}: {result.endings}" for name, result in evaluations.items() if result.invalid]
 
 
-def worst(evaluations: Mapping[str, Evaluation], names: Sequence[str], count: int = 5) -> list[str]:
-    """A line for each family: the samples that it fits worst, by name, with their errors; none
-    where the samples have no names.
+def worst(
+    evaluations: Mapping[str, Evaluation], names: Sequence[str], count: int = 5
+) -> dict[str, str]:
+    """The samples that each family fits worst, by name, with their errors; none where the samples
+    have no names.
 
     Raises:
         DescentError: if there is not a name for each sample.
@@ -159,9 +161,9 @@ def worst(evaluations: Mapping[str, Evaluation], names: Sequence[str], count: in
         >>> sdm = Evaluation(errors, None, failure_above=2.0, seconds_per_sample=1e-3,
         ...     batch_size=2, device="cpu")
         >>> worst({"sdm": sdm}, ["a.png", "b.png"])
-        ['worst of sdm: b.png 3, a.png 1']
+        {'sdm': 'b.png 3, a.png 1'}
     """
-    lines = []
+    found = {}
     for family, result in evaluations.items() if names else ():
         if len(names) != result.num_samples:
             raise DescentError(
@@ -170,9 +172,13 @@ def worst(evaluations: Mapping[str, Evaluation], names: Sequence[str], count: in
             )
         errors = result.error().nan_to_num(nan=float("inf"))
         order = errors.argsort(descending=True, stable=True)[:count].tolist()
-        shown = ", ".join(f"{names[place]} {errors[place]:.3g}" for place in order)
-        lines.append(f"worst of {family}: {shown}")
-    return lines
+        found[family] = ", ".join(f"{names[place]} {errors[place]:.3g}" for place in order)
+    return found
+
+
+def worst_lines(evaluations: Mapping[str, Evaluation], names: Sequence[str]) -> list[str]:
+    """A line for each family of :func:`worst`."""
+    return [f"worst of {family}: {text}" for family, text in worst(evaluations, names).items()]
 
 
 def size(model: DescentModel) -> int:

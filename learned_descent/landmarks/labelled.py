@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -63,7 +64,7 @@ class LabelledLandmarks(Landmarks):
         box_side: the longer side of the box in the crop, in px; by default 0.6 of the crop, and all
             of it for a whole picture.
         test_fraction: the share of the pictures that is for testing, where the labels say nothing
-            of it.
+            of it; 1 where stored weights are measured on all of them.
         val_fraction: the share of the other pictures that is held out for validation, likewise.
         seed: which pictures these are.
         mirror: whether the training pictures come with their mirror images, where the schema has
@@ -114,7 +115,7 @@ class LabelledLandmarks(Landmarks):
             find_format(format)
         if boxes is not None and not Path(boxes).suffix:  # a word, which may have come as a path
             check_choice(boxes := str(boxes), BoxSource, name="boxes")  # type: ignore[assignment]
-        check_real(test_fraction, name="test_fraction", below=1)
+        check_real(test_fraction, name="test_fraction", below=math.nextafter(1, 2))
         side = (1.0 if boxes == "image" else _ROOM) * crop if box_side is None else box_side
         check_crop(crop, side)
         paths = [data] if isinstance(data, (str, Path)) else data or []

@@ -15,7 +15,13 @@ from PIL import Image
 from tifffile import imwrite
 
 from learned_descent import DescentError
-from learned_descent.data.pictures import DEPTHS, PictureWarning, open_picture, read_picture
+from learned_descent.data.pictures import (
+    DEPTHS,
+    PictureWarning,
+    open_picture,
+    picture_size,
+    read_picture,
+)
 from learned_descent.problems.photometric.photos import photo_of
 
 SCENE = np.add.outer(4 * np.arange(12), 9 * np.arange(16)).clip(0, 250).astype(np.uint8)
@@ -277,3 +283,21 @@ def test_a_broken_file_is_read_or_named(tmp_path: Path, name: str) -> None:
     assert all(text == "" or text.startswith(f"{path}: the image ") for text in found)
     assert "" in found
     assert any(found)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_size_is_that_of_the_picture_as_it_is_displayed(
+    tmp_path: Path, ending: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"a.{ending}"
+    Image.new("RGB", (8, 6)).save(file, exif=exif)
+    assert picture_size(file) == read_picture(file).shape[:2]
+
+
+def test_the_size_of_what_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(DescentError, match=r"a.png: the image does not decode"):
+        picture_size(tmp_path / "a.png")

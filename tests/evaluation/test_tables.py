@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learned_descent import DescentError
 from learned_descent.evaluation.evaluation import Evaluation
-from learned_descent.evaluation.tables import check_comparable, table, worst
+from learned_descent.evaluation.tables import check_comparable, table, worst, worst_lines
 
 
 def made(errors: Mapping[str, Tensor], above: float = 2.0) -> Evaluation:
@@ -74,7 +74,8 @@ def test_table_shows_chosen_metrics_and_tiny_errors() -> None:
 
 def test_the_worst_samples_are_named() -> None:
     result = made({"error": torch.tensor([[9.0, 9.0, 9.0], [1.0, torch.nan, 2.0]])})
-    assert worst({"sdm": result}, ["a", "b", "c"], 2) == ["worst of sdm: b inf, c 2"]
-    assert worst({"sdm": result}, ()) == []
+    assert worst({"sdm": result}, ["a", "b", "c"], 2) == {"sdm": "b inf, c 2"}
+    assert worst({"sdm": result}, ()) == {}
+    assert worst_lines({"sdm": result}, "abc") == ["worst of sdm: b inf, c 2, a 1"]
     with pytest.raises(DescentError, match="names: expected one for each of the 3 samples, got 1"):
         worst({"sdm": result}, ["a"])

@@ -217,6 +217,10 @@ def test_from_a_csv_to_weights_and_back(
     assert main(["evaluate", str(out / "sdm.safetensors"), "--data", str(wings)]) == 0
     assert re.search(r"worst of sdm: \d\d.png [\d.]+, ", capsys.readouterr().out)
     assert json.loads((out / "sdm.test.json").read_text())["names"] == names
+    assert "<dt>sdm</dt><dd>" in (out / "report.html").read_text()
+    every = ["evaluate", str(out / "sdm.safetensors"), "--data", str(wings), "--overwrite"]
+    assert main([*every, "--problem.test_fraction", "1"]) == 0
+    assert len(json.loads((out / "sdm.test.json").read_text())["names"]) == 20
     assert load_model(out / "sdm.safetensors").problem.schema.names == NAMES
 
 

@@ -40,6 +40,7 @@ def plot_fits(
     metric: str | None = None,
     reference: str | None = None,
     each: int = 1,
+    names: Sequence[str] = (),
 ) -> Figure | None:
     """The best, median and worst samples of one family, fitted by all families side by side.
 
@@ -56,6 +57,7 @@ def plot_fits(
             main one.
         reference: the family that ranks the samples; the first by default.
         each: how many samples to show of the best, the median and the worst ones.
+        names: what the samples are called; by default their numbers.
 
     Returns:
         The figure, or ``None`` if no model looks at images.
@@ -85,7 +87,7 @@ def plot_fits(
     evaluations = {family: evaluation for family, (_, evaluation) in families.items()}
     for (rank, number), row in zip(rows, panels):
         _draw_row(list(row), sight, single_sample(samples, number), evaluations, number, metric)
-        row[0].set_ylabel(f"{rank} (sample {number})", fontsize=9)
+        row[0].set_ylabel(f"{rank} ({names[number] if names else f'sample {number}'})", fontsize=9)
     title = (
         f"Best, median and worst samples of {reference}: {axis_label(metric or ranking.metrics[0])}"
     )

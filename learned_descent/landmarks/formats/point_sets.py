@@ -94,8 +94,8 @@ def _write(folder: Path, labelled: Sequence[Labelled], ending: str) -> None:
     for label in labelled:
         if not (label.weights == 1).all():
             raise DescentError(
-                f"{label.where}: a point is not labelled or weighs less than 1, which {ending} "
-                "cannot say; write csv"
+                f"{label.where}: a point is not labelled or weighs less than 1, which is not "
+                f"written to {ending}; write csv"
             )
         name = label.image.stem
         counts[name] = counts.get(name, 0) + 1
