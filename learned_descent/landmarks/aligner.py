@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from ..errors import DescentError
 from ..model import DescentModel
 from ..weights import find_weights
 from .calibration import Calibration
-from .crops import SMALLEST_BOX, apply_affine, check_box, crop_face
+from .crops import SMALLEST_BOX, apply_affine, check_box, crop_face, crop_turned
 from .detector import (
     Box,
     Boxes,
@@ -32,7 +32,7 @@ from .detector import (
     listed_boxes,
 )
 from .ensemble import VIEWS, agree, fit_often, landmarks_of
-from .geometry import fit_similarity
+from .geometry import boxes_around, fit_similarity
 from .problem import Landmarks
 
 FAR = 5.0
@@ -215,9 +215,48 @@ class Aligner:
                 DescentError(f"{photo}: {error}") if isinstance(photo, (str, Path)) else error
             ) from error
 
+    def follow(
+        self, photo: UInt8[np.ndarray, "H W 3"], landmarks: Float[Tensor, "B L 2"]
+    ) -> list[Fit]:
+        """The fits of objects that are known to lie about here: in a video, in the frame before.
+
+        The mean shape, carried onto the landmarks as a whole, is the start. Each object is cropped
+        as it lies, and so looks upright: it trembles less than in the box of a detector.
+
+        Args:
+            photo: pixels.
+            landmarks: ``(column, row)`` in px.
+
+        Returns:
+            The fits in the order of the landmarks; their boxes are those before they are turned.
+
+        Raises:
+            DescentError: if the box around one cannot hold an object, as where it has left the
+                frame, or a fit is not finite.
+        """
+        crop, side = self.problem.crop, self.problem.box_side
+        around, angles = boxes_around(landmarks, self.problem.mean_shape.cpu())
+        boxes = listed_boxes(around, *photo.shape[:2])
+        cut = [
+            crop_turned(photo, box, angle, crop, side) for box, angle in zip(boxes, angles.tolist())
+        ]
+        return self._agreed(boxes, cut)[0] if cut else []
+
     def _fit(self, pixels: np.ndarray, boxes: Sequence[Box]) -> list[Fit]:
         """The fits in checked boxes of a photo ``(H, W, 3)``."""
         cut = [crop_face(pixels, box, self.problem.crop, self.problem.box_side) for box in boxes]
+        fits, points = self._agreed(boxes, cut)
+        landmarks = torch.stack([fit.landmarks for fit in fits])
+        for doubt in self._doubts(boxes, points, landmarks, pixels):
+            warnings.warn(doubt, FitWarning, stacklevel=3)
+        return fits
+
+    def _agreed(
+        self, boxes: Sequence[Box], cut: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[list[Fit], Float[Tensor, "B L 2"]]:
+        """The fits in crops, given the maps to the photo, and their landmarks in px of the
+        crops.
+        """
         crops, ways = (torch.stack(parts) for parts in zip(*cut))
         points, spread = agree(fit_often(self.model, crops.to(self.device), views=self.views))
         points, spread = points.cpu(), spread.cpu() / self.problem.box_side
@@ -226,9 +265,7 @@ class Aligner:
             sure(spread) if sure else (spread.mean(1) * torch.nan, spread * torch.nan)
         )
         landmarks = apply_affine(ways, points)
-        for doubt in self._doubts(boxes, points, landmarks, pixels):
-            warnings.warn(doubt, FitWarning, stacklevel=3)
-        return [Fit(*fit) for fit in zip(boxes, landmarks, confidence.tolist(), each)]
+        return [Fit(*fit) for fit in zip(boxes, landmarks, confidence.tolist(), each)], points
 
     def detect(self, photo: np.ndarray) -> list[Box]:
         """The boxes of the objects in the pixels ``(H, W, 3)`` of a photo, moved to where the
@@ -279,7 +316,7 @@ class Aligner:
             .sum(1)
             .tolist()
         )
-        twins = _twins(landmarks)
+        same = twins(landmarks)
         for number, (x0, y0, x1, y1) in enumerate(boxes):
             sides = sorted((x1 - x0, y1 - y0))
             text = f"{noun} {number}: the box ({x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
@@ -296,9 +333,9 @@ class Aligner:
                     f"{noun} {number} is cut by the frame: {outside[number]} of its "
                     f"{landmarks.shape[1]} landmarks lie outside of the photo and are guesses"
                 )
-            if number in twins:
+            if number in same:
                 yield (
-                    f"{noun} {number} has the landmarks of {noun} {twins[number]}: one {noun}, "
+                    f"{noun} {number} has the landmarks of {noun} {same[number]}: one {noun}, "
                     "found twice"
                 )
 
@@ -318,8 +355,14 @@ class Aligner:
         return deviations.square().sum(0).sqrt()
 
 
-def _twins(landmarks: Float[Tensor, "B L 2"]) -> dict[int, int]:
-    """The fits that lie where an earlier one does, with the number of that one."""
+def twins(landmarks: Float[Tensor, "B L 2"]) -> dict[int, int]:
+    """The fits that lie where an earlier one does, with the number of that one.
+
+    Example:
+        >>> square = torch.tensor([[0.0, 0.0], [9.0, 0.0], [9.0, 9.0], [0.0, 9.0]])
+        >>> twins(torch.stack([square, square + 20, square + 0.5]))
+        {2: 0}
+    """
     count = landmarks.shape[1]
     apart = torch.cdist(landmarks.flatten(1), landmarks.flatten(1)) / count**0.5
     size = (landmarks.amax(1) - landmarks.amin(1)).amax(1)

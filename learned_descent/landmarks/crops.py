@@ -119,6 +119,48 @@ def crop_face(
     return torch.from_numpy(np.array(pixels)).movedim(-1, 0).contiguous(), torch.tensor(to_photo)
 
 
+def crop_turned(
+    image: UInt8[np.ndarray, "H W 3"],
+    box: Sequence[float],
+    angle: float,
+    crop: int,
+    box_side: float,
+) -> tuple[UInt8[Tensor, "3 S S"], Float[Tensor, "2 3"]]:
+    """The square around a box that is turned about its centre, in which it lies upright.
+
+    Args:
+        image: the photo.
+        box: ``x0 y0 x1 y1`` in px of the photo, before it is turned.
+        angle: by how much it is turned, in rad, from columns to rows.
+        crop: the side ``S`` of the square, in px.
+        box_side: the longer side of the box in the crop, in px.
+
+    Returns:
+        The crop, and the affine map from it to the photo, as of :func:`crop_face`.
+
+    Raises:
+        DescentError: if the box cannot hold a face of the photo or does not fit the crop.
+
+    Example:
+        >>> photo = np.zeros((480, 640, 3), np.uint8)
+        >>> _, to_photo = crop_turned(photo, [200, 100, 400, 300], math.pi / 2, crop=192,
+        ...     box_side=100)
+        >>> apply_affine(to_photo, torch.tensor([[95.5, 95.5], [96.5, 95.5]])).round()
+        tensor([[300., 200.],
+                [300., 202.]])
+    """
+    wide = math.ceil(crop * math.sqrt(2)) + 1  # with its corners
+    pixels, to_photo = crop_face(image, box, wide, box_side)
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = torch.tensor([[cos, -sin], [sin, cos]])
+    middle = (wide - 1) / 2 - turn @ torch.full((2, 1), (crop - 1) / 2)
+    back = torch.cat([turn, middle], 1)
+    grid = sampling_grid(back.unsqueeze(0), crop, wide)
+    turned = F.grid_sample(pixels.unsqueeze(0).float(), grid, align_corners=True)[0]
+    way = torch.cat([to_photo[:, :2] @ turn, apply_affine(to_photo, middle.T).T], 1)
+    return turned.round().to(torch.uint8), way
+
+
 def _cut(
     image: UInt8[np.ndarray, "H W 3"], left: float, top: float, scale: float, crop: int
 ) -> Image.Image:

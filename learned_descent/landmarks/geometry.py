@@ -136,3 +136,30 @@ def apply_similarity(
     a, b = log_scale.exp() * angle.cos(), log_scale.exp() * angle.sin()
     rotation = torch.stack([torch.stack([a, b], 1), torch.stack([-b, a], 1)], 1)
     return shape @ rotation + shift.unsqueeze(1)
+
+
+def boxes_around(
+    landmarks: Float[Tensor, "B L 2"], mean_shape: Float[Tensor, "L 2"]
+) -> tuple[Float[Tensor, "B 4"], Float[Tensor, " B"]]:
+    """The boxes that hold landmarks as those of training do: where the mean shape is carried
+    nearest to the landmarks, its box comes along.
+
+    Args:
+        landmarks: ``(column, row)`` in px.
+        mean_shape: from the centre of its box, over the longer side.
+
+    Returns:
+        ``x0 y0 x1 y1`` in px of the boxes as they are before they are turned about their centres,
+        and by how much they are, in rad from columns to rows.
+
+    Example:
+        >>> mean = torch.tensor([[-0.5, 0.0], [0.5, 0.0], [0.0, 0.5]])
+        >>> boxes, angles = boxes_around(20 * mean[None] + 100, mean)
+        >>> boxes, angles
+        (tensor([[ 90.,  90., 110., 110.]]), tensor([0.]))
+    """
+    middle = mean_shape.mean(0)
+    carried = fit_similarity(mean_shape - middle, landmarks)
+    centre = apply_similarity(carried, -middle.unsqueeze(0))[:, 0]
+    half = carried[:, :1].exp() / 2
+    return torch.cat([centre - half, centre + half], 1), carried[:, 1]

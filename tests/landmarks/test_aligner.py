@@ -18,6 +18,7 @@ from learned_descent.data.pictures import read_picture
 from learned_descent.landmarks.aligner import Aligner
 from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
 from learned_descent.landmarks.detector import Boxes, DetectorWarning, FitWarning
+from learned_descent.landmarks.geometry import apply_similarity
 from learned_descent.problems import Analytic
 
 from .aligners import Bright, small_model
@@ -317,3 +318,17 @@ def test_weights_of_other_problems_and_broken_calibrations_are_refused(
         DescentError, match=r"sin.safetensors: expected a calibration of boxes and confidence"
     ):
         Aligner.from_pretrained(file)
+
+
+def test_what_is_followed_is_sought_where_it_lay(model: Cascade):
+    aligner = Aligner(model, views=1)
+    mean = aligner.problem.mean_shape
+    carried = apply_similarity(torch.tensor([[3.4, 0.3, 40.0, 35.0]]), mean - mean.mean(0))
+    photo = np.zeros((80, 90, 3), np.uint8)
+    (fit,) = aligner.follow(photo, carried)
+    low, high = carried[0].amin(0), carried[0].amax(0)
+    assert ((fit.landmarks - carried[0]).abs() < 0.04 * (high - low)).all()
+    assert fit.box[2] - fit.box[0] == pytest.approx(math.exp(3.4), rel=1e-3)
+    assert aligner.follow(photo, carried[:0]) == []
+    with pytest.raises(DescentError, match="has its centre outside of the image of 90 x 80 px"):
+        aligner.follow(photo, carried + 200)

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from learned_descent import DescentError
 from learned_descent.landmarks import crops
-from learned_descent.landmarks.crops import apply_affine, check_box, crop_face, invert_affine
+from learned_descent.landmarks.crops import (
+    apply_affine,
+    check_box,
+    crop_face,
+    crop_turned,
+    invert_affine,
+)
 
 CROP, SIDE = 64, 40
 
@@ -151,3 +160,20 @@ def test_no_box_takes_gigabytes(size: tuple[int, int], box: tuple[int, ...]) -> 
     pixels, _ = crop_face(np.full((*size, 3), 200, np.uint8), box, 192, 100)
     assert pixels.max() > 0
     assert pixels[:, 0, 0].tolist() == [0, 0, 0]
+
+
+def test_a_turned_crop_shows_the_box_upright():
+    photo = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    photo = np.asarray(Image.fromarray(photo).resize((480, 360), Image.Resampling.BICUBIC))
+    box = [150.0, 100.0, 250.0, 200.0]
+    straight, way = crop_face(photo, box, 64, 40.0)
+    still, same = crop_turned(photo, box, 0.0, 64, 40.0)
+    torch.testing.assert_close(same, way)
+    assert (still.int() - straight.int()).abs().max() <= 1
+    quarter, turned = crop_turned(photo, box, math.pi / 2, 64, 40.0)
+    assert (quarter.int() - straight.int().rot90(1, (1, 2))).abs().max() <= 1
+    corners = torch.tensor([[0.0, 0.0], [63.0, 0.0], [31.5, 31.5]])
+    torch.testing.assert_close(
+        apply_affine(turned, corners),
+        apply_affine(way, torch.tensor([[63.0, 0.0], [63.0, 63.0], [31.5, 31.5]])),
+    )

@@ -7,6 +7,7 @@ import torch
 
 from learned_descent.landmarks.geometry import (
     apply_similarity,
+    boxes_around,
     completed,
     fit_similarity,
     mean_shape,
@@ -148,3 +149,16 @@ def test_the_mean_shape_is_that_of_all_points(generator):
     assert (of_known - whole).abs().max() > 3 * (mean_shape(spoilt, weights) - whole).abs().max()
     assert torch.equal(mean_shape(found), found.mean(0))
     torch.testing.assert_close(mean_shape(found, torch.ones_like(weights)), whole)
+
+
+def test_the_box_comes_along_with_the_mean_shape(generator):
+    mean = 0.3 * torch.randn(9, 2, generator=generator, device=generator.device).cpu() + 0.1
+    similarity = torch.tensor([[3.0, 0.4, 100.0, 80.0]])
+    corners = apply_similarity(
+        similarity, torch.tensor([[-0.5, -0.5], [0.5, 0.5], [0.0, 0.0]]) - mean.mean(0)
+    )[0]
+    boxes, angles = boxes_around(apply_similarity(similarity, mean - mean.mean(0)), mean)
+    assert angles.item() == pytest.approx(0.4, abs=1e-5)
+    torch.testing.assert_close((boxes[0, :2] + boxes[0, 2:]) / 2, corners[2])
+    side = (corners[1] - corners[0]).norm() / math.sqrt(2)
+    torch.testing.assert_close(boxes[0, 2:] - boxes[0, :2], side.expand(2))
