@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 FORMATS = ("png", "json", "csv", "pts", "ljson")
 """What ``align`` can write."""
 
-_WAY_OUT = "give another --output, or --overwrite to replace it"
+WAY_OUT = "give another --output, or --overwrite to replace it"
+"""What to do where a result is there already."""
 
 _SHOWN = 3
 """So many of the warnings about the fits in one photo are told in full."""
@@ -85,7 +86,7 @@ def align(
         )
     if detector is not None and not (box is None and boxes is None):
         raise DescentError("--detector: expected without --box and --boxes: they say where to look")
-    aligner = _aligner(weights, problem_file, model, detector, views, device)
+    aligner = aligner_of(weights, problem_file, model, detector, views, device)
     given = None if boxes is None else read_all_boxes(boxes)
     prepare_folder(output)
     sources = {file.resolve() for file in (*photos, *([boxes] if boxes else []))}
@@ -119,7 +120,7 @@ def align(
     return "\n".join(lines), not failed
 
 
-def _aligner(
+def aligner_of(
     weights: str,
     problem_file: str | None,
     model: str | None,
@@ -190,7 +191,7 @@ def calibrate(
                 f"--output {output}: is the weights file itself, which would lose precision: give "
                 "another"
             )
-        prepare_folder(output.parent, None if overwrite else output, _WAY_OUT)
+        prepare_folder(output.parent, None if overwrite else output, WAY_OUT)
     cls = None if model is None else resolve_model(model)
     loaded = load_model(weights, problem=problem or problem_of(weights, problem_file), model=cls)
     own = landmarks_of(loaded)
@@ -238,7 +239,7 @@ def _align_one(
             raise DescentError(
                 f"{photo}: {file} is one of the files to read: give another --output"
             )
-        prepare_folder(output, None if overwrite else file, _WAY_OUT)
+        prepare_folder(output, None if overwrite else file, WAY_OUT)
     for kind, found in files.items():
         _look_for_more(output, photo, kind, found, overwrite)
     for kind in files:
@@ -258,7 +259,7 @@ def _look_for_more(
     more = files_of(output, photo.stem, kind, len(files) + 1)[-1]
     if more not in files and more.exists():
         if not overwrite:
-            raise DescentError(f"{more}: is there already: {_WAY_OUT}")
+            raise DescentError(f"{more}: is there already: {WAY_OUT}")
         warnings.warn(
             f"{more} is left of an earlier run that found more: remove it",
             FitWarning,

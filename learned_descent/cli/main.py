@@ -26,6 +26,7 @@ commands:
   evaluate WEIGHTS                     measure a trained model
   compare PROBLEM [--out DIR]          train or load several families and compare them
   align PHOTO ...                      find faces or other objects in photos, and their landmarks
+  track VIDEO                          follow faces or other objects through a video
   calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
   inspect WEIGHTS                      show how much of a head's pose a recurrent model remembers
   check PROBLEM                        check that a problem keeps the contract

@@ -16,6 +16,7 @@ from . import compare as comparison
 from . import inspect as inspection
 from . import options as _options
 from . import show as showing
+from . import track as videos
 
 _FAMILIES = "the families, or file.py:NAME of a recipe (default: all of the problem)"
 
@@ -146,6 +147,22 @@ def _align_photos(words: list[str]) -> int:
     return 0 if done else 1
 
 
+def _track(words: list[str]) -> int:
+    parser = _options.parser("track VIDEO", videos.track, {"video", "format"})
+    parser.add_argument(
+        "video", type=Path, metavar="VIDEO", help="a video file, or a folder of frames"
+    )
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=videos.KINDS,
+        help="what is written: by default a video (frames of a folder), json and csv",
+    )
+    text, done = videos.track(**_options.values(parser, words))
+    _say(text, end="\n" * bool(text))
+    return 0 if done else 1
+
+
 def _inspect(words: list[str]) -> int:
     parser = _options.parser("inspect WEIGHTS", inspection.inspect, {"weights"})
     parser.add_argument(
@@ -187,6 +204,7 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "compare": _compare,
     "align": _align_photos,
+    "track": _track,
     "calibrate": _calibrate,
     "inspect": _inspect,
     "check": _check,
