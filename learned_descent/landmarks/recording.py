@@ -173,14 +173,14 @@ def annotated(
             pen.line(line, fill="white", width=max(round(size), 1))
         for x, y in points.tolist():
             pen.ellipse((x - 1.5 * size, y - 1.5 * size, x + 1.5 * size, y + 1.5 * size), colour)
-        font = ImageFont.load_default(size=float(np.clip(14 * size, 12, 40)))
-        left, top = points.min(0).tolist()
+        letters = float(np.clip(14 * size, 12, 40))
+        left, top = (points.min(0) - 3 * size).tolist()
         pen.text(
-            (max(left, 0), max(top - 3 * size, 0)),
+            (max(left, 0), max(top, 0)),
             str(one.identity),
             fill=colour,
-            font=font,
-            anchor="lb" if top > 50 else "lt",
+            font=ImageFont.load_default(size=letters),
+            anchor="lb" if top > letters else "lt",
             stroke_width=1,
             stroke_fill="black",
         )
