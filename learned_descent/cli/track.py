@@ -20,7 +20,7 @@ from .align import WAY_OUT, aligner_of
 from .runs import check_measurement, prepare_folder
 
 if TYPE_CHECKING:
-    from ..landmarks.recording import Kind
+    from ..landmarks.recording import TrackFormat
     from ..landmarks.tracker import Tracked, Tracker
 
 KINDS = ("video", "frames", "json", "csv")
@@ -41,7 +41,7 @@ def track(
     patience: int = 30,
     rate: float | None = None,
     output: Path = Path("tracked"),
-    format: Sequence[Kind] | None = None,  # noqa: A002 - the name of the option
+    format: Sequence[TrackFormat] | None = None,  # noqa: A002 - the name of the option
     device: Literal["cpu", "cuda"] = "cpu",
     overwrite: bool = False,
 ) -> tuple[str, bool]:
@@ -131,7 +131,9 @@ def _follow(
     return seen, None
 
 
-def _free(video: Path, output: Path, stem: str, kinds: Sequence[Kind], overwrite: bool) -> str:
+def _free(
+    video: Path, output: Path, stem: str, kinds: Sequence[TrackFormat], overwrite: bool
+) -> str:
     """The files that will be written, named; refused where one is there, or is what is read."""
     from ..landmarks.recording import file_of
 

@@ -18,7 +18,7 @@ from ..errors import check_choice
 from ..files import atomic_write, growing, or_null
 from .tracker import Tracked
 
-Kind: TypeAlias = Literal["video", "frames", "json", "csv"]
+TrackFormat: TypeAlias = Literal["video", "frames", "json", "csv"]
 """An annotated video, or a folder of annotated frames; JSON and a table of all objects in all
 frames."""
 
@@ -28,7 +28,7 @@ COLOURS = ("#E8601C", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#D55E00", "#0
 _Sink: TypeAlias = Callable[[Frame, Sequence[Tracked]], None]
 
 
-def file_of(folder: Path, stem: str, kind: Kind) -> Path:
+def file_of(folder: Path, stem: str, kind: TrackFormat) -> Path:
     """The file, or the folder of frames, that :func:`recording` writes.
 
     Example:
@@ -42,7 +42,7 @@ def file_of(folder: Path, stem: str, kind: Kind) -> Path:
 def recording(
     folder: Path,
     stem: str,
-    kinds: Sequence[Kind],
+    kinds: Sequence[TrackFormat],
     *,
     rate: float,
     edges: Sequence[tuple[int, int]],
@@ -81,7 +81,7 @@ def recording(
         "frames": lambda _, path: _frames(path, edges),
     }
     for kind in kinds:
-        check_choice(kind, Kind, name="kinds")
+        check_choice(kind, TrackFormat, name="kinds")
     with ExitStack() as stack:
         sinks = [makers[kind](stack, file_of(folder, stem, kind)) for kind in kinds]
 

@@ -23,7 +23,7 @@ from learned_descent.cli.main import main
 from learned_descent.data.video import VideoFile, VideoWriter
 from learned_descent.faces import detectors as detect
 from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
-from learned_descent.landmarks.recording import Kind
+from learned_descent.landmarks.recording import TrackFormat
 from learned_descent.landmarks.tracker import Tracker
 
 from ..landmarks.aligners import Bright, small_model
@@ -98,7 +98,7 @@ def test_a_folder_becomes_frames_json_and_a_table(run: Run):
 
 def test_every_kind_goes_into_the_folder(run: Run):
     pytest.importorskip("av", reason="the extra video is not installed")
-    assert get_args(Kind) == videos.KINDS
+    assert get_args(TrackFormat) == videos.KINDS
     code, _, err = run(f"walk --output out --format {' '.join(videos.KINDS)}")
     assert code == 0, err
     names = sorted(path.name for path in Path("out").iterdir())
