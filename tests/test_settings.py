@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from learned_descent import DescentError, Problem
+from learned_descent.landmarks.aligner import Aligner
 from learned_descent.landmarks.schema import IBUG68
 from learned_descent.problems import Analytic
 from learned_descent.problems.photometric.problems import FixedTemplate
@@ -37,6 +38,7 @@ RESULTS = {
     "Confidence",
     "Status",
     "Labelled",
+    "Tracked",
 }
 """What the library makes and nobody sets; a constructor of :mod:`enum` has arguments of its own."""
 
@@ -99,10 +101,12 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
         "photo": np.zeros((8, 8, 3), np.uint8), "edges": (), "paths": [Path()],
         "mirror": IBUG68.mirror, "left_eye": IBUG68.left_eye, "right_eye": IBUG68.right_eye,
         "name": "odd",
-        "outer_eye_corners": IBUG68.outer_eye_corners,
+        "outer_eye_corners": IBUG68.outer_eye_corners, "path": "video.mp4",
     }  # fmt: skip
     if "model" in settings(subject):
         known["model"] = small_model()
+    if "aligner" in settings(subject):
+        known["aligner"] = Aligner(small_model())
     asked = [
         argument.name
         for argument in inspect.signature(subject).parameters.values()
