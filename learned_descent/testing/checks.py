@@ -394,6 +394,7 @@ def check_model(
             )
     with contract.clause("num_steps: fewer steps give the first iterates"), torch.no_grad():
         expect_close(model(batch, num_steps=1).xs, xs[:2], "one step against the first of all")
+    _check_steps(contract, model, batch, x0)
     with contract.clause("states: (T, B, ...) each, or none"), torch.no_grad():
         for state in tensors_of(model(batch, keep_states=True).states):
             check_shape(state, f"{steps} {len(x0)} ...", name="states")
@@ -423,6 +424,26 @@ def check_model(
         expect_settings(model.settings())
     contract.unchanged(batch, before)
     return contract.settle()
+
+
+def _check_steps(contract: Contract, model: DescentModel, batch: Batch, x0: Tensor) -> None:
+    """Each step of the loop by itself."""
+    with (
+        contract.clause("step: an update (B, d), of features and memory alone, always the same"),
+        torch.no_grad(),
+    ):
+        sizes = {"B": len(x0), "d": model.problem.local(x0, x0).shape[1]}
+        prepared = model.observation.prepare(batch)
+        x, state = x0, model.init_state(x0)
+        for k in range(model.num_steps):
+            if model.finished(k, state):
+                break
+            features = model.observation.observe(k, x, prepared)
+            delta, after = model.step(k, features, state)
+            check_shape(delta, "B d", sizes, name=f"update of step {k}")
+            again, _ = model.step(k, features, state)
+            expect(torch.equal(delta, again), f"two updates of step {k} from the same differ")
+            x, state = model.move(k, x, delta, after, prepared)
 
 
 def _look(observation: Observation, x: Tensor, batch: Batch) -> Tensor:

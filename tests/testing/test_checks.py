@@ -494,6 +494,24 @@ class Plain(DescentModel):
         return self.map(features), None
 
 
+def test_a_step_gives_an_update_and_not_what_it_saw():
+    class Smuggler(Plain):
+        """What should be done in `step` is done in `move`, from features that pass as an update."""
+
+        def step(self, k, features, state):
+            return features, None
+
+        def move(self, k, x, delta, state, batch):
+            return self.problem.retract(x, self.map(delta)), state
+
+    model = Smuggler()
+    nn.init.ones_(model.map.weight)
+    with pytest.raises(
+        ContractError, match=r"update of step 0: expected shape \(B, d\) with B = 8, d = 1"
+    ):
+        check_model(model)
+
+
 def stateful(self, k, features, state):
     self.calls = getattr(self, "calls", 0) + 1
     return self.map(features) + self.calls, None
