@@ -157,6 +157,13 @@ class Recipe:
             }
         return replace(self, trainers=placed)
 
+    def sized(self, count: int) -> Recipe:
+        """The recipe with a value for each setting of its trainers that is to follow from the
+        number of training samples, see :meth:`Trainer.sized`.
+        """
+        trainers = {name: trainer.sized(count) for name, trainer in self.trainers.items()}
+        return replace(self, trainers=trainers)
+
     def files(self) -> list[Path]:
         """The files that the trainers keep."""
         return [file for trainer in self.trainers.values() for file in trainer.files()]

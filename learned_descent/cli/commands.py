@@ -40,6 +40,7 @@ from .runs import (
     samples_of,
     stored_settings,
 )
+from .sizes import sized
 
 
 def train(
@@ -85,6 +86,8 @@ def train(
             {weights: recipe.checkpoints() or others[:1]}, resume=resume, overwrite=overwrite
         )
         samples, held = samples_of(problem, "train"), held_out_of(problem)
+        chosen, settings = sized({"": recipe}, samples, settings)
+        recipe = chosen[""]
         model = recipe.build(problem, seed=seed)
         check_storable(model)
         if init is not None:

@@ -36,6 +36,7 @@ from ..training import History
 from ..training.trainer import CHECKPOINT, LOG
 from .going_on import begin, check_data, check_replaces, check_settings, telling
 from .runs import check_measurement, load_for, names_of, samples_of
+from .sizes import sized
 
 _SIZES = ("num_features", "num_updates")
 """Settings of a model that follow from the problem and the observation."""
@@ -85,23 +86,21 @@ def compare(
         DescentError: as ``train`` does, for each family that is trained.
     """
     check_measurement(batch_size, device, split)
-    files, recipes = dict(weights or {}), learned_parts(families)
-    if unknown := sorted(set(files) - set(recipes)):
-        learned = ", ".join(recipes) or "learned ones, and there are none"
-        raise DescentError(
-            f"--weights: expected families among {learned}, got {', '.join(unknown)}"
-        )
+    files = dict(weights or {})
     trained = {
         name: recipe.within(out / name, resume=resume)
-        for name, recipe in recipes.items()
-        if name not in files
+        for name, recipe in _to_train(families, files).items()
     }
     products = {
         out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()
     }
     with locked(out):
         check_replaces({out / "results.json": [], **products}, resume=resume, overwrite=overwrite)
-        work = _prepared(problem, families, files, split=split, seed=seed, settings=settings)
+        samples = samples_of(problem, "train")
+        trained, settings = sized(trained, samples, settings)
+        work = _prepared(
+            problem, samples, families, files, split=split, seed=seed, settings=settings
+        )
         if resume:
             _check_resumes(trained, work, out, seed=seed, settings=settings)
         begin(out / "settings.yaml", settings, _kept(trained, out) if overwrite else ())
@@ -128,6 +127,17 @@ def compare(
         comparison = _with_origins(measured, work, origins, split=split, folder=out)
         _write(comparison, problem, out)
         return comparison
+
+
+def _to_train(families: Mapping[str, Family], files: Mapping[str, Path]) -> dict[str, Recipe]:
+    """The learned parts of families that are not loaded from ``files``."""
+    recipes = learned_parts(families)
+    if unknown := sorted(set(files) - set(recipes)):
+        learned = ", ".join(recipes) or "learned ones, and there are none"
+        raise DescentError(
+            f"--weights: expected families among {learned}, got {', '.join(unknown)}"
+        )
+    return {name: recipe for name, recipe in recipes.items() if name not in files}
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,7 @@ class _Work:
 
 def _prepared(
     problem: Problem,
+    samples: Samples,
     families: Mapping[str, Family],
     files: Mapping[str, Path],
     *,
@@ -164,14 +175,10 @@ def _prepared(
     seed: int,
     settings: Mapping[str, Any] | None,
 ) -> _Work:
-    """Reads the samples, takes over the models of ``files`` and builds the others; refuses what
-    cannot be measured.
+    """Reads the other samples, takes over the models of ``files`` and builds the others; refuses
+    what cannot be measured.
     """
-    samples, held, tested = (
-        samples_of(problem, "train"),
-        held_out_of(problem),
-        samples_of(problem, split),
-    )
+    held, tested = held_out_of(problem), samples_of(problem, split)
     names = names_of(problem, split, tested)
     with about(f"the {split} samples"):
         look(problem, tested, dtype=floating_type(problem.buffers()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.samples import Batch, Split
 from ..errors import DescentError, check_choice, check_real
+from ..families import Recipe
 from .augmentation import Augmentation, Turn
 from .crops import check_crop
 from .cut_outs import cut_out
@@ -19,6 +20,7 @@ from .formats.find import find_format
 from .labels import BoxSource, Labels, boxes_of, divided, in_schema
 from .metrics import Normaliser, usual_normaliser
 from .problem import Landmarks
+from .recipes import RECIPES
 from .schema_file import Schema, described_schema, find_schema
 
 _ROOM = 0.6
@@ -33,6 +35,19 @@ class _Flat(Turn):
         raise DescentError(
             "augmentation.turn: no shape in space is known that could turn: set it to 0"
         )
+
+
+_AUGMENTATION = Augmentation(
+    rotation=15.0,
+    scale=0.1,
+    shift=0.03,
+    contrast=0.3,
+    brightness=20.0,
+    colour=0.1,
+    noise=4.0,
+    occlusion=0.0,
+)
+"""Milder than that of faces: pictures of one kind, taken in one way."""
 
 
 @final
@@ -108,7 +123,7 @@ class LabelledLandmarks(Landmarks):
         seed: int = 0,
         mirror: bool = True,
         start_noise: float = 1.0,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        augmentation: Augmentation = _AUGMENTATION,
         skip_bad: bool = False,
     ) -> None:
         if format is not None:
@@ -144,6 +159,10 @@ class LabelledLandmarks(Landmarks):
         if self._boxes is None:
             return self._labels.usual_boxes() if self.has_faces else "points"
         return "file" if isinstance(self._boxes, Path) else self._boxes
+
+    @classmethod
+    def families(cls) -> Mapping[str, Recipe]:
+        return RECIPES
 
     def turning(self) -> Turn:
         """What refuses to turn: weights of heads, whose training turned them, are measured here

@@ -24,7 +24,7 @@ from ..data.batches import (
     num_samples,
     training_batches,
 )
-from ..data.samples import Batch, Samples, floating_type
+from ..data.samples import Batch, Samples, as_samples, floating_type
 from ..errors import DescentError, calling, check_choice, check_real, check_whole
 from ..files import load_state, save_state
 from ..model import DescentModel, Detach
@@ -56,6 +56,12 @@ Precision: TypeAlias = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 _REHEARSED = 4
 """Iterations of a rehearsal; the first one warms up and is not timed."""
 
+_UPDATES = 8
+"""Updates to each training sample, where the number of iterations follows from them."""
+
+_ITERATIONS = (400, 8000)
+"""Fewest and most iterations then."""
+
 _COSINE, _OWN_LOSS = Cosine(), ProblemLoss()
 
 
@@ -71,7 +77,8 @@ class BackpropThroughTime(Trainer):
     of as many threads.
 
     Args:
-        iterations: the number of weight updates.
+        iterations: the number of weight updates; ``None`` for 8 to each training sample, from 400
+            to 8,000.
         batch_size: samples per update, over all ranks.
         lr: the largest learning rate.
         weight_decay: AdamW's decay of the weights.
@@ -88,6 +95,8 @@ class BackpropThroughTime(Trainer):
         accelerator: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         devices: devices of this machine; ``torchrun`` decides where it is used.
         compile: whether ``torch.compile`` translates the unrolled descent.
+        patience: validations in a row without a smaller error after which it ends; 0 to go on to
+            the last iteration.
         validate_every: iterations between two validations, log lines and checkpoints; 0 for twenty
             in all.
         directory: where ``log.csv`` and ``checkpoint.safetensors`` are kept, for this training
@@ -112,7 +121,7 @@ class BackpropThroughTime(Trainer):
 
     places: ClassVar[frozenset[str]] = frozenset({"directory", "resume", "callbacks"})
 
-    iterations: int = 2000
+    iterations: int | None = 2000
     batch_size: int = 32
     lr: float = 1e-3
     weight_decay: float = 1e-4
@@ -126,6 +135,7 @@ class BackpropThroughTime(Trainer):
     devices: int = 1
     compile: bool = False
     validate_every: int = 0
+    patience: int = 0
     directory: str | None = None
     resume: bool = False
     schedule: Schedule = _COSINE
@@ -133,9 +143,12 @@ class BackpropThroughTime(Trainer):
     callbacks: Sequence[Callback] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "devices"):
+        for name in ("batch_size", "devices"):
             check_whole(getattr(self, name), name=name)
-        check_whole(self.validate_every, name="validate_every", least=0)
+        if self.iterations is not None:
+            check_whole(self.iterations, name="iterations")
+        for name in ("validate_every", "patience"):
+            check_whole(getattr(self, name), name=name, least=0)
         check_real(self.lr, name="lr", positive=True)
         check_real(self.weight_decay, name="weight_decay")
         check_real(self.ema, name="ema", below=1)
@@ -186,6 +199,8 @@ class BackpropThroughTime(Trainer):
                 than the steps, a checkpoint belongs to another training or would be replaced, or
                 ``directory`` is in use by another process.
         """
+        if self.iterations is None:
+            return self._for(train).fit(model, train, val, seed=seed)
         with locked(self.directory):
             checkpoint = self._checkpoint()
             if checkpoint and checkpoint.exists() and not self.resume:
@@ -205,7 +220,33 @@ class BackpropThroughTime(Trainer):
         """
         checkpoint = self._checkpoint()
         if checkpoint and self.resumes():
-            _checked(checkpoint, self._identity(model, train, seed))
+            _checked(checkpoint, self._for(train)._identity(model, train, seed))
+
+    def sized(self, count: int) -> BackpropThroughTime:
+        """The same trainer with ``iterations`` for so many samples, if it has none.
+
+        Example:
+            >>> BackpropThroughTime(iterations=None).sized(100).iterations
+            800
+        """
+        if self.iterations is not None:
+            return self
+        fewest, most = _ITERATIONS
+        return replace(self, iterations=min(max(fewest, _UPDATES * count), most))
+
+    @property
+    def num_iterations(self) -> int:
+        """The iterations, where they are decided.
+
+        Raises:
+            DescentError: if they are to follow from the number of samples.
+        """
+        if self.iterations is None:
+            raise DescentError(
+                "iterations: expected a number, got None, which follows from the samples: call "
+                "sized(number of samples) before"
+            )
+        return self.iterations
 
     def within(self, folder: Path, *, resume: bool) -> BackpropThroughTime:
         return replace(self, directory=str(folder), resume=resume)
@@ -229,7 +270,8 @@ class BackpropThroughTime(Trainer):
             The seconds; ``None`` where a rehearsal would take as long as the training, would have
             to compile, or fails, or where the training goes on from a checkpoint.
         """
-        if self.iterations < 10 * _REHEARSED or self.compile or self.resumes():
+        iterations = self._for(train).num_iterations
+        if iterations < 10 * _REHEARSED or self.compile or self.resumes():
             return None
         rehearsal = replace(
             self,
@@ -246,8 +288,11 @@ class BackpropThroughTime(Trainer):
         ):
             records = rehearsal.fit(deepcopy(model), train, seed=seed).records
             pace: float = (records[-1]["seconds"] - records[0]["seconds"]) / (_REHEARSED - 1)
-            return pace * self.iterations
+            return pace * iterations
         return None
+
+    def _for(self, train: Samples) -> BackpropThroughTime:
+        return self.sized(num_samples(as_samples(train, "train")))
 
     def _checkpoint(self) -> Path | None:
         return Path(self.directory, CHECKPOINT) if self.directory else None
@@ -266,10 +311,11 @@ class BackpropThroughTime(Trainer):
         }
 
     def _rate(self, iteration: int) -> float:
-        warm = self.warmup * self.iterations
+        iterations = self.num_iterations
+        warm = self.warmup * iterations
         if iteration < warm:
             return self.lr * (iteration + 1) / (warm + 1)
-        return self.lr * self.schedule.factor(iteration - warm, max(1.0, self.iterations - warm))
+        return self.lr * self.schedule.factor(iteration - warm, max(1.0, iterations - warm))
 
 
 class _Training:
@@ -342,7 +388,7 @@ class _Training:
         for callback in self.callbacks:
             with calling(f"{type(callback).__name__}.start"):
                 callback.start(deepcopy(self.history.records))
-        iterations = self.settings.iterations
+        iterations = self.settings.num_iterations
         every = self.settings.validate_every or max(1, iterations // 20)
         self.begun = time.perf_counter() - self.history.seconds
         hidden = self.fabric.global_rank > 0
@@ -354,6 +400,8 @@ class _Training:
             self.tell()
         self.model.train()
         for iteration, (indices, batch) in enumerate(self.batches(), self.start):
+            if self.is_stuck():
+                break
             self.update(iteration, indices, batch)
             done = iteration + 1
             if done % every == 0 or done == iterations:
@@ -392,7 +440,7 @@ class _Training:
             self.settings.batch_size,
             seed=self.seed,
             start=self.start,
-            stop=self.settings.iterations,
+            stop=self.settings.num_iterations,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
         )
@@ -464,6 +512,12 @@ class _Training:
         self.since = 0
         self.model.train()
 
+    def is_stuck(self) -> bool:
+        """Whether the validation error has not fallen for as long as the patience lasts."""
+        patience, best = self.settings.patience, self.history.best_step
+        later = [record for record in self.history.records if record["iteration"] > (best or 0)]
+        return 0 < patience <= len(later) and best is not None
+
     @torch.no_grad()
     def validate(self, val: Samples) -> list[float]:
         """The mean error at the start and after each step, over the samples of all ranks."""
@@ -518,7 +572,8 @@ class _Training:
         for parameter, value in zip(self.trained, kept):
             parameter.data.copy_(value)
         self.model.eval()
-        self.history.doubts = doubts_of_bptt(self.history.records)
+        if not self.settings.patience:  # which is there to end where the error rises
+            self.history.doubts = doubts_of_bptt(self.history.records)
         if self.fabric.global_rank == 0:
             say(self.history.doubts)
         for callback in self.callbacks:
@@ -533,8 +588,9 @@ def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """
     state: dict[str, Any] = load_state(path)
     # Written when there was no other
-    for name, first in (("schedule", _COSINE), ("loss", _OWN_LOSS)):
-        state["identity"]["settings"].setdefault(name, str(first))
+    firsts = {"schedule": str(_COSINE), "loss": str(_OWN_LOSS), "patience": 0}
+    for name, first in firsts.items():
+        state["identity"]["settings"].setdefault(name, first)
     check_identity(path, state["identity"], identity)
     return state
 

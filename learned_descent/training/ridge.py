@@ -14,7 +14,7 @@ import torch
 from torch import Generator, nn
 
 from ..data.batches import batches, check_finite, mix, num_samples
-from ..data.samples import Samples, floating_type
+from ..data.samples import Samples, as_samples, floating_type
 from ..errors import DescentError, check_choice, check_real, check_whole
 from ..look import weights_of
 from ..model import DescentModel
@@ -26,6 +26,12 @@ from .equations import RidgeEquations, losses_left
 from .ranks import Accelerator
 from .trainer import History, Trainer, entered, solvable
 from .uneven import TOLERANCE, KeptRows, WeighedRows
+
+_STARTS = 2000
+"""Random starts that a training has in all, where they follow from the number of samples."""
+
+_REPEATS = (4, 48)
+"""Fewest and most starts of a sample then."""
 
 
 @final
@@ -54,7 +60,9 @@ class SequentialRidge(Trainer):
     Args:
         ridge: the weight of the penalty in units of the mean feature variance; several values are
             compared per stage on held-out samples.
-        repeats: random starts per sample and pass, all from one prepared image.
+        repeats: random starts per sample and pass, all from one prepared image; ``None`` for so
+            many that there are 2,000 in all, from 4 to 48 per sample: few samples are seen from
+            many starts.
         passes: passes over the samples, each with fresh augmentation and starts.
         augment: whether the samples go through ``problem.augment``.
         batch_size: samples that are prepared at a time.
@@ -80,7 +88,7 @@ class SequentialRidge(Trainer):
     closed_form: ClassVar[bool] = True
 
     ridge: float | tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
-    repeats: int = 1
+    repeats: int | None = 1
     passes: int = 1
     augment: bool = True
     batch_size: int = 64
@@ -93,8 +101,10 @@ class SequentialRidge(Trainer):
             raise DescentError(f"ridge: expected a number >= 0 or several, got {self.ridge}")
         for ridge in self._candidates():
             check_real(ridge, name="ridge")
-        for name in ("repeats", "passes", "batch_size", "devices"):
+        for name in ("passes", "batch_size", "devices"):
             check_whole(getattr(self, name), name=name)
+        if self.repeats is not None:
+            check_whole(self.repeats, name="repeats")
         check_real(self.holdout, name="holdout", positive=True, below=1)
         check_choice(self.accelerator, Accelerator, name="accelerator")
 
@@ -127,6 +137,9 @@ class SequentialRidge(Trainer):
                 "SequentialRidge trains linear stages, such as those of a Cascade with "
                 f"hidden=None, got {type(model).__name__}: use BackpropThroughTime"
             )
+        if self.repeats is None:
+            own = self.sized(num_samples(as_samples(train, "train")))
+            return own.fit(model, train, val, seed=seed)
         start = time.perf_counter()
         train, val = entered(model, train, val, gradients=False, augment=self.augment)
         count = num_samples(train)
@@ -207,6 +220,18 @@ class SequentialRidge(Trainer):
             record["held_out"] = {ridge: loss / least for ridge, loss in zip(solved, losses)}
         return record
 
+    def sized(self, count: int) -> SequentialRidge:
+        """The same trainer with ``repeats`` for so many samples, if it has none.
+
+        Example:
+            >>> SequentialRidge(repeats=None).sized(100).repeats
+            20
+        """
+        if self.repeats is not None:
+            return self
+        fewest, most = _REPEATS
+        return replace(self, repeats=min(max(fewest, _STARTS // max(1, count)), most))
+
     def augmenting(self) -> SequentialRidge:
         return replace(self, augment=True)
 
@@ -262,7 +287,7 @@ class SequentialRidge(Trainer):
                     target, prepared = problem.target(batch), model.observation.prepare(batch)
                     check_finite({"target": target}, rows)
                     weights = weights_of(problem, batch, rows)
-                    for _ in range(1 if held_out else self.repeats):
+                    for _ in range(1 if held_out else self.repeats or 1):
                         x = model.descend(
                             prepared, problem.initial(batch, generator), num_steps=stage
                         ).final

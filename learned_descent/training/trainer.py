@@ -110,6 +110,15 @@ class Trainer(ABC):
         changed: Trainer = replace(self, **settings)  # type: ignore[type-var]
         return changed
 
+    def sized(self, count: int) -> Trainer:
+        """The same trainer with a value for each setting that is ``None`` where it is to follow
+        from the number of samples; as it is, where there is no such setting.
+
+        Args:
+            count: the number of training samples.
+        """
+        return self
+
     def augmenting(self) -> Trainer:
         """The same trainer on samples that go through ``problem.augment``, as they do by
         default.

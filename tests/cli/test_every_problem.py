@@ -11,6 +11,7 @@ import pytest
 from learned_descent.cli.main import main
 from learned_descent.families import Recipe
 from learned_descent.names import PROBLEMS
+from learned_descent.observations import ConvolutionalMap, DenseSIFT
 from learned_descent.problem import Problem
 from learned_descent.registry import recipe_for, resolve_problem
 from tests.faces.fake300w import write_fake_300w
@@ -41,21 +42,18 @@ QUICK = (
 )
 
 
-FEW = {
-    "sdm": ["--sdm.observation.cells=1"],
-    "joint": ["--joint.observation.cells=1"],
-    "mdm": ["--mdm.observation.filters=[4,4,4,4]", "--mdm.observation.sampled=4"],
-}
-"""What makes few features, where a family has an observation of its own."""
+FEW = {DenseSIFT: ["cells=1"], ConvolutionalMap: ["filters=[4,4,4,4]", "sampled=4"]}
+"""What makes few features, by the observation that a family has of its own."""
 
 
 def small(problem: type[Problem], folder: Path) -> list[str]:
     """The words that make a problem small; what needs data of the world gets drawn ones."""
     known = inspect.signature(problem).parameters
     words = [f"--problem.{name}={value}" for name, value in SMALL.items() if name in known]
-    for family, few in FEW.items():
+    for family in FAMILIES:
         recipe = recipe_for(problem, family)
-        words += few if isinstance(recipe, Recipe) and recipe.observation is not None else []
+        own = recipe.observation if isinstance(recipe, Recipe) else None
+        words += [f"--{family}.observation.{few}" for few in FEW.get(own, [])]
     if "data" in known:
         words += ["--data", str(write_wings(folder, 12))]
     if "root" in known:

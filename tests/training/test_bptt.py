@@ -363,6 +363,36 @@ def test_the_best_validated_weights_are_kept(caplog):
         )
 
 
+def test_a_training_without_progress_ends_when_patience_does(tmp_path):
+    problem = Turn()
+    settings = {"iterations": 40, "validate_every": 1, "lr": 0.3, "ema": 0}
+    model, val = recurrent(problem), problem.data("val")
+    patient = trainer(**settings, patience=3, directory=str(tmp_path / "patient"), resume=True)
+    history = patient.fit(model, problem.data("train"), val)
+    assert history.records[-1]["iteration"] == history.best_step + 3 < 40
+    assert not history.doubts, "an error that rises is what patience is for"
+    kept = weights(model)
+    again = patient.fit(model, problem.data("train"), val)
+    assert again.records == history.records, "what has ended does not go on"
+    assert all(torch.equal(old, new) for old, new in zip(kept, model.parameters()))
+
+
+def test_iterations_follow_from_the_number_of_samples(tmp_path):
+    chosen = {count: trainer(iterations=None).sized(count).iterations for count in (5, 100, 5000)}
+    assert chosen == {5: 400, 100: 800, 5000: 8000}
+    assert trainer().sized(5).iterations == 20, "what is given stays"
+    with pytest.raises(DescentError, match="iterations: expected a number, got None"):
+        trainer(iterations=None).num_iterations  # noqa: B018
+    problem = Line(count=8)
+    train, models = problem.data("train"), [recurrent(problem), recurrent(problem)]
+    for model, iterations in zip(models, (None, 400)):
+        settings = trainer(iterations=iterations, directory=str(tmp_path), resume=True)
+        settings.check_checkpoint(model, train)
+        history = settings.fit(model, train)
+        assert history.records[-1]["iteration"] == 400
+    assert equal(*models)
+
+
 def test_a_training_never_ends_worse_than_it_began():
     problem = Turn()
     model, val = recurrent(problem), problem.data("val")
@@ -518,7 +548,7 @@ def test_bfloat16_learns():
 
 
 def test_settings_are_frozen_and_few():
-    assert len(dataclasses.fields(BackpropThroughTime)) <= 19
+    assert len(dataclasses.fields(BackpropThroughTime)) <= 20
     with pytest.raises(dataclasses.FrozenInstanceError):
         trainer().lr = 1.0
 
@@ -535,6 +565,7 @@ def test_settings_are_frozen_and_few():
         ({"warmup": -0.1}, r"warmup: expected a share in \[0, 1\), got -0.1"),
         ({"clip": 0.0}, "clip: expected a positive number, got 0"),
         ({"validate_every": -1}, "validate_every: expected 0 or more, got -1"),
+        ({"patience": -1}, "patience: expected 0 or more, got -1"),
         (
             {"resume": True},
             "resume: expected a directory that holds the checkpoint, got directory=None",

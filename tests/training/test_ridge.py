@@ -282,6 +282,19 @@ def test_repeats_are_random_starts_of_one_preparation():
     assert len({tuple(x.flatten().tolist()) for x in model.observation.seen if len(x) == 10}) == 4
 
 
+def test_repeats_follow_from_the_number_of_samples():
+    chosen = {count: SequentialRidge(repeats=None).sized(count).repeats for count in (5, 50, 5000)}
+    assert chosen == {5: 48, 50: 40, 5000: 4}
+    assert SequentialRidge(repeats=3).sized(5).repeats == 3, "what is given stays"
+    problem = Line(count=500)
+    weights = []
+    for repeats in (None, 4):
+        model = cascade(problem)
+        SequentialRidge(ridge=1e-3, repeats=repeats).fit(model, problem.data("train"))
+        weights.append(model.stages[0].weight)
+    assert torch.equal(*weights)
+
+
 def test_passes_draw_afresh_and_augment():
     class Shifted(Still):
         calls = 0

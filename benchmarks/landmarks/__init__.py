@@ -1,0 +1,1 @@
+"""Landmarks of few pictures: sets that are drawn or cut out here, and what is reached on them."""

@@ -1,0 +1,29 @@
+"""The families on landmarks of any kind: chosen for some dozen to some hundred pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..families import Recipe
+from ..models import Cascade, MnemonicDescent
+from ..observations import DenseSIFT
+from ..training import BackpropThroughTime, SequentialRidge
+
+# So few pictures teach no network what to look at: both families see a descriptor made by hand.
+_DESCRIPTOR = {"cell": 8, "cells": 3}
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": Recipe(
+        Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR,
+        trainers={"ridge": SequentialRidge(
+            ridge=(0.1, 0.3, 1.0, 3.0), repeats=None, augment=False, batch_size=16
+        )},
+    ),
+    "mdm": Recipe(
+        MnemonicDescent, {"num_steps": 4, "hidden": 128}, DenseSIFT, _DESCRIPTOR,
+        trainers={"bptt": BackpropThroughTime(
+            iterations=None, batch_size=16, lr=3e-3, ema=0.99, patience=8
+        )},
+    ),
+}  # fmt: skip
+"""The families of ``landmarks``; their trainings follow from the number of pictures."""
