@@ -20,8 +20,8 @@ import torch
 from learned_descent import Evaluation, evaluate
 from learned_descent.evaluation.plots.frames import frame, legend_above, styles
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.faces.ensemble import VIEWS, agree, fit_often
 from learned_descent.files import save_figure
+from learned_descent.landmarks.ensemble import VIEWS, agree, fit_often
 from learned_descent.model import DescentModel
 
 from .. import command
