@@ -149,6 +149,30 @@ def save_tensors(
     atomic_write(path, lambda temporary: save_file(dict(tensors), temporary, sealed))
 
 
+def read_tensors(
+    path: str | Path, *, tensors: bool = True
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The texts of a safetensors file, and its tensors or, where they are not wanted, none.
+
+    Raises:
+        OSError: if the file is missing, truncated, or of another kind.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_tensors(f"{folder}/a.safetensors", {"a": torch.ones(2)}, {"made": "here"})
+        ...     texts, found = read_tensors(f"{folder}/a.safetensors")
+        >>> texts["made"], found
+        ('here', {'a': tensor([1., 1.])})
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            names = file.keys() if tensors else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    # The last for a type that PyTorch has not
+    except (SafetensorError, ValueError, AttributeError) as error:
+        raise OSError(str(error)) from error
+
+
 def check_checksum(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
@@ -200,10 +224,8 @@ def load_state(path: str | Path) -> Any:
         DescentError: if the file is missing, truncated, damaged or not one of ours.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as error:
+        metadata, tensors = read_tensors(path)
+    except OSError as error:
         raise DescentError(
             f"{path}: expected a saved state, could not read it ({error}); remove it to start "
             "afresh"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from learned_descent.checkpoint.model import read_description
+from learned_descent.checkpoint import read_description
 from learned_descent.cli.main import main
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

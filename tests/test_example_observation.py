@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from learned_descent.checkpoint.model import read_description
+from learned_descent.checkpoint import read_description
 from learned_descent.cli.main import main
 
 FILE = Path(__file__).parents[1] / "examples" / "colour_gradients.py"

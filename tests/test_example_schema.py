@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from learned_descent.checkpoint.model import read_description
+from learned_descent.checkpoint import read_description
 from learned_descent.cli.main import main
 
 from .faces.fake300w import write_pts

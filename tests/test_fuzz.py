@@ -24,7 +24,8 @@ from learned_descent import (
     Frozen,
     MnemonicDescent,
 )
-from learned_descent.checkpoint.model import load_model, load_weights, read_description, save_model
+from learned_descent.checkpoint import read_description
+from learned_descent.checkpoint.model import load_model, load_weights, save_model
 from learned_descent.checkpoint.stored import KEY
 from learned_descent.cli.config import check_options, read_config
 from learned_descent.cli.runs import problem_of

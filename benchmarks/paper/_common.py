@@ -23,7 +23,7 @@ from learned_descent import (
     save_model,
     table,
 )
-from learned_descent.checkpoint.model import read_description
+from learned_descent.checkpoint import read_description
 from learned_descent.data.batches import fingerprint
 from learned_descent.data.samples import Batch, Split
 from learned_descent.evaluation.plots import plot_ced, plot_steps

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Set
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,13 @@ from ..observation import Concat, Frozen, ImageObservation, Observation
 from ..problem import LeastSquares, Problem
 from ..registry import builtin_class, configured, name_of
 from .description import describe, described_observation
-from .stored import KEY, check_arguments, made_within, read_stored
+from .stored import (
+    KEY,
+    StoredModel,
+    check_arguments,
+    made_within,
+    read_stored,
+)
 
 _STORED = {torch.float16, torch.bfloat16}
 """Precisions in which weights are stored and no model computes; one that looks at images, in single
@@ -54,7 +62,7 @@ def save_model(
         >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> save_model(Cascade.for_problem(Analytic("cube"), num_steps=3), path,
         ...     training={"seed": 1})
-        >>> load_model(path).num_steps, read_description(path)["training"]
+        >>> load_model(path).num_steps, read_stored(path).training
         (3, {'seed': 1})
     """
     tensors, text = _packed(model, training)
@@ -85,14 +93,17 @@ def _packed(
     }, text
 
 
-def annotate(path: str | Path, section: str, value: Any) -> None:
+def annotate(weights: str | Path | StoredModel, section: str, value: Any) -> StoredModel:
     """Adds a section to what a weights file says about itself, atomically; its tensors stay as they
     are.
 
     Args:
-        path: the file.
+        weights: the file, or what was read of it.
         section: its name, such as ``"calibration"``; what it held is replaced.
         value: its content, as JSON.
+
+    Returns:
+        What the file holds now.
 
     Raises:
         DescentError: as :func:`load_model` does for a file that is no model.
@@ -103,27 +114,28 @@ def annotate(path: str | Path, section: str, value: Any) -> None:
         >>> from learned_descent.problems import Analytic
         >>> path = Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> save_model(Cascade.for_problem(Analytic("cube")), path)
-        >>> annotate(path, "calibration", {"scale": 2.0})
-        >>> read_description(path)["calibration"]
+        >>> annotate(path, "calibration", {"scale": 2.0}).description["calibration"]
         {'scale': 2.0}
     """
-    description, tensors = read_stored(Path(path))
-    text = json.dumps({**description, section: value})
-    save_tensors(path, tensors, {KEY: text})
+    stored = read_stored(weights)
+    stored = replace(stored, description={**stored.description, section: value})
+    save_tensors(stored.path, stored.tensors, {KEY: json.dumps(stored.description)})
+    return stored
 
 
-def pack(path: str | Path, target: str | Path) -> None:
+def pack(weights: str | Path | StoredModel, target: str | Path) -> None:
     """Writes a copy to hand on: half the size, by half precision, without the folders that faces
     and start were read from.
 
     Args:
-        path: the weights file.
+        weights: the weights file, or what was read of it.
         target: the copy.
 
     Raises:
         DescentError: as :func:`load_model` does for a file that is no model.
     """
-    description, tensors = read_stored(Path(path))
+    stored = read_stored(weights)
+    description = deepcopy(dict(stored.description))
     training = description.get("training")
     while training:
         settings = training.get("settings") or {}
@@ -133,13 +145,16 @@ def pack(path: str | Path, target: str | Path) -> None:
         training = training.get("init")
     half = {
         name: value.half() if value.is_floating_point() else value
-        for name, value in tensors.items()
+        for name, value in stored.tensors.items()
     }
     save_tensors(target, half, {KEY: json.dumps(description)})
 
 
 def load_model(
-    path: str | Path, *, problem: Problem | None = None, model: type[DescentModel] | None = None
+    weights: str | Path | StoredModel,
+    *,
+    problem: Problem | None = None,
+    model: type[DescentModel] | None = None,
 ) -> DescentModel:
     """A model on the CPU, in evaluation mode, as :func:`save_model` wrote it.
 
@@ -147,7 +162,7 @@ def load_model(
     imported on its word.
 
     Args:
-        path: the file.
+        weights: the file, or what :func:`~learned_descent.checkpoint.read_stored` read of it.
         problem: the problem of the model; needed where that is not a built-in one. It receives the
             buffers of the file. An observation that is not built in must be the one that
             ``problem.observation()`` returns.
@@ -158,14 +173,15 @@ def load_model(
             the problem is needed or is another one; if the observation cannot be built; if a tensor
             is missing, unknown or of another shape.
     """
-    description, tensors = read_stored(Path(path))
+    stored = read_stored(weights)
+    path, description = stored.path, stored.description
     if problem is None:
         problem = stored_problem(
             path, problem_class(description, path=path), description["problem"]["settings"]
         )
     try:
         _check_problem(problem, description, path)
-        return _assembled(description, tensors, problem, model).eval()
+        return _assembled(description, stored.tensors, problem, model).eval()
     except DescentError as error:
         raise (
             error if str(error).startswith(str(path)) else DescentError(f"{path}: {error}")
@@ -253,47 +269,40 @@ def stored_problem(path: str | Path, cls: type[Problem], settings: Mapping[str, 
         ) from error
 
 
-def load_weights(model: DescentModel, path: str | Path) -> None:
+def load_weights(model: DescentModel, weights: str | Path | StoredModel) -> None:
     """Puts the weights of a file into a model of the same kind; the model's problem stays as it is.
 
     Args:
         model: the model, with the observation, the sizes and the number of steps of the stored one.
-        path: the file.
+        weights: the file, or what was read of it.
 
     Raises:
         DescentError: if the file holds another kind of model.
     """
-    description, tensors = read_stored(Path(path))
+    stored = read_stored(weights)
+    path = stored.path
     own = json.loads(json.dumps(describe(model)))
     for part, made in (("model", model), ("observation", model.observation)):
-        found = _completed(description.get(part), own[part], type(made))
+        found = _completed(stored.description.get(part), own[part], type(made))
         if found != own[part]:
             raise DescentError(f"{path}: expected the {part} {own[part]}, the file holds {found}")
     problem = {
         key: value for key, value in model.state_dict().items() if key.startswith("problem.")
     }
-    weights = {key: value for key, value in tensors.items() if not key.startswith("problem.")}
+    learned = {
+        key: value for key, value in stored.tensors.items() if not key.startswith("problem.")
+    }
     try:
-        model.load_state_dict({**weights, **problem}, strict=True)
+        model.load_state_dict({**learned, **problem}, strict=True)
     except RuntimeError as error:
         raise DescentError(f"{path}: the weights do not fit the model: {error}") from error
-
-
-def read_description(path: str | Path) -> dict[str, Any]:
-    """What a weights file says about itself: ``format``, ``problem``, ``observation``, ``model``,
-    ``training``, ...
-
-    Raises:
-        DescentError: as :func:`load_model` does for a file that is no model.
-    """
-    return read_stored(Path(path), tensors=False)[0]
 
 
 def problem_class(description: Mapping[str, Any], *, path: str | Path = "weights") -> type[Problem]:
     """The class of the built-in problem that a weights file describes.
 
     Args:
-        description: what :func:`read_description` returned.
+        description: what the file says about itself.
         path: the file, for messages.
 
     Raises:

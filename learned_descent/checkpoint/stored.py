@@ -7,19 +7,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import DescentError
-from ..files import check_checksum
+from ..files import check_checksum, read_tensors
 from ..system.text import printable
+from ..weights import find_weights
 from .description import FORMAT
 
 KEY = "learned_descent"
@@ -34,28 +34,67 @@ _DEPTH = 30
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-def read_stored(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The description of a weights file, and its tensors or, where they are not wanted, none.
+@dataclass(frozen=True)
+class StoredModel:
+    """What a weights file holds, read once and checked.
+
+    Attributes:
+        path: the file.
+        description: what it says about itself: ``format``, ``problem``, ``observation``, ``model``,
+            ``training``, ...
+        tensors: its tensors by name.
+    """
+
+    path: Path
+    description: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What it says of its training; nothing if it is silent."""
+        return dict(self.description.get("training") or {})
+
+
+def read_stored(weights: str | Path | StoredModel) -> StoredModel:
+    """The content of a weights file; what was read before is not read again.
 
     Raises:
         DescentError: if the file is missing, truncated, damaged, of another kind or version, or its
             description is none.
     """
+    if isinstance(weights, StoredModel):
+        return weights
+    return StoredModel(Path(weights), *_read(Path(weights), tensors=True))
+
+
+def find_stored(weights: str | Path | StoredModel) -> StoredModel:
+    """As :func:`read_stored`, of a file or of weights that come with the package, by their name.
+
+    Raises:
+        DescentError: if nothing answers to the name, and as :func:`read_stored` does.
+    """
+    return weights if isinstance(weights, StoredModel) else read_stored(find_weights(weights))
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """What a weights file says about itself: ``format``, ``problem``, ``observation``, ``model``,
+    ``training``, ...; its tensors are not looked at.
+
+    Raises:
+        DescentError: as :func:`read_stored` does, but for a damaged file.
+    """
+    return _read(Path(path), tensors=False)[0]
+
+
+def _read(path: Path, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise DescentError(
             f"{path}: expected a weights file, found {'a folder' if path.is_dir() else 'nothing'} "
             "there"
         )
     try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 - not a mapping
-    except (
-        OSError,
-        SafetensorError,
-        ValueError,
-        AttributeError,
-    ) as error:  # the last for a type that PyTorch has not
+        metadata, values = read_tensors(path, tensors=tensors)
+    except OSError as error:
         raise DescentError(
             f"{path}: expected a safetensors file, could not read it ({printable(str(error))}): "
             "truncated or foreign"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
+from ..checkpoint import StoredModel, find_stored, read_stored
 from ..checkpoint.model import annotate, load_model, pack
 from ..data.pictures import PictureWarning, read_picture
 from ..errors import DescentError
 from ..problem import Problem
 from ..registry import resolve_model
 from ..system.progress import progress_bar
-from ..weights import find_weights
 from .runs import check_measurement, prepare_folder, problem_of
 
 if TYPE_CHECKING:
@@ -133,14 +133,15 @@ def aligner_of(
     from ..landmarks.detector import made_detector
     from ..landmarks.problem import Landmarks
 
-    problem = None if problem_file is None else problem_of(find_weights(weights), problem_file)
+    stored = find_stored(weights)
+    problem = None if problem_file is None else problem_of(stored, problem_file)
     if problem is not None and not isinstance(problem, Landmarks):
         raise DescentError(
             f"--problem-file {problem_file}: expected a problem of landmarks, got "
             f"{type(problem).__name__}"
         )
     return Aligner.from_pretrained(
-        weights,
+        stored,
         problem=problem,
         model=None if model is None else resolve_model(model),
         detector=None if detector is None else made_detector(detector),
@@ -150,7 +151,7 @@ def aligner_of(
 
 
 def calibrate(
-    weights: Path,
+    weights: Path | StoredModel,
     *,
     problem: Problem | None = None,
     problem_file: str | None = None,
@@ -185,19 +186,20 @@ def calibrate(
     from ..landmarks.detector import made_detector
     from ..landmarks.ensemble import landmarks_of
 
+    stored = read_stored(weights)
     if output is not None:
-        if output.resolve() == weights.resolve():
+        if output.resolve() == stored.path.resolve():
             raise DescentError(
                 f"--output {output}: is the weights file itself, which would lose precision: give "
                 "another"
             )
         prepare_folder(output.parent, None if overwrite else output, WAY_OUT)
     cls = None if model is None else resolve_model(model)
-    loaded = load_model(weights, problem=problem or problem_of(weights, problem_file), model=cls)
+    loaded = load_model(stored, problem=problem or problem_of(stored, problem_file), model=cls)
     own = landmarks_of(loaded)
     detectors = [made_detector(name) for name in detector or ()] or own.detectors()
     found = fit_calibration(loaded, detectors, count=faces, seed=seed)
-    annotate(weights, "calibration", found.to_json())
+    stored = annotate(stored, "calibration", found.to_json())
     lines = [
         f"{name}: finds {offset.found:.1%} of the {own.noun}s; shift {offset.shift[0]:.3f} "
         f"{offset.shift[1]:.3f} (spread {offset.spread[0]:.3f}), log of the scale "
@@ -205,12 +207,12 @@ def calibrate(
         for name, offset in found.boxes.items()
     ]
     if output is not None:
-        pack(weights, output)
+        pack(stored, output)
     return "\n".join(
         [
             *lines,
             f"{found.confidence}",
-            f"stored in {weights}",
+            f"stored in {stored.path}",
             *([f"packed: {output}"] if output else []),
         ]
     )

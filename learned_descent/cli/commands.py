@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from ..checkpoint import StoredModel, find_stored
 from ..checkpoint.description import described_problem
 from ..checkpoint.model import (
     check_storable,
     load_model,
     load_weights,
-    read_description,
     save_model,
 )
 from ..data.batches import fingerprint
@@ -30,7 +30,7 @@ from ..registry import recipes_for, resolve_model
 from ..system.lock import locked, main_rank
 from ..testing.checks import ContractError, check_model, check_observation, check_problem
 from ..training.trainer import CHECKPOINT, LOG
-from ..weights import find_weights
+from ..weights import beside
 from .going_on import begin, check_output, check_replaces, check_settings, telling
 from .runs import (
     check_measurement,
@@ -80,7 +80,8 @@ def train(
     """
     with locked(out):
         weights = out / "model.safetensors"
-        recipe, before = _started(recipe.within(out, resume=resume), init)
+        recipe, begun = _started(recipe.within(out, resume=resume), init)
+        before = {} if begun is None else begun.training
         others = [out / CHECKPOINT, out / LOG]  # of another family, maybe
         check_replaces(
             {weights: recipe.checkpoints() or others[:1]}, resume=resume, overwrite=overwrite
@@ -90,8 +91,8 @@ def train(
         recipe = chosen[""]
         model = recipe.build(problem, seed=seed)
         check_storable(model)
-        if init is not None:
-            load_weights(model, find_weights(init))
+        if begun is not None:
+            load_weights(model, begun)
         if resume:
             check_settings(out / "settings.yaml", settings)
             recipe.check_checkpoint(model, samples, seed=seed)
@@ -125,20 +126,20 @@ def train(
         return f"{steps(result, 'training' if held is None else 'validation')}\nweights: {weights}"
 
 
-def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, dict[str, Any]]:
-    """The training that is left to do from given weights, and what their file says of their own."""
+def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, StoredModel | None]:
+    """The training that is left to do from given weights, and the weights."""
     if init is None:
-        return recipe, {}
+        return recipe, None
     if (left := recipe.begun()) is None:
         raise DescentError(
             "--init: this family is trained in closed form, which forgets its start; leave --init "
             "out"
         )
-    return left, read_description(find_weights(init)).get("training") or {}
+    return left, find_stored(init)
 
 
 def evaluate_weights(
-    weights: str | Path,
+    weights: str | Path | StoredModel,
     *,
     problem: Problem | None = None,
     problem_file: str | None = None,
@@ -170,21 +171,22 @@ def evaluate_weights(
         The table.
     """
     check_measurement(batch_size, device, split)
-    output = output or Path(weights).with_suffix(f".{split}.json")
-    weights = find_weights(weights)
-    check_output(output, ("weights", "split", "errors"), source=weights, overwrite=overwrite)
+    stored = find_stored(weights)
+    file = stored.path
+    output = output or beside(file, f".{split}.json")
+    check_output(output, ("weights", "split", "errors"), source=file, overwrite=overwrite)
     cls = None if model is None else resolve_model(model)
-    loaded = load_model(weights, problem=problem or problem_of(weights, problem_file), model=cls)
+    loaded = load_model(stored, problem=problem or problem_of(stored, problem_file), model=cls)
     prepare_folder(output.parent)
     samples = samples_of(loaded.problem, split)
-    with _about_settings(weights, loaded.problem):
+    with _about_settings(stored, loaded.problem):
         result = evaluate(loaded, samples, batch_size=batch_size, device=device)
     names = names_of(loaded.problem, split, samples)
     write_json(
         output,
         {
             **provenance(None, None),
-            "weights": str(weights),
+            "weights": str(file),
             "split": split,
             "data": fingerprint(samples),
             **({"names": list(names)} if names else {}),
@@ -192,26 +194,26 @@ def evaluate_weights(
         },
     )
     shown = table(
-        {weights.stem: result},
-        columns({weights.stem: (loaded, result)}, {}),
+        {file.stem: result},
+        columns({file.stem: (loaded, result)}, {}),
         metrics=main_metrics(result),
     )
-    lines = [shown, steps(result, split), *worst_lines({weights.stem: result}, names)]
+    lines = [shown, steps(result, split), *worst_lines({file.stem: result}, names)]
     return "\n".join([*lines, f"errors: {output}"])
 
 
-def _about_settings(weights: Path, problem: Problem) -> AbstractContextManager[None]:
+def _about_settings(weights: StoredModel, problem: Problem) -> AbstractContextManager[None]:
     """Puts before a message in which settings the problem differs from the one that the weights
     were trained on.
     """
     trained, own = (
-        stored_settings(read_description(weights)),
+        stored_settings(weights.description),
         described_problem(problem)["settings"],
     )
     other = {name: value for name, value in trained.items() if name in own and own[name] != value}
     now = {name: own[name] for name in other}
     return (
-        about(f"{weights}, trained with {other}, on a problem with {now}")
+        about(f"{weights.path}, trained with {other}, on a problem with {now}")
         if other
         else nullcontext()
     )

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from ..checkpoint import StoredModel, read_stored
 from ..checkpoint.description import describe, described_problem
-from ..checkpoint.model import check_storable, read_description, save_model
+from ..checkpoint.model import check_storable, save_model
 from ..data.batches import batches, fingerprint, num_samples
 from ..data.samples import Samples, Split, floating_type
 from ..errors import DescentError, about
@@ -96,17 +97,15 @@ def compare(
     }
     with locked(out):
         check_replaces({out / "results.json": [], **products}, resume=resume, overwrite=overwrite)
+        stored = {name: read_stored(file) for name, file in files.items()}
         samples = samples_of(problem, "train")
         trained, settings = sized(trained, samples, settings)
         work = _prepared(
-            problem, samples, families, files, split=split, seed=seed, settings=settings
+            problem, samples, families, stored, split=split, seed=seed, settings=settings
         )
         if resume:
             _check_resumes(trained, work, out, seed=seed, settings=settings)
         begin(out / "settings.yaml", settings, _kept(trained, out) if overwrite else ())
-        stored = {
-            name: read_description(file).get("training") or {} for name, file in files.items()
-        }
         with telling([*products, *(file for files in products.values() for file in files)]):
             histories = _train(
                 trained, work.models, work.samples, work.held, out, work.origin, seed=seed
@@ -120,7 +119,7 @@ def compare(
         measured = Comparison.measured(
             work.whole, work.tested, batch_size=batch_size, device=device
         )
-        origins = {name: _Origin.of_file(files[name], kept) for name, kept in stored.items()}
+        origins = {name: _Origin.of_file(kept) for name, kept in stored.items()}
         for name, recipe in trained.items():
             file = out / f"{name}.safetensors"
             origins[name] = _Origin.of_training(file, recipe, histories[name])
@@ -169,13 +168,13 @@ def _prepared(
     problem: Problem,
     samples: Samples,
     families: Mapping[str, Family],
-    files: Mapping[str, Path],
+    stored: Mapping[str, StoredModel],
     *,
     split: Split,
     seed: int,
     settings: Mapping[str, Any] | None,
 ) -> _Work:
-    """Reads the other samples, takes over the models of ``files`` and builds the others; refuses
+    """Reads the other samples, takes over the ``stored`` models and builds the others; refuses
     what cannot be measured.
     """
     held, tested = held_out_of(problem), samples_of(problem, split)
@@ -184,9 +183,9 @@ def _prepared(
         look(problem, tested, dtype=floating_type(problem.buffers()))
     recipes = learned_parts(families)
     models: dict[str, DescentModel] = {
-        name: load_for(file, problem, tested, recipes[name].model) for name, file in files.items()
+        name: load_for(kept, problem, tested, recipes[name].model) for name, kept in stored.items()
     }
-    untrained = {name: recipe for name, recipe in recipes.items() if name not in files}
+    untrained = {name: recipe for name, recipe in recipes.items() if name not in stored}
     models |= {name: recipe.build(problem, seed=seed) for name, recipe in untrained.items()}
     for name in untrained:
         check_storable(models[name])
@@ -305,9 +304,10 @@ class _Origin:
     histories: Mapping[str, History] = field(default_factory=dict)
 
     @classmethod
-    def of_file(cls, weights: Path, training: Mapping[str, Any]) -> _Origin:
+    def of_file(cls, stored: StoredModel) -> _Origin:
         """Of weights that were loaded, with what their file says of the training."""
-        return cls(weights, training.get("seconds"), _stored_trainers(training))
+        training = stored.training
+        return cls(stored.path, training.get("seconds"), _stored_trainers(training))
 
     @classmethod
     def of_training(

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from ..checkpoint.model import read_description
+from ..checkpoint import read_description
 from ..errors import DescentError
 from ..files import atomic_write, plain
 from ..system.lock import main_rank

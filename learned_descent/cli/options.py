@@ -17,7 +17,8 @@ import torch
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from ..checkpoint.model import problem_class, read_description
+from ..checkpoint import read_stored
+from ..checkpoint.model import problem_class
 from ..errors import DescentError
 from ..families import (
     Classical,
@@ -362,18 +363,24 @@ def stored(
         function: what the command calls.
         words: the words of the user.
         find: finds the file that the first word means.
+
+    Returns:
+        The arguments by name; ``weights`` have been read.
     """
-    made = parser(usage, function, {"problem"})
+    made = parser(usage, function, {"problem", "weights"})
+    names = "" if find is Path else ", or the name of weights that come with the package"
+    made.add_argument(
+        "weights", metavar="WEIGHTS", help=f"the file that train or compare wrote{names}"
+    )
     light = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     light.add_argument("--problem-file", "--problem_file")
     named = light.parse_known_args(words)[0].problem_file
     if not words or words[0].startswith("-"):
         values(made, words)  # shows the help, or says what is missing
         raise DescentError("expected a weights file right after the command")
-    weights = find(words[0])
-    cls = (
-        resolve_problem(named) if named else problem_class(read_description(weights), path=weights)
-    )
+    weights = read_stored(find(words[0]))
+    cls = resolve_problem(named) if named else problem_class(weights.description, path=weights.path)
     add_problem(made, cls)
     given = values(made, words, defaults=False)
-    return {**given, "problem": problem_of(weights, named, given.pop("problem", {}))}
+    problem = problem_of(weights, named, given.pop("problem", {}))
+    return {**given, "weights": weights, "problem": problem}

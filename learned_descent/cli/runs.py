@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from ..checkpoint.model import load_model, problem_class, read_description, stored_problem
+from ..checkpoint import StoredModel, read_stored
+from ..checkpoint.model import load_model, problem_class, stored_problem
 from ..data.batches import batches, num_samples
 from ..data.samples import Samples, Split, as_samples
 from ..errors import DescentError, about, calling, check_choice
@@ -99,19 +100,21 @@ def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problem_of(
-    weights: Path, problem_file: str | None, changes: Mapping[str, Any] | None = None
+    weights: str | Path | StoredModel,
+    problem_file: str | None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Problem:
     """The problem of a stored model: the class that the user names or, if it is built in, the one
     that the file names.
 
     Args:
-        weights: the file, which gives the settings.
+        weights: the file, or what was read of it, which gives the settings.
         problem_file: the name of the problem, or of one of the same kind.
         changes: settings to replace; a mapping replaces entries of a mapping.
     """
-    description = read_description(weights)
+    stored = read_stored(weights)
     cls = (
-        problem_class(description, path=weights)
+        problem_class(stored.description, path=stored.path)
         if problem_file is None
         else resolve_problem(problem_file)
     )
@@ -119,23 +122,26 @@ def problem_of(
         cls
     ).parameters  # settings that only problems of the same kind have are left out
     settings = {
-        name: value for name, value in stored_settings(description).items() if name in known
+        name: value for name, value in stored_settings(stored.description).items() if name in known
     }
     for name, value in (changes or {}).items():
         settings[name] = (
             {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
         )
-    return stored_problem(weights, cls, settings)
+    return stored_problem(stored.path, cls, settings)
 
 
 def load_for(
-    weights: Path, problem: Problem, samples: Samples, model: type[DescentModel] | None
+    weights: Path | StoredModel,
+    problem: Problem,
+    samples: Samples,
+    model: type[DescentModel] | None,
 ) -> DescentModel:
     """A stored model to be compared on ``samples`` of ``problem``: it must start where the others
     start.
 
     Args:
-        weights: the file.
+        weights: the file, or what was read of it.
         problem: the problem.
         samples: what the models are compared on.
         model: the class of the model, where it is not a built-in one.
@@ -143,23 +149,23 @@ def load_for(
     Raises:
         DescentError: if its problem has other starts, or its updates another scale.
     """
-    settings = stored_settings(read_description(weights))
-    loaded = load_model(
-        weights, problem=stored_problem(weights, type(problem), settings), model=model
-    )
+    stored = read_stored(weights)
+    file, settings = stored.path, stored_settings(stored.description)
+    made = stored_problem(file, type(problem), settings)
+    loaded = load_model(stored, problem=made, model=model)
     batch = next(batches(samples, 64))
     start, theirs = problem.initial(batch), loaded.problem.initial(batch)
     update = torch.ones_like(problem.local(start, start))
     if start.shape != theirs.shape or not torch.allclose(start, theirs, rtol=1e-4, atol=1e-4):
         raise DescentError(
-            f"{weights}: starts elsewhere than this problem does: it was trained on other data, "
+            f"{file}: starts elsewhere than this problem does: it was trained on other data, "
             "train it on these"
         )
     if not torch.allclose(
         problem.retract(start, update), loaded.problem.retract(start, update), rtol=1e-4, atol=1e-4
     ):
         raise DescentError(
-            f"{weights}: moves in other units than this problem: give the settings {settings} as "
+            f"{file}: moves in other units than this problem: give the settings {settings} as "
             "--problem.NAME"
         )
     loaded.problem.load_state_dict(problem.state_dict())

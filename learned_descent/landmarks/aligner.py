@@ -14,11 +14,11 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint.model import load_model, problem_class, read_description
+from ..checkpoint import StoredModel, find_stored
+from ..checkpoint.model import load_model, problem_class
 from ..data.pictures import read_picture
 from ..errors import DescentError
 from ..model import DescentModel
-from ..weights import find_weights
 from .calibration import Calibration
 from .crops import SMALLEST_BOX, apply_affine, check_box, crop_face, crop_turned
 from .detector import (
@@ -142,7 +142,7 @@ class Aligner:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = "mdm",
+        name_or_path: str | Path | StoredModel = "mdm",
         *,
         problem: Landmarks | None = None,
         model: type[DescentModel] | None = None,
@@ -154,7 +154,7 @@ class Aligner:
         on the word of the file.
 
         Args:
-            name_or_path: the name, such as ``"mdm"``, or the path.
+            name_or_path: the name, such as ``"mdm"``, the path, or what was read of it.
             problem: the problem of the weights; needed where that is not a built-in one.
             model: the class of the model; needed where that is not a built-in one.
             detector: as for the class.
@@ -165,8 +165,8 @@ class Aligner:
             DescentError: if there are no such weights (the message lists the names), or they are of
                 another problem.
         """
-        path = find_weights(name_or_path)
-        description = read_description(path)
+        stored = find_stored(name_or_path)
+        path, description = stored.path, stored.description
         made_for = type(problem) if problem else problem_class(description, path=path)
         if not issubclass(made_for, Landmarks):
             name = description["problem"]["name"]
@@ -175,7 +175,7 @@ class Aligner:
             )
         try:
             calibration = Calibration.from_json(description.get("calibration"))
-            loaded = load_model(path, problem=problem, model=model)
+            loaded = load_model(stored, problem=problem, model=model)
             landmarks_of(loaded)
         except DescentError as error:
             raise DescentError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error

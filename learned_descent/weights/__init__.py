@@ -17,6 +17,18 @@ def weights_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
+def beside(weights: Path, ending: str) -> Path:
+    """The file for results on weights: beside them, or in the current folder for those that come
+    with the package.
+
+    Example:
+        >>> str(beside(FOLDER / "mdm.safetensors", ".test.json"))
+        'mdm.test.json'
+    """
+    home = Path(weights.name) if weights.parent == FOLDER else weights
+    return home.with_suffix(ending)
+
+
 def find_weights(name_or_path: str | Path) -> Path:
     """The weights file that a user names.
 

@@ -24,6 +24,7 @@ from learned_descent import (
     MnemonicDescent,
     Problem,
 )
+from learned_descent.checkpoint import read_description
 from learned_descent.checkpoint.description import describe
 from learned_descent.checkpoint.model import (
     annotate,
@@ -31,7 +32,6 @@ from learned_descent.checkpoint.model import (
     load_model,
     load_weights,
     pack,
-    read_description,
     save_model,
 )
 from learned_descent.files import save_state

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from learned_descent import Cascade, DescentError, weights
-from learned_descent.checkpoint.model import annotate, read_description, save_model
+from learned_descent.checkpoint import read_description
+from learned_descent.checkpoint.model import annotate, save_model
 from learned_descent.cli import align as photos
 from learned_descent.cli.main import main
 from learned_descent.faces import detectors as detect

@@ -17,7 +17,8 @@ import yaml
 from safetensors.torch import load_file
 
 from learned_descent import Cascade, __version__, weights
-from learned_descent.checkpoint.model import annotate, load_model, read_description, save_model
+from learned_descent.checkpoint import read_description
+from learned_descent.checkpoint.model import annotate, load_model, save_model
 from learned_descent.cli import program
 from learned_descent.cli.main import main
 from learned_descent.cli.runs import load_for, problem_of

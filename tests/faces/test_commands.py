@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from learned_descent import Cascade
-from learned_descent.checkpoint.model import read_description, save_model
+from learned_descent.checkpoint import read_description
+from learned_descent.checkpoint.model import save_model
 from learned_descent.cli.main import main
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.synthetic import SyntheticFaces
