@@ -58,8 +58,8 @@ def cut_out(
         skip_bad: go on without labels that cannot be used.
 
     Raises:
-        DescentError: if a picture does not decode, a box or a point lies outside of it, or no point
-            is labelled, and these are not to be skipped.
+        DescentError: if a picture does not decode, or a box or a point lies outside of it, and
+            these are not to be skipped.
     """
 
     def read(label: Labelled, box: tuple[float, float, float, float] | None) -> Batch | str:
@@ -97,8 +97,6 @@ def _sample(
 ) -> dict[str, Tensor]:
     """One sample; a message of what is wrong with it says which label it is."""
     known = label.weights > 0
-    if not known.any():
-        raise DescentError("no point is labelled")
     picture = open_picture(label.image)
     turned = "EXIF turns it; its labels are taken to be of the picture as it is displayed"
     for remark in (turned if picture.turned else "", picture.note):

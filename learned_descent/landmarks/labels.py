@@ -24,6 +24,7 @@ from ..data.samples import Split
 from ..errors import DescentError
 from .boxes import find_boxes, read_all_boxes
 from .formats import FormatName
+from .formats.documents import is_file
 from .formats.find import read_labels
 from .formats.format import Labelled
 from .geometry import completed, mean_shape
@@ -73,16 +74,17 @@ class Labels:
         return labels
 
     def usable(self, skip_bad: bool) -> list[Labelled]:
-        """The labels whose pictures are there.
+        """The labels that have points, and whose pictures are there.
 
         Raises:
-            DescentError: if there is none, one is missing and ``skip_bad`` is not set, or a thing
-                is labelled twice.
+            DescentError: if there is none, if one cannot be used and ``skip_bad`` is not set, or if
+                a thing is labelled twice.
         """
-        absent = {label: None for label in self.every if not label.image.is_file()}
-        refuse([f"{label.where}: there is no picture {label.image}" for label in absent],
-               len(self.every), skip_bad)  # fmt: skip
-        there = [label for label in self.every if label not in absent]
+        faults = {
+            label: f"{label.where}: {fault}" for label in self.every if (fault := _fault(label))
+        }
+        refuse([*faults.values()], len(self.every), skip_bad)
+        there = [label for label in self.every if label not in faults]
         _check_twice(there)
         return there
 
@@ -115,6 +117,13 @@ class Labels:
             counts[name] += 1
             names.append(name if counts[name] == 1 else f"{name} #{counts[name]}")
         return names
+
+
+def _fault(label: Labelled) -> str:
+    """Why a label cannot be used, whatever its picture shows; nothing if it can."""
+    if not (label.weights > 0).any():
+        return "no point is labelled"
+    return "" if is_file(label.image) else f"there is no picture {label.image}"
 
 
 def refuse(reasons: Sequence[str], count: int, skip_bad: bool) -> None:

@@ -161,6 +161,7 @@ def test_folders_tell_the_part(tmp_path: Path) -> None:
             lambda rows: [rows[0], "00.png,20,900" + rows[1][rows[1].index(",", 16) :], *rows[2:]],
             r"point 'root' lies at \(20, 900\), outside of the picture of 160 x 120 px",
         ),
+        (lambda rows: [*rows[:2], "01.png" + 10 * ","], "wings.csv:3: no point is labelled"),
         (lambda rows: rows[:1], "there are no labels below its titles"),
     ],
 )

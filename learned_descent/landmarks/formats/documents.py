@@ -73,7 +73,20 @@ def find_image(path: Path, name: str, folders: Sequence[str] = ("images",)) -> P
     first = path.parent / local
     above = [path.parent, *path.parent.absolute().parents][: _ABOVE + 1]
     places = [first, *(parent / folder / local for parent in above for folder in folders)]
-    return next((place for place in places if place.is_file()), first)
+    return next((place for place in places if is_file(place)), first)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that can be none is none.
+
+    Example:
+        >>> is_file(Path("9" * 10_000))
+        False
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def in_order(names: Iterable[str]) -> tuple[list[str], bool]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.samples import Split
-from ...errors import DescentError, check_choice
+from ...errors import DescentError, calling, check_choice
 from ...registry import builtin, resolve_class
 from . import LABEL_FORMATS, FormatName
 from .format import LabelFormat, Labelled
@@ -79,7 +79,12 @@ def _read(path: Path, known: LabelFormat | None) -> list[Labelled]:
         ]
     if not path.is_file():
         raise DescentError(f"data: there is no file or folder {path}; check the path")
-    return _of_file(path, known or _recognised(path)).read(path)
+    return _labels(path, _of_file(path, known or _recognised(path)))
+
+
+def _labels(path: Path, form: LabelFormat) -> list[Labelled]:
+    with calling(f"{path}: reading it as {form.name}"):  # what is odd in a new way, and own formats
+        return form.read(path)
 
 
 def _of_file(path: Path, found: LabelFormat | None) -> LabelFormat:
@@ -102,7 +107,7 @@ def _read_folder(folder: Path, known: LabelFormat | None) -> list[Labelled]:
         found = known if fits else (None if known else _recognised(path))
         if found is not None:
             kinds.setdefault(found.name, found)
-            labels.extend(found.read(path))
+            labels.extend(_labels(path, found))
         if len(kinds) > 1:
             raise DescentError(
                 f"data: {folder} holds labels in several formats, {' and '.join(kinds)}: name the "

@@ -11,7 +11,7 @@ import torch
 
 from ...data.pictures import picture_size
 from ...errors import DescentError
-from .documents import find_image
+from .documents import find_image, is_file
 from .format import LabelFormat, Labelled, parse_number
 
 
@@ -116,7 +116,7 @@ def _labelled(path: Path, specimen: _Specimen) -> Labelled:
         raise DescentError(f"{where}: it names no picture; add a line IMAGE=")
     image = find_image(path, specimen.entries["IMAGE"])
     points = torch.tensor(specimen.points, dtype=torch.float64)
-    if image.is_file():  # that there is none is said of all pictures at once
+    if is_file(image):  # that there is none is said of all pictures at once
         points[:, 1] = _height(image, where) - 1 - points[:, 1]
     return Labelled.of(image, points, where)
 

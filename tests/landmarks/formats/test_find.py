@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -89,3 +90,11 @@ def test_several_formats_in_a_folder(tmp_path: Path):
         read_labels([picture(tmp_path / "empty" / "a.png").parent])
     with pytest.raises(DescentError, match="data: expected files or folders of labels, got none"):
         read_labels([])
+
+
+def test_what_is_odd_in_an_unforeseen_way_is_one_message(tmp_path: Path):
+    file = tmp_path / "labels.json"
+    image = {"id": [], "file_name": "a.png"}
+    file.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    with pytest.raises(DescentError, match=r"labels.json: reading it as coco failed with Type"):
+        read_labels([file])
