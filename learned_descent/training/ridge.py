@@ -33,6 +33,10 @@ _STARTS = 2000
 _REPEATS = (4, 48)
 """Fewest and most starts of a sample then."""
 
+_KEPT = 2**25
+"""Numbers of features that are kept for the passes over uneven weights, whatever their matrix
+needs: 128 MiB."""
+
 
 @final
 @dataclass(frozen=True)
@@ -196,8 +200,8 @@ class SequentialRidge(Trainer):
         model.begin(stage, lambda: RidgeEquations.of(rows(train, lift=False)).moments(fabric))
         layer = cast(nn.Linear, model.linear(stage))
         equations = RidgeEquations.of(rows(train))
-        # Those that are kept take no more memory than the matrix
-        again = KeptRows(lambda: rows(train), 2 * len(equations.gram))
+        size = len(equations.gram)  # those that are kept need as much memory as it, or little
+        again = KeptRows(lambda: rows(train), max(2 * size, _KEPT // size))
         bias = layer.bias is not None
         solutions = equations.solve(fabric, candidates, again, bias=bias, stage=stage)
         solved = list(solutions)

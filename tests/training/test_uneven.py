@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from learned_descent import Cascade, DescentError, Observation, SequentialRidge
+from learned_descent import (
+    BackpropThroughTime,
+    Cascade,
+    DescentError,
+    MnemonicDescent,
+    Observation,
+    SequentialRidge,
+)
 from learned_descent.training import uneven
 from learned_descent.training.uneven import KeptRows, WeighedRows, conjugate_gradients
 
@@ -245,3 +252,17 @@ def test_landmarks_that_are_missing_are_learnt_from_the_other_faces(missing):
     test = whole.data("test")
     before, after = (problem.error(x, test).mean() for x in model(test).xs[[0, 3]])
     assert after < 0.45 * before
+
+
+def test_gradients_do_not_see_what_a_missing_number_is_said_to_be():
+    problem = Dots(0.2)
+    batch = dict(problem.data("train"))
+    missing = (batch["weights"] == 0).unsqueeze(2)
+    other = {**batch, "points": torch.where(missing, -50.0, batch["points"])}
+    models = []
+    for samples in (batch, other):
+        torch.manual_seed(0)
+        models.append(MnemonicDescent.for_problem(problem, hidden=4, num_steps=2))
+        BackpropThroughTime(iterations=3, batch_size=8, accelerator="cpu").fit(models[-1], samples)
+    for first, second in zip(*(model.parameters() for model in models)):
+        torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-8)
