@@ -98,7 +98,7 @@ def video(
         )[0]
         noisy = seen + NOISE * torch.randn(seen.shape, generator=generator)
         frames.append(noisy.round().clamp(0, 255).byte().movedim(0, -1).numpy())
-    return frames, apply_affine(there, points.unsqueeze(0))
+    return frames, apply_affine(there, points.expand(len(there), -1, -1))
 
 
 def jitter(points: Tensor, truth: Tensor, size: Tensor) -> float:
@@ -231,7 +231,7 @@ def main() -> None:
     """Moves, follows, measures, prints."""
     parser = options(__doc__, "tracking", trains=False)
     parser.add_argument("--weights", default="mdm", help="the name of weights, or a file")
-    parser.add_argument("--faces", type=int, default=2, help="so many faces for each speed")
+    parser.add_argument("--faces", type=int, default=3, help="so many faces for each speed")
     parser.add_argument("--frames", type=int, default=90, help="the frames of each video")
     parser.add_argument("--choose", action="store_true", help="compare settings of the filters")
     arguments = parser.parse_args()

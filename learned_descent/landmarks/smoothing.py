@@ -143,8 +143,8 @@ class Smoothing:
         True
     """
 
-    place: OneEuro = OneEuro(least=3.0, gain=150.0, velocity=10.0)
-    shape: OneEuro = OneEuro(least=0.5, gain=20.0, velocity=1.0)
+    place: OneEuro = OneEuro(least=3.0, gain=400.0, velocity=10.0)
+    shape: OneEuro = OneEuro(least=0.2, gain=20.0, velocity=1.0)
 
     def __call__(
         self,
