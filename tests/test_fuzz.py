@@ -33,6 +33,8 @@ from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.files import load_state, save_state
 from learned_descent.landmarks.boxes import read_all_boxes, read_boxes
 from learned_descent.landmarks.calibration import Calibration
+from learned_descent.landmarks.formats import FormatName
+from learned_descent.landmarks.formats.find import find_format, read_labels
 from learned_descent.landmarks.point_files import read_landmarks
 from learned_descent.observations import ConvolutionalPatches, DenseHOG
 from learned_descent.problems import Analytic
@@ -284,6 +286,25 @@ TYPES = {
 }
 
 
+LABELS: dict[str, Any] = {
+    "csv": "image,split,root_x,root_y,root_v\na.png,train,3.5,4,1\nb.png,,5,4,\n",
+    "csv-points": "image,point,x,y,visible\na.png,0,3,4,1\na.png,1,50,6,0\n",
+    "coco": {
+        "images": [{"id": 7, "file_name": "a.png"}],
+        "annotations": [{"image_id": 7, "keypoints": [3, 4, 2, 0, 0, 0], "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 1, "keypoints": ["root", "tip"]}],
+    },
+    "dlib": "<dataset><images><image file='a.png'><box top='2' left='1' width='60' height='40'>"
+    "<part name='0' x='3' y='4'/></box></image></images></dataset>",
+    "labelme": {
+        "imagePath": "a.png",
+        "shapes": [{"label": "tip", "points": [[50, 6]], "shape_type": "point"}],
+    },
+    "tps": "LM=2\n3 4\n50 6\nCURVES=1\nPOINTS=1\n1 1\nIMAGE=a.png\nID=0\n",
+    "cofw": f"a.png {'1 ' * 87} 5 6 70 80\n",
+}
+
+
 def as_json(tree: Any) -> bytes:
     return json.dumps(tree).encode()
 
@@ -315,3 +336,19 @@ def test_small_files(
     found = outcomes(path, odd_files(4, tree=tree, content=content, write=as_json), read)
     assert found["refused"] > COUNT / 4
     assert found["read"] > 0
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels(tmp_path: Path, name: FormatName):
+    text = LABELS[name]
+    tree = None if isinstance(text, str) else text
+    content = text.encode() if isinstance(text, str) else as_json(text)
+    path = tmp_path / f"labels{find_format(name).endings[0]}"
+    path.write_bytes(content)
+
+    def read(file: Path) -> None:
+        read_labels([file], name)
+
+    read(path)
+    found = outcomes(path, odd_files(5, tree=tree, content=content, write=as_json), read)
+    assert found["refused"] > COUNT / 5

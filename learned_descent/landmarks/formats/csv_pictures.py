@@ -27,8 +27,9 @@ class CSVPictures(LabelFormat):
 
     Coordinates are ``(column, row)`` in px; the centre of the first pixel is ``(0, 0)``. A point
     whose cells are empty is not labelled. A column ``v0`` or ``hinge_v`` weighs a point, from 0 to
-    1. A column ``split`` says train, val or test, and ``box_x0,box_y0,box_x1,box_y1`` (or
-    ``left,top,width,height`` and the like) hold a box. Pictures lie beside the file, or where the
+    1, which it is where the cell is empty. A column ``split`` says train, val or test, and
+    ``box_x0,box_y0,box_x1,box_y1`` (or ``left,top,width,height`` and the like) hold a box. Pictures
+    lie beside the file, or where the
     path in it leads from there. Semicolons and tabs separate as well as commas do.
 
     Raises:
@@ -128,9 +129,10 @@ def _labelled(row: Row, columns: Mapping[str, Mapping[str, str]], named: bool) -
                 f"{row.where}: point {point!r} has half a position ({x:g}, {y:g}); write both "
                 "numbers, or none"
             )
-        weight = parse_number(row.cells[parts["v"]], row.where, parts["v"]) if "v" in parts else 1.0
+        weight = row.cells[parts["v"]].strip() if "v" in parts else ""
         points.append((x, y))
-        weights.append(weight if x == x else 0.0)
+        known = parse_number(weight, row.where, parts["v"]) if weight else 1.0
+        weights.append(known if x == x else 0.0)
     return Labelled.of(
         row.image, torch.tensor(points, dtype=torch.float64), row.where, weights=weights,
         names=list(columns) if named else (), box=row.box, split=row.split,

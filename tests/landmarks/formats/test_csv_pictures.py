@@ -45,6 +45,11 @@ def test_numbered_points_in_their_order(tmp_path: Path, titles: str):
     assert label.points.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
+def test_an_empty_weight_is_one(tmp_path: Path):
+    (label,) = found(tmp_path / "wings.csv", "image,x0,y0,v0\na.png,1,2,\n", CSVPictures)
+    assert label.weights.tolist() == [1.0]
+
+
 def test_sides_of_a_box(tmp_path: Path):
     text = "image\tleft\ttop\twidth\theight\tx0\ty0\na.png\t5\t6\t10\t20\t7\t8\n"
     (label,) = found(tmp_path / "wings.tsv", text, CSVPictures)
