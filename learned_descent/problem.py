@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
-from .data.samples import Batch, Split
+from .data.batches import batches
+from .data.samples import Batch, Split, as_samples
 from .errors import DescentError
 from .kernels import Kernel, Squares
 from .linear import normal_equations
@@ -114,6 +115,21 @@ class Problem(nn.Module, ABC):
         for a problem whose batch holds pictures that no :class:`ImageObservation` looks at.
         """
         raise DescentError(f"{type(self).__name__}: its samples have no points in a picture")
+
+    def export_sample(self, count: int) -> Batch:
+        """Some samples to trace and to try a model on, again and again the first ones for testing;
+        a problem that knows their shapes needs no data for them.
+        """
+        samples = as_samples(self.data("test"), f"{type(self).__name__}.data('test')")
+        few = next(batches(samples, count))
+        rows = torch.arange(count) % next(iter(few.values())).shape[0]
+        return {name: value[rows] for name, value in few.items()}
+
+    def export_notes(self) -> dict[str, Any]:
+        """What somebody must know who has nothing but an exported graph, as JSON: units, sizes, the
+        start; the settings by default.
+        """
+        return self.settings()
 
     def augment(self, batch: Batch, generator: Generator) -> Batch:
         """A random variant of a training batch, made where the batch is; the batch itself by

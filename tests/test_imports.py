@@ -21,7 +21,7 @@ LAYERS = [
     {"training", "evaluation", "solvers"},
     {"families"},
     {"registry"},
-    {"checkpoint", "testing"},
+    {"checkpoint", "export", "testing"},
     {"landmarks", "problems"},
     {"faces"},
     {"cli"},

@@ -28,6 +28,7 @@ commands:
   align PHOTO ...                      find faces or other objects in photos, and their landmarks
   track VIDEO                          follow faces or other objects through a video
   calibrate WEIGHTS                    fit the boxes and the confidence that align relies on
+  export WEIGHTS                       write an ONNX file, which runs without this library
   inspect WEIGHTS                      show how much of a head's pose a recurrent model remembers
   check PROBLEM                        check that a problem keeps the contract
 

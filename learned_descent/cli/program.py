@@ -13,6 +13,7 @@ from ..weights import find_weights
 from . import align as photos
 from . import commands
 from . import compare as comparison
+from . import export as exporting
 from . import inspect as inspection
 from . import options as _options
 from . import show as showing
@@ -163,6 +164,13 @@ def _track(words: list[str]) -> int:
     return 0 if done else 1
 
 
+def _export(words: list[str]) -> int:
+    _say(
+        exporting.export(**_options.stored("export WEIGHTS", exporting.export, words, find_weights))
+    )
+    return 0
+
+
 def _inspect(words: list[str]) -> int:
     parser = _options.parser("inspect WEIGHTS", inspection.inspect, {"weights"})
     parser.add_argument(
@@ -206,6 +214,7 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "align": _align_photos,
     "track": _track,
     "calibrate": _calibrate,
+    "export": _export,
     "inspect": _inspect,
     "check": _check,
     "show": _show,

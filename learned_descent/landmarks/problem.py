@@ -296,6 +296,36 @@ class Landmarks(Problem):
     def _look_for_starts(self, *_: object) -> None:
         self._has_starts = bool(self.mean_shape.isfinite().all())
 
+    def export_sample(self, count: int) -> Batch:
+        """Crops of noise around their boxes: no data are needed, and the truth is not known."""
+        noise = torch.randint(
+            256,
+            (count, 3, self.crop, self.crop),
+            generator=Generator().manual_seed(count),
+            dtype=torch.uint8,
+        )
+        return {"image": noise, "box": torch.tensor([self._box()]).repeat(count, 1)}
+
+    def _box(self) -> list[float]:
+        """Where a crop has its box, ``x0 y0 x1 y1`` in px."""
+        middle, half = (self.crop - 1) / 2, self.box_side / 2
+        return [middle - half, middle - half, middle + half, middle + half]
+
+    def export_notes(self) -> dict[str, Any]:
+        box = self._box()
+        return {
+            "crop": self.crop,
+            "box_side": self.box_side,
+            "box": box,
+            "markup": self.schema.name,
+            "num_points": self.schema.num_points,
+            "units": "px of the crop: (column, row) after (column, row), the centre of the first "
+            "pixel is (0, 0)",
+            "image": "RGB in 0..255, rows after rows, a plane for each colour; the centre of the "
+            "box is the centre of the crop, and its longer side box_side px long",
+            "start": self.points(self.initial({"box": torch.tensor([box])}))[0].tolist(),
+        }
+
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         return batch["points"].flatten(1)
 

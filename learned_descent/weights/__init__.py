@@ -50,3 +50,20 @@ def find_weights(name_or_path: str | Path) -> Path:
         f"weights {str(name_or_path)!r}: {found}; expected a weights file, or the name of weights "
         f"that come with the package: {', '.join(names) or 'none are there'}"
     )
+
+
+def terms_of(path: Path) -> str | None:
+    """The terms of use in the model card beside a weights file, the row ``| terms | ... |`` of its
+    table; ``None`` where there is no card, or no such row.
+
+    Example:
+        >>> terms_of(find_weights("mdm"))
+        '300-W is for research only (Sagonas et al., 2016): so are these weights'
+    """
+    card = path.with_suffix(".md")
+    if not card.is_file():
+        return None
+    rows = (line.split("|") for line in card.read_text("utf-8").splitlines())
+    return next(
+        (row[2].strip() for row in rows if len(row) > 2 and row[1].strip() == "terms"), None
+    )
