@@ -10,6 +10,9 @@ import torch
 from benchmarks.paper import tracking
 from benchmarks.paper.tracking import jitter, lag, motion, smoothed, talking, video
 from learned_descent.landmarks.smoothing import Smoothing
+from learned_descent.landmarks.tracker import Tracker
+
+from .landmarks.test_tracker import Scene, walk
 
 COUNT = 90
 MEAN = torch.tensor([[-0.3, -0.2], [0.3, -0.2], [0.0, 0.4]])
@@ -47,6 +50,16 @@ def test_smoothing_of_a_still_face_is_quiet_and_a_talking_mouth_lags(truth: torc
     assert low.tolist() == [False, False, True]
     assert moved.amax() == pytest.approx(6.0, rel=0.02)
     assert lag(smoothed(truth, Smoothing(), MEAN), truth) < 0.5
+
+
+def test_the_measure_smooths_as_the_tracker_does():
+    scene = Scene([{"a": place} for place in walk((40.0, 40.0), (2.0, 1.0), 20)])
+    raw, quiet = (
+        torch.stack([tracker(frame)[0].fit.landmarks for frame in scene.frames()])
+        for tracker in (Tracker(scene, smoothing=None), Tracker(scene))
+    )
+    mean_shape = scene.problem.mean_shape
+    torch.testing.assert_close(smoothed(raw, Smoothing(), mean_shape), quiet, atol=1e-3, rtol=0)
 
 
 def test_the_photo_moves_with_its_landmarks():
