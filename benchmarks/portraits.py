@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 import torch
-from learned_descent.faces.output import write_faces
 
 from learned_descent import DescentError
 from learned_descent.data.pictures import read_picture
 from learned_descent.faces.aligner import FaceAligner
 from learned_descent.landmarks.aligner import Fit
 from learned_descent.landmarks.metrics import landmark_errors
+from learned_descent.landmarks.output import write_fits
 from learned_descent.landmarks.point_files import quiet_menpo
 from learned_descent.landmarks.schema import LandmarkSchema
 from learned_descent.system.text import lay_out
@@ -82,7 +82,7 @@ def main() -> None:
     found, errors = {}, {}
     for name, photo in photos.items():
         found[name] = aligner(photo)
-        write_faces(arguments.out, Path(name).stem, "png", found[name], photo, markup.edges)
+        write_fits(arguments.out, Path(name).stem, "png", found[name], photo, markup.edges)
         if not found[name]:
             raise DescentError(f"{name}: no face found")
         if name in known:

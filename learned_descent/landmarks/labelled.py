@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
+from ..data.pictures import read_picture
 from ..data.samples import Batch, Split
 from ..errors import DescentError, check_choice, check_real
 from ..families import Recipe
 from .augmentation import Augmentation, Turn
-from .crops import check_crop
+from .crops import apply_affine, check_crop
 from .cut_outs import cut_out
+from .detector import Box, WholePicture
 from .formats import FormatName
 from .formats.find import find_format
 from .labels import BoxSource, Labels, boxes_of, divided, in_schema
@@ -148,6 +153,8 @@ class LabelledLandmarks(Landmarks):
         )
         self.test_fraction, self.seed, self.skip_bad = test_fraction, seed, skip_bad
         self._labels, self._boxes = labels, boxes
+        self._pictures: dict[Split, list[Path]] = {}
+        self.drawn_by = WholePicture.name if boxes == "image" else None
 
     @property
     def has_faces(self) -> bool:
@@ -163,6 +170,18 @@ class LabelledLandmarks(Landmarks):
     @classmethod
     def families(cls) -> Mapping[str, Recipe]:
         return RECIPES
+
+    def photos(
+        self, split: Split, numbers: Sequence[int]
+    ) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], Box]]:
+        """The whole pictures of samples, never mirrored, and where their boxes lie in them."""
+        batch = self.data(split)
+        pictures = self._pictures[split]
+        for number in numbers:
+            corners = batch["box"][number].view(2, 2)
+            placed = apply_affine(batch["to_photo"][number], corners)
+            x0, y0, x1, y1 = torch.cat([placed.amin(0), placed.amax(0)]).tolist()
+            yield read_picture(pictures[number % len(pictures)]), (x0, y0, x1, y1)
 
     def turning(self) -> Turn:
         """What refuses to turn: weights of heads, whose training turned them, are measured here
@@ -188,7 +207,9 @@ class LabelledLandmarks(Landmarks):
         labels = [in_schema(label, self.schema) for label in parts[split]]
         boxes = boxes_of(labels, self._labels.names, self._boxes or self.boxes)
         cut = cut_out(labels, boxes, crop=self.crop, box_side=self.box_side, skip_bad=self.skip_bad)
-        self._names[split] = self._labels.named([labels[place] for place in cut.kept])
+        kept = [labels[place] for place in cut.kept]
+        self._names[split] = self._labels.named(kept)
+        self._pictures[split] = [label.image for label in kept]
         return cut.batch
 
     def settings(self) -> dict[str, Any]:
