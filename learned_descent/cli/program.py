@@ -17,6 +17,7 @@ from . import export as exporting
 from . import inspect as inspection
 from . import options as _options
 from . import show as showing
+from . import suspects as suspecting
 from . import track as videos
 
 _FAMILIES = "the families, or file.py:NAME of a recipe (default: all of the problem)"
@@ -207,6 +208,16 @@ def _show(words: list[str]) -> int:
     return 0
 
 
+def _suspects(words: list[str]) -> int:
+    parser = _options.parser("suspects PROBLEM", suspecting.suspects, {"problem"})
+    task, _ = _options.chosen(parser, words)
+    cls = resolve_problem(task)
+    _options.add_problem(parser, cls)
+    values, _ = _options.parsed(parser, cls, words)
+    _say(suspecting.suspects(values["problem"], folds=values["folds"], seed=values["seed"]))
+    return 0
+
+
 _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -218,4 +229,5 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "inspect": _inspect,
     "check": _check,
     "show": _show,
+    "suspects": _suspects,
 }

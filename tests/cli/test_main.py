@@ -605,7 +605,10 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
             "mdm.safetensors: made for the problem faces, got analytic",
         ),
         ("inspect mdm --faces many", "--faces: expected int, got many"),
-        ("fly", "command 'fly': expected one of train, evaluate, compare, align, calibrate, "),
+        (
+            "fly",
+            "command 'fly': expected one of train, evaluate, compare, align, track, calibrate, ",
+        ),
         (
             "train",
             f"expected a problem right after the command: {', '.join(PROBLEMS)}, or file.py:Class",
