@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from learned_descent import load_model
-from learned_descent.checkpoint.model import read_description
+from learned_descent.checkpoint import read_description
 from learned_descent.cli.main import main
 
 from ..landmarks.drawn import write_wings
