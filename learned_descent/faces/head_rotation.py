@@ -45,7 +45,6 @@ class Turning(Turn):
         X. Zhu, Z. Lei, X. Liu, H. Shi and S. Z. Li. Face alignment across large poses: a 3D
         solution. CVPR 2016: training faces turned out of their photographs. Here the warp is one
         smooth spline, without a mesh.
-
         F. L. Bookstein. Principal warps: thin-plate splines and the decomposition of deformations.
         PAMI 1989.
 

@@ -165,7 +165,6 @@ class DenseHOG(_Descriptors):
 
     References:
         N. Dalal and B. Triggs. Histograms of oriented gradients for human detection. CVPR 2005.
-
         P. Felzenszwalb et al. Object detection with discriminatively trained part-based models.
         PAMI 2010, section 6.
 

@@ -48,7 +48,6 @@ class Analytic(LeastSquares):
     References:
         X. Xiong and F. De la Torre. Supervised descent method and its applications to face
         alignment. CVPR 2013, section 3.3.
-
         P. Huber, Z.-H. Feng, W. Christmas, J. Kittler and M. Rätsch. Fitting 3D morphable face
         models using local features. ICIP 2015 (the library superviseddescent).
 

@@ -84,7 +84,6 @@ class Pose(LeastSquares):
     References:
         X. Xiong and F. De la Torre. Supervised descent method for solving nonlinear least squares
         problems in computer vision. 2014 (the pose of a known object).
-
         J. Solà, J. Deray and D. Atchuthan. A micro Lie theory for state estimation in robotics.
         2018, section IV.
 

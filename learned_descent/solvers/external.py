@@ -182,7 +182,6 @@ class ScipyLeastSquares(_Outside):
 
     References:
         J. Moré. The Levenberg-Marquardt algorithm: implementation and theory. 1978.
-
         M. Branch, T. Coleman and Y. Li. A subspace, interior, and conjugate gradient method. SIAM
         J. Sci. Comput. 21, 1999.
 

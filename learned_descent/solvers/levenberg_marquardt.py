@@ -126,13 +126,10 @@ class LevenbergMarquardt(NewtonLike):
     References:
         D. Marquardt. An algorithm for least-squares estimation of nonlinear parameters. SIAM
         Journal 11, 1963.
-
         J. Moré. The Levenberg-Marquardt algorithm: implementation and theory. 1978, section 6 (the
         scaling).
-
         K. Madsen, H. Nielsen and O. Tingleff. Methods for non-linear least squares problems. 2004,
         section 3.2 (the damping).
-
         D. Bates and D. Watts. A relative offset orthogonality convergence criterion for nonlinear
         least squares. Technometrics 23, 1981 (the cosine).
 

@@ -65,8 +65,7 @@ class BlockMatches(Observation):
 
     References:
         J. Bouguet. Pyramidal implementation of the Lucas Kanade feature tracker. 2000 (parts are
-        found one by one);
-
+        found one by one).
         M. Black and A. Rangarajan. On the unification of line processes, outlier rejection, and
         robust statistics. IJCV 19, 1996 (scales from wide to narrow).
 

@@ -87,7 +87,6 @@ class Registration(LeastSquares):
     References:
         J. Vongkulbhisal, F. De la Torre and J. Costeira. Discriminative optimization: theory and
         applications to point cloud registration. CVPR 2017.
-
         S. Rusinkiewicz and M. Levoy. Efficient variants of the ICP algorithm. 3DIM 2001.
 
     Example:
