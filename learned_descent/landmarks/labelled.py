@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +23,7 @@ from .cut_outs import cut_out
 from .detector import Box, WholePicture
 from .formats import FormatName
 from .formats.find import find_format
+from .formats.format import Labelled
 from .labels import BoxSource, Labels, boxes_of, divided, in_schema
 from .metrics import Normaliser, usual_normaliser
 from .problem import Landmarks
@@ -189,14 +191,19 @@ class LabelledLandmarks(Landmarks):
         """
         return _Flat()
 
-    def _read(self, split: Split) -> Batch:
-        parts = divided(
+    @cached_property
+    def _parts(self) -> Mapping[Split, Sequence[Labelled]]:
+        """The usable labels of each part of the data."""
+        return divided(
             self._labels.usable(self.skip_bad),
             self._labels.names,
             seed=self.seed,
             test_fraction=self.test_fraction,
             val_fraction=self.val_fraction,
         )
+
+    def _read(self, split: Split) -> Batch:
+        parts = self._parts
         if not parts[split] and split != "val":
             counts = ", ".join(f"{len(labels)} are of {part}" for part, labels in parts.items())
             raise DescentError(

@@ -203,10 +203,20 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
 def schema_beside(paths: Sequence[Path]) -> LandmarkSchema | None:
     """The markup of a ``schema.yaml`` beside the data, or in their folder; None where there is
     none.
+
+    Raises:
+        DescentError: if there are several, and they do not say the same.
     """
     folders = [path if path.is_dir() else path.parent for path in paths]
     found = [folder / name for folder in folders for name in _SCHEMA if (folder / name).is_file()]
-    return find_schema(found[0]) if found else None
+    markups = {file: find_schema(file) for file in dict.fromkeys(found)}
+    for file, markup in markups.items():
+        if markup != markups[found[0]]:
+            raise DescentError(
+                f"schema: {found[0]} and {file} do not say the same: expected one markup; keep one "
+                "of them, or give the schema that is meant (--problem.schema)"
+            )
+    return markups[found[0]] if found else None
 
 
 def schema_of(labels: Sequence[Labelled], name: str) -> LandmarkSchema:
@@ -241,7 +251,8 @@ def in_schema(label: Labelled, schema: LandmarkSchema) -> Labelled:
 
     Raises:
         DescentError: if it names a point that the markup does not have, or its points are not those
-            of the markup.
+            of the markup. Names of another markup are no reason where the ``sources`` of this one
+            say which of that many points are its own.
     """
     if label.names and schema.names:
         unknown = sorted({*label.names} - {*schema.names})
@@ -249,6 +260,12 @@ def in_schema(label: Labelled, schema: LandmarkSchema) -> Labelled:
             raise DescentError(
                 f"{label.where}: point {unknown[0]!r} is not in the schema {schema.name!r}; "
                 f"expected {', '.join(schema.names)}"
+            )
+        if unknown and len(label.points) not in schema.sources:
+            raise DescentError(
+                f"{label.where}: its points are {', '.join(label.names)}, and those of the schema "
+                f"{schema.name!r} {', '.join(schema.names)}: expected one markup; rename them, or "
+                "choose another schema"
             )
         if not unknown:
             places = [schema.names.index(name) for name in label.names]

@@ -336,6 +336,44 @@ def test_names_of_two_markups_are_refused(tmp_path: Path) -> None:
         LabelledLandmarks(str(second), schema=wing).data("train")
 
 
+def test_names_that_are_not_those_of_the_schema_are_not_taken_by_their_places(
+    wings: Path,
+) -> None:
+    names = [name.upper() for name in NAMES]
+    wings.with_name("schema.yaml").write_text(f"num_points: 5\nnames: [{', '.join(names)}]\n")
+    message = (
+        rf"wings.csv:\d+: its points are {', '.join(NAMES)}, and those of the schema 'schema' "
+        rf"{', '.join(names)}: expected one markup; rename them, or"
+    )
+    with pytest.raises(DescentError, match=message):
+        LabelledLandmarks(str(wings)).data("train")
+    said = {"name": "few", "num_points": 2, "names": ["a", "b"], "sources": {5: [2, 0]}}
+    batch = LabelledLandmarks(str(wings), schema=said).data("train")
+    plain = LabelledLandmarks(str(wings), schema={"name": "plain", "num_points": 5}).data("train")
+    found, given = (apply_affine(own["to_photo"], own["points"]) for own in (batch, plain))
+    torch.testing.assert_close(found, given[:, [2, 0]], atol=1e-3, rtol=0)
+
+
+def test_two_schemas_beside_the_data_are_refused_unless_they_are_one(tmp_path: Path) -> None:
+    folders = [write_wings(tmp_path / name, 5, seed=seed).parent for seed, name in enumerate("ab")]
+    for folder in folders:
+        (folder / "schema.yaml").write_text("num_points: 5\n")
+    assert LabelledLandmarks([*map(str, folders)]).schema.name == "schema"
+    (folders[1] / "schema.yaml").write_text("num_points: 5\nmirror_pairs: [[1, 3]]\n")
+    with pytest.raises(DescentError, match=r"schema: .*a.schema.yaml and .*b.schema.yaml do not"):
+        LabelledLandmarks([*map(str, folders)])
+
+
+def test_labels_are_sorted_out_once(
+    wings: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wings.with_name("04.png").unlink()
+    problem = LabelledLandmarks(str(wings), skip_bad=True)
+    for split in ("train", "val", "test"):
+        problem.data(split)
+    assert caplog.text.count("1 of 20 labels are left out") == 1
+
+
 def test_pictures_of_any_size_and_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = ["image,x0,y0,x1,y1"]
     kinds = {

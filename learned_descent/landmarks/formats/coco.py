@@ -11,7 +11,7 @@ import torch
 from ...data.pictures import picture_size
 from ...errors import DescentError
 from ...files import write_json
-from .documents import entry, find_image, numbers_of, read_json
+from .documents import entry, find_image, in_order, numbers_of, read_json
 from .format import LabelFormat, Labelled, one_markup, relative
 
 _LABELLED = 2
@@ -23,8 +23,9 @@ class COCO(LabelFormat):
     """COCO keypoints: ``images``, ``annotations`` with ``keypoints`` and ``bbox``, ``categories``.
 
     A point is ``x, y, v``: with ``v = 0`` it is not labelled; 1, hidden, and 2 count alike.
-    Annotations without labelled points, and of crowds, are passed over. Pictures are found by their
-    ``file_name`` from the file, or in a folder ``images`` beside it or above.
+    Keypoints of a category that are numbers are no names. Annotations without labelled points, and
+    of crowds, are passed over. Pictures are found by their ``file_name`` from the file, or in a
+    folder ``images`` beside it or above.
 
     Raises:
         DescentError: if the file is broken, names a picture that it does not list, or holds
@@ -133,7 +134,11 @@ def _labelled(
     if annotation.get("bbox"):
         x, y, width, height = numbers_of(annotation, "bbox", where, 4)
         box = [x, y, x + width, y + height]
-    return Labelled.of(image, points, where, weights=known.double().tolist(), names=names, box=box)
+    _, named = in_order(names)  # numbers are written where there are no names
+    return Labelled.of(
+        image, points, where,
+        weights=known.double().tolist(), names=names if named else (), box=box,
+    )  # fmt: skip
 
 
 def _annotation(label: Labelled) -> dict[str, Any]:

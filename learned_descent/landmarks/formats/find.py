@@ -101,7 +101,9 @@ def _read_folder(folder: Path, known: LabelFormat | None) -> list[Labelled]:
     kinds: dict[str, LabelFormat] = {}
     labels: list[Labelled] = []
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.name.startswith(".") or {path.stem, *path.parts} & _NO_LABELS:
+        names = {path.stem, *path.relative_to(folder).parts}
+        hidden = any(name.startswith(".") for name in names)
+        if hidden or names & _NO_LABELS or not path.is_file():
             continue
         fits = known is not None and path.suffix.lower() in known.endings and known.fits(path)
         found = known if fits else (None if known else _recognised(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class Labelled:
         split: the part of the data that the file says it belongs to.
 
     Raises:
-        DescentError: if points and weights do not agree, no point counts, or a weight is not in
-            0..1.
+        DescentError: if points and weights do not agree, a position is infinite, or a weight is not
+            in 0..1.
 
     Example:
         >>> label = Labelled.of(Path("a.png"), [[3.0, 4.0], [torch.nan, torch.nan]], "wings.csv:2")
@@ -69,6 +70,14 @@ class Labelled:
             )
         if not ((self.weights >= 0) & (self.weights <= 1)).all():
             raise self._error("expected weights from 0 to 1; write 0 for a point that is not known")
+        endless = self.points.isinf().any(1)
+        if endless.any():
+            point = int(endless.nonzero()[0])
+            column, row = self.points[point].tolist()
+            raise self._error(
+                f"point {self.named(point)} lies at ({column:g}, {row:g}): expected finite "
+                "numbers; mend it, or write nan where it is not labelled"
+            )
         lost = (self.weights > 0) & ~self.points.isfinite().all(1)
         if lost.any():
             point = int(lost.nonzero()[0])
@@ -176,16 +185,19 @@ def parse_number(text: str, where: str, what: str) -> float:
     """A number of a file; NaN where there is none.
 
     Raises:
-        DescentError: if it is something else.
+        DescentError: if it is something else, or infinite.
 
     Example:
         >>> parse_number(" 3.5 ", "wings.csv:2", "x0"), parse_number("", "wings.csv:2", "x0")
         (3.5, nan)
     """
     try:
-        return float(text) if text.strip() else torch.nan
+        value = float(text) if text.strip() else torch.nan
     except ValueError as error:
         raise DescentError(f"{where}: {what}: expected a number, got {text!r}") from error
+    if math.isinf(value):
+        raise DescentError(f"{where}: {what}: expected a finite number, got {text!r}; mend it")
+    return value
 
 
 def relative(image: Path, folder: Path) -> str:

@@ -93,6 +93,13 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     assert (size["width"], size["height"], size["file_name"]) == (80, 60, "in/a.png")
 
 
+def test_numbers_are_no_names(tmp_path: Path):
+    label = Labelled.of(picture(tmp_path / "a.png"), [[1.5, 2.0], [9.0, 8.0]], "a")
+    (again,) = written(tmp_path / "labels.json", COCO, [label])
+    assert again.names == ()
+    same(label, again)
+
+
 def test_a_weight_between_is_not_written(tmp_path: Path):
     image = picture(tmp_path / "a.png")
     half = Labelled.of(image, [[1.0, 2.0]], "wings.csv:2", weights=[0.5])

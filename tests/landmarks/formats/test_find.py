@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,16 @@ from learned_descent.landmarks.formats.find import find_format, read_labels
 from learned_descent.landmarks.labelled import LabelledLandmarks
 
 from .shared import picture
+
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png"}],
+    "categories": [{"id": 1, "keypoints": []}],
+    "annotations": [{"image_id": 1, "category_id": 1, "keypoints": [math.inf, 4, 2]}],
+}
+LABELME = {
+    "imagePath": "a.png",
+    "shapes": [{"label": "tip", "points": [[3, -math.inf]], "shape_type": "point"}],
+}
 
 ROW = "image,x0,y0\na.png,3,4\n"
 OWN = """\
@@ -55,10 +66,23 @@ def test_folders_of_several_files(tmp_path: Path):
         (tmp_path / folder / "labels.csv").write_text(ROW)
     (tmp_path / "boxes.csv").write_text("a.png,1,2,3,4\n")
     (tmp_path / ".hidden.csv").write_text("nonsense")
+    (tmp_path / ".checkpoints").mkdir()
+    (tmp_path / ".checkpoints" / "labels.csv").write_text(ROW)
     labels = read_labels([tmp_path])
     assert [label.image.parent.name for label in labels] == ["one", "deep"]
     with pytest.raises(DescentError, match=r"there are no labels in .*; expected files of .* dlib"):
         read_labels([tmp_path], "dlib")
+
+
+@pytest.mark.parametrize("name", ["boxes", "bounding_boxes", ".hidden"])
+def test_folders_above_the_data_have_any_name(tmp_path: Path, name: str):
+    folder = tmp_path / name / "wings"
+    folder.mkdir(parents=True)
+    (folder / "labels.csv").write_text(ROW)
+    for given in (folder, folder.parent):
+        assert len(read_labels([given])) == 1
+    with pytest.raises(DescentError, match="there are no labels in"):
+        read_labels([tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -98,3 +122,30 @@ def test_what_is_odd_in_an_unforeseen_way_is_one_message(tmp_path: Path):
     file.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
     with pytest.raises(DescentError, match=r"labels.json: reading it as coco failed with Type"):
         read_labels([file])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "image,x0,y0\na.png,inf,-inf\n", "a.csv:2: x0: expected a finite number, got"),
+        ("a.csv", "image,x0,y0\na.png,1,-Infinity\n", "a.csv:2: y0: expected a finite .*'-Infin"),
+        ("a.csv", "image,x0,y0\na.png,1e999,4\n", "a.csv:2: x0: expected a finite .*'1e999'"),
+        ("a.csv", "image,point,x,y\na.png,0,3,inf\n", "a.csv:2: y: expected a finite number"),
+        ("a.tps", "LM=1\n-inf -inf\nIMAGE=a.png\n", "a.tps:2: point: expected a finite number"),
+        ("a.pts", "{\ninf inf\n}\n", "a.pts: point 0 .* is not finite"),
+        ("a.json", json.dumps(COCO), r"a.json: annotations\[0\]: point 0 .* lies at \(inf, 4\)"),
+        ("a.json", json.dumps(LABELME), r"a.json: point 'tip' lies at \(3, -inf\): expected fin"),
+    ],
+)
+def test_what_is_infinite_is_not_missing(tmp_path: Path, name: str, text: str, message: str):
+    picture(tmp_path / "a.png")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DescentError, match=message):
+        read_labels([tmp_path / name])
+
+
+@pytest.mark.parametrize("cells", ["nan,NaN", ","])
+def test_nan_and_an_empty_cell_are_missing(tmp_path: Path, cells: str):
+    (tmp_path / "a.csv").write_text(f"image,x0,y0,x1,y1\na.png,3,4,{cells}\n")
+    (label,) = read_labels([tmp_path / "a.csv"])
+    assert label.weights.tolist() == [1.0, 0.0]
