@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import DescentError
+from .formats.tables import plain_title
 
 NAMES = frozenset(
     {"image", "imagename", "imagepath", "file", "filename", "filepath", "name", "path", "photo"}
@@ -109,11 +109,11 @@ def find_boxes(boxes: Mapping[str, list[list[float]]], photo: Path) -> list[list
         [[5, 5, 9, 9]]
     """
     paths = (photo.parts, photo.resolve().parts)
-    entries = {PurePosixPath(image).parts: image for image in boxes}
-    found = [entry for entry in entries if any(path[-len(entry) :] == entry for path in paths)]
-    if not found:
-        raise DescentError(f"{photo}: there is no box for it in the file of boxes; add one")
-    return boxes[entries[max(found, key=len)]]
+    ends = [parts[start:] for parts in paths for start in range(len(parts))]
+    for end in sorted(ends, key=len, reverse=True):
+        if (name := PurePosixPath(*end).as_posix()) in boxes:
+            return boxes[name]
+    raise DescentError(f"{photo}: there is no box for it in the file of boxes; add one")
 
 
 def _json_rows(path: Path) -> list[tuple[str, object]]:
@@ -135,7 +135,7 @@ def _csv_rows(path: Path) -> list[tuple[str, object]]:
         rows = [row for row in csv.reader(file) if row]
     if not rows or any(map(_is_number, rows[0][1:])):
         return [(row[0], row[1:]) for row in rows]
-    order, sized = _columns([re.sub(r"[\s_-]", "", title).lower() for title in rows[0]])
+    order, sized = _columns([*map(plain_title, rows[0])])
     found: list[tuple[str, object]] = []
     for row in rows[1:]:
         image, *box = [row[column] for column in order] if len(row) == len(order) else row

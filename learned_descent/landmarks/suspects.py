@@ -122,8 +122,8 @@ def suspicious_shapes(
     turns = (own.factors / own.factors.mean()).angle().abs()
     found = []
     for place in range(len(shapes)):
-        each = _Label(shapes[place], counts[place].double(), mean, spread, schema)
         if scores[place] > _FAR:
+            each = _Label(shapes[place], counts[place].double(), mean, spread, schema)
             found.append(Suspect(place, each.mistake(own, place), float(scores[place])))
         elif turns[place] > max(math.pi / 2, 5 * float(turns.median())):
             degrees = math.degrees(float(turns[place]))
@@ -154,9 +154,8 @@ class _Label:
         for one, other in combinations(sorted(order), 2):
             places = list(range(len(left)))
             places[one], places[other] = other, one
-            tried[f"points {self._named(one)} and {self._named(other)} swapped"] = self._cost(
-                self.shape[places], self.counts[places]
-            )
+            pair = f"points {_named(self.schema, one)} and {_named(self.schema, other)}"
+            tried[f"{pair} swapped"] = self._cost(self.shape[places], self.counts[places])
         best = min(tried, key=tried.__getitem__)
         off = [point for point in order if left[point] > _POINT_OFF]
         if 0 < len(off) <= max(1, len(left) // 4):
@@ -164,14 +163,14 @@ class _Label:
             without[off] = 0
             rest = self._cost(self.shape, without)
             if rest < _BETTER * cost and rest < tried[best] / 2:
-                names = ", ".join(self._named(point) for point in sorted(off))
+                names = ", ".join(_named(self.schema, point) for point in sorted(off))
                 return f"point{'s' * (len(off) > 1)} {names} off"
         return best if tried[best] < _BETTER * cost else "a shape unlike the others"
 
     def _mirrored(self, own: _Alignment) -> dict[str, float]:
         """The misfit of the mirror image; how it lies tells which axis was mirrored."""
         found = self._aligned(self.shape.conj(), self.counts)
-        usual = own.factors / own.factors.abs()
+        usual = own.factors.sgn()  # 0 where a label has one point
         upright = float((found.factors[0] / usual.mean()).real) > 0
         word = "flipped: rows counted from the bottom" if upright else "mirrored: left is right"
         return {word: float(found.costs[0])}
@@ -183,8 +182,9 @@ class _Label:
         shapes = _centred(shape[None], counts[None])
         return _aligned(shapes, counts[None], self.mean, self.spread)
 
-    def _named(self, point: int) -> str:
-        return self.schema.names[point] if self.schema.names else str(point)
+
+def _named(schema: LandmarkSchema, point: int) -> str:
+    return schema.names[point] if schema.names else str(point)
 
 
 def _centred(shapes: Complex[Tensor, "N L"], counts: Float[Tensor, "N L"]) -> Tensor:
@@ -305,7 +305,8 @@ def suspicious_fits(
     fitted = torch.empty_like(problem.target(batch))
     for fold in range(folds):
         held = order[fold::folds]
-        others = [place for place in left if place not in set(held.tolist())]
+        out = {*held.tolist()}
+        others = [place for place in left if place not in out]
         model = recipe.build(problem, seed=seed)
         recipe.fit(model, index(batch, torch.tensor(others)), seed=seed)
         with torch.no_grad():
@@ -335,5 +336,5 @@ def _beside(problem: Landmarks, batch: Batch, moved: Float[Tensor, "N L 2"], pla
         column, row = (per_px * shift).tolist()
         return f"a fit lies beside all its points, by ({column:+.0f}, {row:+.0f}) px"
     far = int(lengths.argmax())
-    point = problem.schema.names[far] if problem.schema.names else far
+    point = _named(problem.schema, far)
     return f"a fit lies elsewhere, most at point {point}, by {per_px * lengths[far]:.0f} px"

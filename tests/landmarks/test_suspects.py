@@ -69,6 +69,14 @@ def test_what_is_not_labelled_is_no_reason() -> None:
     assert [suspect.place for suspect in suspicious_shapes(points, MARKUP)] == [7]
 
 
+def test_a_label_of_one_point_takes_no_word_from_the_others() -> None:
+    flipped = "flipped: rows counted from the bottom"
+    points, weights = labels(), torch.ones(60, len(POINTS))
+    points[3], weights[7, 1:] = MISTAKES[flipped](points[3]), 0.0
+    [suspect] = suspicious_shapes(points, MARKUP, weights)
+    assert (suspect.place, suspect.reason) == (3, flipped)
+
+
 def test_left_and_right_points_that_are_swapped_are_told() -> None:
     dice = torch.Generator().manual_seed(0)
     half = torch.tensor([[10.0, 0], [20, 5], [12, 30]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -73,9 +74,12 @@ class LJSON(LabelFormat):
 
 def _beside(path: Path) -> Labelled:
     """The label of the picture that has the name of the file."""
+    # Names before paths: a folder is listed for each of its thousands of files.
+    with os.scandir(path.parent) as others:
+        named = sorted(other.name for other in others if other.name.startswith(path.stem))
     found = [
         other
-        for other in sorted(path.parent.glob("*"))
+        for other in map(path.with_name, named)
         if other.stem == path.stem and other.suffix.lower() in PICTURE_ENDINGS
     ]
     if len(found) != 1:

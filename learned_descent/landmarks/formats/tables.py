@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def read_table(path: Path) -> list[Row]:
         DescentError: if the file cannot be read, has no column of pictures or two of one title, or
             if a row has another number of cells than there are titles.
     """
-    lines = _rows(path)
+    lines = [*_rows(path)]
     if not lines:
         raise DescentError(f"{path}: it is empty; expected a row of titles, and labels below it")
     titles = [title.strip() for title in lines[0][1]]
@@ -118,14 +118,16 @@ def _box(
     return (x0, y0, x0 + x1, y0 + y1) if sized else (x0, y0, x1, y1)
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The rows that are not empty, with their numbers from 1."""
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, with their numbers from 1, as far as they are asked for."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
             delimiter = max(",;\t", key=first.count)
             reader = csv.reader(file, delimiter=delimiter)
-            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield reader.line_num, row
     except (OSError, ValueError, csv.Error) as error:
         raise DescentError(f"{path}: expected a table of text: {error}") from error
