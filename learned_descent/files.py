@@ -8,7 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,17 +69,18 @@ def growing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        with unbroken():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=path.suffix, dir=path.parent)
-            os.close(handle)
-            temporary = Path(name)
-        try:
+        with ExitStack() as leaving:
+            with unbroken():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                handle, name = tempfile.mkstemp(
+                    prefix=UNFINISHED, suffix=path.suffix, dir=path.parent
+                )
+                temporary = Path(name)
+                leaving.callback(temporary.unlink, missing_ok=True)
+                os.close(handle)
             yield temporary
             with unbroken():
                 _settle_in(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         kept = "the one that was there is kept" if path.exists() else "nothing of it is left"
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

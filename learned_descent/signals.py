@@ -39,8 +39,8 @@ def unbroken() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if asked:
-        signal.raise_signal(asked[0])
+        if asked:  # also where the block fails: who goes on after that would never hear of it
+            signal.raise_signal(asked[0])
 
 
 @contextmanager
@@ -76,9 +76,8 @@ def heard() -> Iterator[None]:
             previous(unraisable)
             return
         number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
-        threading.Timer(
-            _AGAIN, _ask, [number]
-        ).start()  # not in here, where it would be dropped, too
+        # Not in here, where it would be dropped, too
+        threading.Timer(_AGAIN, _ask, [number]).start()
 
     previous = sys.unraisablehook
     sys.unraisablehook = repeat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from learned_descent.files import UNFINISHED, atomic_write
+from learned_descent.files import UNFINISHED, atomic_write, growing
 from learned_descent.signals import Terminated, heard, sigterm_ends, unbroken
 
 BOTH = pytest.mark.parametrize(
@@ -53,6 +54,34 @@ def test_a_file_that_is_being_written_is_finished_first(
     assert found.type is stop
     assert (tmp_path / "file.txt").read_text() == "whole"
     assert not list(tmp_path.glob(f"{UNFINISHED}*"))
+
+
+@BOTH
+def test_a_signal_is_heard_where_the_block_fails_too(number: int, stop: type[KeyboardInterrupt]):
+    def fail() -> None:
+        signal.raise_signal(number)
+        raise ValueError("disk full")
+
+    with pytest.raises(stop) as found, sigterm_ends(), unbroken():
+        fail()
+    assert found.type is stop
+    assert isinstance(found.value.__context__, ValueError)
+
+
+@BOTH
+def test_a_file_that_was_just_begun_is_removed(
+    tmp_path, monkeypatch, number: int, stop: type[KeyboardInterrupt]
+):
+    close = os.close
+
+    def closed(handle: int) -> None:
+        close(handle)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(os, "close", closed)
+    with pytest.raises(stop), sigterm_ends(), growing(tmp_path / "file.txt"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_broken_off_leaves_the_handlers_as_they_were():

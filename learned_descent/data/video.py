@@ -28,7 +28,7 @@ CODECS = ("libx264", "mpeg4")
 """What videos are written with: the first one that FFmpeg was built with."""
 
 _SLACK = 1.0
-"""A video that ends so many seconds before it says has been cut off."""
+"""A video whose last frame ends so many seconds before it says has been cut off."""
 
 _TICKS = 90_000
 """Frames are dated in so many parts of a second, as in MPEG."""
@@ -82,7 +82,7 @@ class FrameFolder(Frames):
         rate: frames a second.
 
     Raises:
-        DescentError: if it is no folder, or holds no picture.
+        DescentError: if it is no folder, holds no picture, or two of one name.
 
     Example:
         >>> FrameFolder("frames", rate=25)  # doctest: +SKIP
@@ -96,8 +96,16 @@ class FrameFolder(Frames):
         known = Image.registered_extensions()
         self.files = sorted(
             (file for file in self.path.iterdir() if file.suffix.lower() in known),
-            key=lambda file: _by_number(file.name),
+            key=lambda file: (_by_number(file.name), file.name),
         )
+        named: dict[str, Path] = {}
+        for file in self.files:
+            other = named.setdefault(file.stem, file)
+            if other != file:
+                raise DescentError(
+                    f"{self.path}: {other.name} and {file.name} are one frame by their names: "
+                    "leave one of them out"
+                )
         self.count = len(self.files)
         if not self.files:
             raise DescentError(
@@ -145,7 +153,7 @@ class VideoFile(Frames):
                 number += 1
         if not number:
             raise DescentError(f"{self.path}: expected a video, got one without a frame")
-        if self._duration is not None and dated + _SLACK < self._duration:
+        if self._duration is not None and dated + 1 / self.rate + _SLACK < self._duration:
             raise DescentError(
                 f"{self.path}: breaks off after {dated:.1f} of its {self._duration:.1f} seconds; "
                 "use a whole copy"
@@ -312,7 +320,7 @@ def _reason(error: BaseException) -> str:
 def _by_number(name: str) -> list[tuple[int, str]]:
     """The parts of a name, by which frame 10 comes after frame 9."""
     return [
-        (int(part), "") if part.isdigit() else (-1, part)
+        (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", name.lower())
         if part
     ]

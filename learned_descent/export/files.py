@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ..errors import DescentError, check_choice
-from ..files import atomic_write
+from ..files import growing
 from .graphs import Graph
 
 GraphFormat: TypeAlias = Literal["onnx", "torch"]
@@ -96,9 +96,7 @@ def write_graph(
         outputs = dict(zip(graph.outputs, graph.module(*graph.inputs.values())))
     facts = {**(metadata or {}), **graph.notes}
     facts |= {"inputs": _kinds(graph.inputs), "outputs": _kinds(outputs)}
-    differences = []
-
-    def write(temporary: Path) -> None:
+    with growing(path) as temporary:
         if format == "onnx":
             _write_onnx(program, graph, temporary, facts)
             run = _onnx_runner(temporary)
@@ -107,10 +105,8 @@ def write_graph(
                 texts = {"metadata.json": json.dumps(facts)}
                 torch.export.save(program, temporary, extra_files=texts)
                 run = torch.export.load(temporary).module()
-        differences.append(_difference(graph, run))
-
-    atomic_write(path, write)
-    return Written(path, facts, differences[0])
+        difference = _difference(graph, run)
+    return Written(path, facts, difference)
 
 
 def check_packages() -> None:

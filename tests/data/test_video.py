@@ -59,6 +59,12 @@ def test_the_frames_of_a_folder_come_by_number(folder: Path):
     assert len(list(frames)) == 12, "it begins anew"
 
 
+def test_digits_that_are_no_numbers_are_letters(tmp_path: Path):
+    for name in ("²1", "²0"):
+        Image.fromarray(picture(0)).save(tmp_path / f"{name}.png")
+    assert [frame.name for frame in FrameFolder(tmp_path)] == ["²0", "²1"]
+
+
 def test_a_folder_needs_no_pyav(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "av", None)
     assert len(list(open_frames(folder))) == 12
@@ -138,6 +144,14 @@ def test_a_video_that_breaks_off_gives_what_is_there_and_then_says_so(tmp_path: 
     assert 5 < len(found) < 40
 
 
+def test_a_video_of_few_frames_does_not_break_off(tmp_path: Path):
+    pytest.importorskip("av", reason="the extra video is not installed")
+    with VideoWriter(tmp_path / "slow.mp4", rate=0.25) as writer:
+        for number in range(3):
+            writer.write(picture(number), 4 * number)
+    assert [frame.seconds for frame in VideoFile(tmp_path / "slow.mp4")] == [0, 4, 8]
+
+
 def test_what_is_no_video(tmp_path: Path):
     pytest.importorskip("av", reason="the extra video is not installed")
     (tmp_path / "text.mp4").write_text("no video")
@@ -166,6 +180,10 @@ def test_what_is_no_folder_of_frames(tmp_path: Path, folder: Path):
         FrameFolder(tmp_path / "other")
     with pytest.raises(DescentError, match=r"rate: expected a positive number, got 0"):
         FrameFolder(folder, rate=0)
+    Image.fromarray(picture(3)).save(folder / "frame3.jpg")
+    with pytest.raises(DescentError, match=r"frame3.jpg and frame3.png are one frame by their na"):
+        FrameFolder(folder)
+    (folder / "frame3.jpg").unlink()
     (folder / "frame3.png").write_text("no picture")
     with pytest.raises(DescentError, match=r"frame3.png: the image does not decode"):
         list(FrameFolder(folder))
