@@ -49,6 +49,14 @@ class Line(LeastSquares):
         return x @ self.matrix.T - batch["y"]
 
 
+class Bent(Observation):
+    """Six features of a line problem, none of them linear, their means far from zero."""
+
+    def forward(self, x: Tensor, batch: Batch) -> Tensor:
+        residual = batch["y"] - 0.1 * x.sum(1, keepdim=True)
+        return torch.cat([3 + residual.tanh(), (residual - 1).sin()], 1)
+
+
 class Turn(LeastSquares):
     """A direction in the plane, seen by a compass. ``x``: (B, 2) of length 1, updates: (B, 1) in
     rad."""

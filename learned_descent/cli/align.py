@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Literal
 from tqdm import tqdm
 
 from ..checkpoint import StoredModel, find_stored, read_stored
-from ..checkpoint.model import annotate, load_model, pack
+from ..checkpoint.model import annotate, pack
 from ..data.pictures import PictureWarning, read_picture
 from ..errors import DescentError
 from ..problem import Problem
 from ..registry import resolve_model
 from ..system.progress import progress_bar
-from .runs import check_measurement, prepare_folder, problem_of
+from .runs import WAY_OUT, check_measurement, loaded_model, prepare_folder, problem_of
 
 if TYPE_CHECKING:
     from ..landmarks.aligner import Aligner, Fit
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "json", "csv", "pts", "ljson")
 """What ``align`` can write."""
-
-WAY_OUT = "give another --output, or --overwrite to replace it"
-"""What to do where a result is there already."""
 
 _SHOWN = 3
 """So many of the warnings about the fits in one photo are told in full."""
@@ -194,8 +191,7 @@ def calibrate(
                 "another"
             )
         prepare_folder(output.parent, None if overwrite else output, WAY_OUT)
-    cls = None if model is None else resolve_model(model)
-    loaded = load_model(stored, problem=problem or problem_of(stored, problem_file), model=cls)
+    loaded = loaded_model(stored, problem, problem_file, model)
     own = landmarks_of(loaded)
     detectors = [made_detector(name) for name in detector or ()] or own.detectors()
     found = fit_calibration(loaded, detectors, count=faces, seed=seed)

@@ -12,7 +12,6 @@ from ..checkpoint import StoredModel, find_stored
 from ..checkpoint.description import described_problem
 from ..checkpoint.model import (
     check_storable,
-    load_model,
     load_weights,
     save_model,
 )
@@ -26,7 +25,7 @@ from ..files import write_json
 from ..look import eyes_of
 from ..problem import Problem
 from ..provenance import provenance
-from ..registry import recipes_for, resolve_model
+from ..registry import recipes_for
 from ..system.lock import locked, main_rank
 from ..testing.checks import ContractError, check_model, check_observation, check_problem
 from ..training.trainer import CHECKPOINT, LOG
@@ -34,9 +33,9 @@ from ..weights import beside
 from .going_on import begin, check_output, check_replaces, check_settings, telling
 from .runs import (
     check_measurement,
+    loaded_model,
     names_of,
     prepare_folder,
-    problem_of,
     samples_of,
     stored_settings,
 )
@@ -175,8 +174,7 @@ def evaluate_weights(
     file = stored.path
     output = output or beside(file, f".{split}.json")
     check_output(output, ("weights", "split", "errors"), source=file, overwrite=overwrite)
-    cls = None if model is None else resolve_model(model)
-    loaded = load_model(stored, problem=problem or problem_of(stored, problem_file), model=cls)
+    loaded = loaded_model(stored, problem, problem_file, model)
     prepare_folder(output.parent)
     samples = samples_of(loaded.problem, split)
     with _about_settings(stored, loaded.problem):

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..checkpoint import StoredModel, find_stored, load_model
+from ..checkpoint import StoredModel, find_stored
 from ..errors import DescentError
 from ..export.files import ENDINGS, GraphFormat, check_packages, write_graph
 from ..export.graphs import Part, graph_of
 from ..problem import Problem
-from ..registry import resolve_model
 from ..weights import beside, terms_of
-from .runs import prepare_folder, problem_of
+from .runs import WAY_OUT, loaded_model, prepare_folder
 
 
 def export(
@@ -60,13 +59,8 @@ def export(
         raise DescentError(f"--output {output}: expected another file than the one that is read")
     if format == "onnx":
         check_packages()
-    prepare_folder(
-        output.parent,
-        None if overwrite else output,
-        "give another --output, or --overwrite to replace it",
-    )
-    cls = None if model is None else resolve_model(model)
-    loaded = load_model(stored, problem=problem or problem_of(stored, problem_file), model=cls)
+    prepare_folder(output.parent, None if overwrite else output, WAY_OUT)
+    loaded = loaded_model(stored, problem, problem_file, model)
     written = write_graph(
         graph_of(loaded, graph, step=step, num_steps=num_steps),
         output,

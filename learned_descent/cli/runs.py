@@ -17,7 +17,10 @@ from ..data.samples import Samples, Split, as_samples
 from ..errors import DescentError, about, calling, check_choice
 from ..model import DescentModel
 from ..problem import Problem
-from ..registry import resolve_problem
+from ..registry import resolve_model, resolve_problem
+
+WAY_OUT = "give another --output, or --overwrite to replace it"
+"""What to do where a result is there already."""
 
 
 def prepare_folder(folder: Path, result: Path | None = None, way_out: str = "") -> None:
@@ -129,6 +132,22 @@ def problem_of(
             {**settings.get(name, {}), **value} if isinstance(value, Mapping) else value
         )
     return stored_problem(stored.path, cls, settings)
+
+
+def loaded_model(
+    stored: StoredModel, problem: Problem | None, problem_file: str | None, model: str | None
+) -> DescentModel:
+    """A stored model, on a problem that is given or is made as the file says, see
+    :func:`problem_of`.
+
+    Args:
+        stored: what was read of the file.
+        problem: the problem; ``None`` for that of the file.
+        problem_file: the name of the problem, or of one of the same kind.
+        model: the name of the class of the model, where it is not a built-in one.
+    """
+    cls = None if model is None else resolve_model(model)
+    return load_model(stored, problem=problem or problem_of(stored, problem_file), model=cls)
 
 
 def load_for(

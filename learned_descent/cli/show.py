@@ -10,7 +10,7 @@ from ..errors import DescentError
 from ..files import save_figure
 from ..look import look
 from ..problem import Problem
-from .runs import check_measurement, prepare_folder, samples_of
+from .runs import WAY_OUT, check_measurement, prepare_folder, samples_of
 
 
 def show(
@@ -42,11 +42,7 @@ def show(
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise DescentError(f"--output {output}: expected a name that ends with .png, .pdf or .svg")
     sight_of(problem)  # before anything is read
-    prepare_folder(
-        output.parent,
-        None if overwrite else output,
-        "give another --output, or --overwrite to replace it",
-    )
+    prepare_folder(output.parent, None if overwrite else output, WAY_OUT)
     samples = samples_of(problem, split)
     look(problem, samples)
     figure = plot_samples(problem, samples, count=count, names=problem.names(split))

@@ -16,8 +16,8 @@ from ..data.video import Frame, Frames, open_frames
 from ..errors import DescentError
 from ..signals import unbroken
 from ..system.progress import progress_bar
-from .align import WAY_OUT, aligner_of
-from .runs import check_measurement, prepare_folder
+from .align import aligner_of
+from .runs import WAY_OUT, check_measurement, prepare_folder
 
 if TYPE_CHECKING:
     from ..landmarks.recording import TrackFormat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -28,7 +28,7 @@ Measure: TypeAlias = Callable[[], Moments]
 """Goes through the samples for the moments: a pass that is made only where it is called."""
 
 
-class LinearStages(DescentModel, ABC):
+class LinearStages(DescentModel):
     """A model without memory whose update in step ``k`` is ``linear(k)(lifted(k, features))``: what
     :class:`~learned_descent.SequentialRidge` trains.
 

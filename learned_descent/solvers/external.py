@@ -270,10 +270,7 @@ class ScipyLeastSquares(_Outside):
 
     def _solved(self, task: Task) -> Float[Tensor, "1 F"]:
         """The answer to one sample, and its status."""
-        # here, for the help of a command is not to wait for it
-        from scipy.optimize import (
-            least_squares,
-        )
+        from scipy.optimize import least_squares  # here, for help is not to wait for it
 
         start = np.zeros(task.size)
         first = task.residual(start)

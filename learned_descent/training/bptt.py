@@ -515,8 +515,10 @@ class _Training:
     def is_stuck(self) -> bool:
         """Whether the validation error has not fallen for as long as the patience lasts."""
         patience, best = self.settings.patience, self.history.best_step
-        later = [record for record in self.history.records if record["iteration"] > (best or 0)]
-        return 0 < patience <= len(later) and best is not None
+        if not patience or best is None:
+            return False
+        later = [record for record in self.history.records if record["iteration"] > best]
+        return len(later) >= patience
 
     @torch.no_grad()
     def validate(self, val: Samples) -> list[float]:

@@ -48,13 +48,13 @@ class RidgeEquations:
     """
 
     def __init__(self, num_features: int, like: Tensor, *, block: int = 1024) -> None:
-        wide = {"dtype": torch.float64, "device": like.device}
-        self.gram = torch.zeros(num_features, num_features, **wide)  # type: ignore[call-overload]
-        self.cross = torch.zeros(num_features, like.shape[1], **wide)  # type: ignore[call-overload]
-        self.sum_features = torch.zeros(num_features, **wide)  # type: ignore[call-overload]
-        self.sum_updates = torch.zeros(like.shape[1], **wide)  # type: ignore[call-overload]
+        wide = like.new_empty(0, dtype=torch.float64)
+        self.gram = wide.new_zeros(num_features, num_features)
+        self.cross = wide.new_zeros(num_features, like.shape[1])
+        self.sum_features = wide.new_zeros(num_features)
+        self.sum_updates = wide.new_zeros(like.shape[1])
         # Rows, squared updates, and how uneven the weights are
-        self.scalars = torch.zeros(3, **wide)  # type: ignore[call-overload]
+        self.scalars = wide.new_zeros(3)
         self.uneven: UnevenWeights | None = None
         self.block = block
         self.rounding = torch.finfo(like.dtype).eps

@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -24,17 +23,15 @@ from learned_descent.cli.main import main
 from learned_descent.faces import detectors as detect
 from learned_descent.landmarks import calibration
 from learned_descent.landmarks.aligner import Aligner, Fit
-from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
+from learned_descent.landmarks.calibration import Calibration
 from learned_descent.landmarks.detector import Box
 from learned_descent.landmarks.output import Format
 from learned_descent.problems import Analytic
 from learned_descent.registry import resolve_model
 
 from ..faces.fake300w import write_fake_300w
-from ..landmarks.aligners import Bright, small_model
-
-Run = Callable[[str], tuple[int, str, str]]
-SURE = Confidence(whole=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
+from ..landmarks.aligners import Bright, save_calibrated, small_model
+from .calls import Run, calling
 
 
 @pytest.fixture
@@ -42,12 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with weights and photos: `bright.png` has a face to the detector,
     `dark.png` has none."""
     monkeypatch.chdir(tmp_path)
-    save_model(small_model(), "tiny.safetensors")
-    annotate(
-        "tiny.safetensors",
-        "calibration",
-        Calibration({"bright": BoxOffset((0.0, 0.1), 0.1)}, SURE).to_json(),
-    )
+    save_calibrated("tiny.safetensors")
     save_model(Cascade.for_problem(Analytic("sin")), "sin.safetensors")
     pixels = np.random.default_rng(0).integers(0, 90, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("dark.png")
@@ -67,17 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(line: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        return main(
-            [
-                "align",
-                *shlex.split(line),
-                *([] if "--weights" in line else ["--weights", "tiny.safetensors"]),
-            ]
-        ), *capsys.readouterr()
-
-    return call
+    return calling(capsys, "align")
 
 
 def test_a_picture_and_json_unless_told_otherwise(run: Run):

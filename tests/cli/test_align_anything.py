@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,9 @@ from learned_descent.landmarks.calibration import Calibration
 from learned_descent.landmarks.labelled import LabelledLandmarks
 
 from ..landmarks.drawn import write_wings
+from .calls import Run, calling
 
 BRIGHT = Path(__file__).parents[2] / "examples" / "bright_detector.py"
-
-Run = Callable[[str], tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +47,8 @@ def run(
 ) -> Run:
     monkeypatch.chdir(tmp_path)
 
-    def call(line: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        weights = str(trained / "run" / "model.safetensors")
-        words = ["align", str(trained / "03.png"), *line.split()]
-        words += [] if "--weights" in words else ["--weights", weights]
-        return main(words), *capsys.readouterr()
-
-    return call
+    weights = trained / "run" / "model.safetensors"
+    return calling(capsys, "align", trained / "03.png", weights=weights)
 
 
 def truth(folder: Path) -> np.ndarray:

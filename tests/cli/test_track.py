@@ -6,9 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -17,19 +15,16 @@ import pytest
 from PIL import Image
 
 from learned_descent import DescentError
-from learned_descent.checkpoint.model import annotate, save_model
 from learned_descent.cli import track as videos
 from learned_descent.cli.main import main
 from learned_descent.data.video import VideoFile, VideoWriter
 from learned_descent.faces import detectors as detect
-from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
 from learned_descent.landmarks.recording import TrackFormat
 from learned_descent.landmarks.tracker import Tracker
 
-from ..landmarks.aligners import Bright, small_model
+from ..landmarks.aligners import Bright, save_calibrated
+from .calls import Run, calling
 
-Run = Callable[[str], tuple[int, str, str]]
-SURE = Confidence(whole=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
 COUNT = 4
 
 
@@ -45,9 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with weights and two folders of frames: `walk` has a face to the
     detector, `empty` has none."""
     monkeypatch.chdir(tmp_path)
-    save_model(small_model(), "tiny.safetensors")
-    offsets = {"bright": BoxOffset((0.0, 0.1), 0.1)}
-    annotate("tiny.safetensors", "calibration", Calibration(offsets, SURE).to_json())
+    save_calibrated("tiny.safetensors")
     for name in ("walk", "empty"):
         Path(name).mkdir()
         for number in range(COUNT):
@@ -59,13 +52,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(line: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        return main(["track", *shlex.split(line), "--weights", "tiny.safetensors"]), *(
-            capsys.readouterr()
-        )
-
-    return call
+    return calling(capsys, "track")
 
 
 def test_a_folder_becomes_frames_json_and_a_table(run: Run):

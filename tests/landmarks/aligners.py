@@ -6,11 +6,15 @@ import numpy as np
 import torch
 
 from learned_descent import Cascade
+from learned_descent.checkpoint.model import annotate, save_model
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
 from learned_descent.landmarks.detector import Box, Detector
 from learned_descent.observations import Patches
 
 from ..faces.fake300w import neutral_face
+
+SURE = Confidence(whole=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
 
 
 def small_model(problem: FaceAlignment | None = None) -> Cascade:
@@ -23,6 +27,13 @@ def small_model(problem: FaceAlignment | None = None) -> Cascade:
     return Cascade(
         problem, eyes, 3 * problem.schema.num_points, 2 * problem.schema.num_points, num_steps=2
     )
+
+
+def save_calibrated(path: str) -> None:
+    """Writes the small model with a calibration for :class:`Bright`."""
+    save_model(small_model(), path)
+    offsets = {"bright": BoxOffset((0.0, 0.1), 0.1)}
+    annotate(path, "calibration", Calibration(offsets, SURE).to_json())
 
 
 class Bright(Detector):

@@ -16,15 +16,14 @@ from learned_descent import Cascade, DescentError, weights
 from learned_descent.checkpoint.model import annotate, save_model
 from learned_descent.data.pictures import read_picture
 from learned_descent.landmarks.aligner import Aligner
-from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
+from learned_descent.landmarks.calibration import BoxOffset, Calibration
 from learned_descent.landmarks.detector import Boxes, DetectorWarning, FitWarning
 from learned_descent.landmarks.geometry import apply_similarity
 from learned_descent.problems import Analytic
 
-from .aligners import Bright, small_model
+from .aligners import SURE, Bright, small_model
 
 BOX = (30.0, 20.0, 110.0, 90.0)
-SURE = Confidence(whole=(-6.0, -2.4), landmark=(-3.0, -1.1), threshold=0.08)
 
 
 @pytest.fixture

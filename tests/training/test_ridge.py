@@ -12,7 +12,7 @@ from learned_descent import Cascade, DescentError, MnemonicDescent, Observation,
 from learned_descent.observations import Residual
 from learned_descent.problems import Analytic
 
-from ..toys import Line, Rows, Turn
+from ..toys import Bent, Line, Rows, Turn
 
 GOLDEN = {
     ("sin", 1): (0.213698519, 0.180010123),
@@ -52,14 +52,6 @@ def test_golden_values_in_two_dimensions():
     SequentialRidge(ridge=0, accelerator="cpu").fit(model, problem.data("train"))
     assert misfit(model, "train") == pytest.approx(0.0002677, abs=4e-7)
     assert misfit(model, "test") == pytest.approx(0.0024807, abs=2.1e-6)
-
-
-class Bent(Observation):
-    """Six features of a line problem, none of them linear, their means far from zero."""
-
-    def forward(self, x: Tensor, batch) -> Tensor:
-        residual = batch["y"] - 0.1 * x.sum(1, keepdim=True)
-        return torch.cat([3 + residual.tanh(), (residual - 1).sin()], 1)
 
 
 class Still(Line):

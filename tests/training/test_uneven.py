@@ -11,22 +11,13 @@ from learned_descent import (
     Cascade,
     DescentError,
     MnemonicDescent,
-    Observation,
     SequentialRidge,
 )
 from learned_descent.training import uneven
 from learned_descent.training.uneven import KeptRows, WeighedRows, conjugate_gradients
 
 from ..landmarks.dots import Dots
-from ..toys import Gaps
-
-
-class Bent(Observation):
-    """Six features of a line problem, none of them linear, their means far from zero."""
-
-    def forward(self, x: Tensor, batch) -> Tensor:
-        residual = batch["y"] - 0.1 * x.sum(1, keepdim=True)
-        return torch.cat([3 + residual.tanh(), (residual - 1).sin()], 1)
+from ..toys import Bent, Gaps
 
 
 class Still(Gaps):
