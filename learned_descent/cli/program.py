@@ -44,6 +44,12 @@ def _say(text: str, end: str = "\n") -> None:
     print(printable(text), end=end)
 
 
+def _told(text: str, done: bool) -> int:
+    """Prints what there is to say of several files; 1 where one of them could not be done."""
+    _say(text, end="\n" * bool(text))
+    return 0 if done else 1
+
+
 def _train(words: list[str]) -> int:
     parser = _options.parser(
         "train PROBLEM --family F --out DIR", commands.train, {"problem", "recipe", "settings"}
@@ -144,9 +150,7 @@ def _align_photos(words: list[str]) -> int:
         choices=photos.FORMATS,
         help="what is written",
     )
-    text, done = photos.align(**_options.values(parser, words))
-    _say(text, end="\n" * bool(text))
-    return 0 if done else 1
+    return _told(*photos.align(**_options.values(parser, words)))
 
 
 def _track(words: list[str]) -> int:
@@ -160,9 +164,7 @@ def _track(words: list[str]) -> int:
         choices=videos.KINDS,
         help="what is written: by default a video (frames of a folder), json and csv",
     )
-    text, done = videos.track(**_options.values(parser, words))
-    _say(text, end="\n" * bool(text))
-    return 0 if done else 1
+    return _told(*videos.track(**_options.values(parser, words)))
 
 
 def _export(words: list[str]) -> int:

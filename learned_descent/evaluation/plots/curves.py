@@ -9,6 +9,7 @@ from itertools import chain
 
 import torch
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -122,16 +123,7 @@ def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None)
             steps, medians, "o--", color=color, linewidth=1.2, markersize=4, markerfacecolor="white"
         )
         shown += [value for value in chain(means, medians) if 0 < value < float("inf")]
-    axes.axhline(above, color=GREY, linewidth=0.8, zorder=1)
-    axes.text(
-        1.01,
-        above,
-        f"failure\nabove {above:g}",
-        color=GREY,
-        va="center",
-        fontsize=8,
-        transform=axes.get_yaxis_transform(),
-    )
+    _draw_bound(axes, above)
     if shown and max(shown) > 10 * min(shown):
         axes.set_yscale("log", subs=(2, 5) if max(shown) < 1000 * min(shown) else ())
         axes.yaxis.set_major_formatter("{x:g}")
@@ -254,6 +246,17 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
             markersize=6,
             label=f"{family}: {evaluation.median(name):.2g}",
         )
+    _draw_bound(axes, above)
+    axes.set(xscale="log", yscale="log")
+    axes.grid(visible=False, which="minor")
+    batch = f"{reference.batch_size} at once" if reference.batch_size > 1 else "one at a time"
+    axes.set(xlabel=f"time per sample (ms; {batch})", ylabel=f"median {axis_label(name)}")
+    legend_above(figure, 3)
+    return figure
+
+
+def _draw_bound(axes: Axes, above: float) -> None:
+    """A line at the error above which a sample is a failure, named beside the axes."""
     axes.axhline(above, color=GREY, linewidth=0.8, zorder=1)
     axes.text(
         1.01,
@@ -264,9 +267,3 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
         fontsize=8,
         transform=axes.get_yaxis_transform(),
     )
-    axes.set(xscale="log", yscale="log")
-    axes.grid(visible=False, which="minor")
-    batch = f"{reference.batch_size} at once" if reference.batch_size > 1 else "one at a time"
-    axes.set(xlabel=f"time per sample (ms; {batch})", ylabel=f"median {axis_label(name)}")
-    legend_above(figure, 3)
-    return figure
