@@ -267,6 +267,9 @@ def losses_left(
 ) -> list[float]:
     """The mean square of the updates of some rows, by their weights, and of what each solution
     leaves of them.
+
+    Raises:
+        DescentError: if all weights are 0: every solution would seem as good as any other.
     """
     sums: Tensor = torch.zeros(len(solutions) + 2, dtype=torch.float64, device=fabric.device)
     for features, updates, weights in rows:
@@ -279,5 +282,10 @@ def losses_left(
             squares = [weights * part for part in squares]
         sums[:-1] += torch.stack([part.sum(dtype=torch.float64) for part in squares])
         sums[-1] += updates.numel() if weights is None else weights.sum(dtype=torch.float64)
-    sums = ranks.summed(fabric, sums)
-    return (sums[:-1] / sums[-1].clamp(min=1e-300)).tolist()
+    *squares_left, count = ranks.summed(fabric, sums).tolist()
+    if not count:
+        raise DescentError(
+            "target_weights: all are 0 for the held-out samples, so nothing can be chosen on them: "
+            "hold out some that are known, or give one ridge and no held-out samples"
+        )
+    return [value / count for value in squares_left]

@@ -215,7 +215,7 @@ class SequentialRidge(Trainer):
         if bias:
             layer.bias.copy_(solution.offset)
         record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": solution.loss}
-        if solution.residual > TOLERANCE:
+        if not solution.residual <= TOLERANCE:  # NaN is not solved either
             record["residual"] = solution.residual
         if losses:
             record["held_out_loss"] = [before, losses[best]]

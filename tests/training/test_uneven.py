@@ -192,6 +192,16 @@ def test_nothing_that_is_known_is_refused():
         SequentialRidge(ridge=1e-3).fit(Cascade.for_problem(problem), batch)
 
 
+def test_held_out_samples_of_which_nothing_is_known_are_refused():
+    problem = Gaps()
+    held = problem.data("val")
+    held["weights"] = torch.zeros_like(held["weights"])
+    with pytest.raises(DescentError, match="target_weights: all are 0 for the held-out samples"):
+        SequentialRidge(ridge=(1e-3, 1.0)).fit(
+            Cascade.for_problem(problem), problem.data("train"), held
+        )
+
+
 def test_a_point_that_no_sample_knows_is_left_where_it_starts():
     problem = Still(torch.float64, count=40)
     batch = problem.data("train")
