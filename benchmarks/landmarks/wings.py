@@ -79,7 +79,7 @@ def posed(points: np.ndarray, dice: np.random.Generator) -> np.ndarray:
 
 def picture(points: np.ndarray, dice: np.random.Generator) -> Image.Image:
     """The picture of a wing whose points lie there, in grey."""
-    size = tuple(_OVER * side for side in _SIZE)
+    size = (_OVER * _SIZE[0], _OVER * _SIZE[1])
     light, skin = dice.uniform(190, 235), dice.uniform(15, 45)
     image = Image.new("L", size, int(light))
     draw = ImageDraw.Draw(image)

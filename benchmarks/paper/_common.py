@@ -257,7 +257,7 @@ def measured(models: Mapping[str, DescentModel], problem: FaceAlignment) -> dict
     return {name: evaluate(model, problem.data("test")) for name, model in models.items()}
 
 
-def fitted(points: Tensor, problem: FaceAlignment, seconds: float) -> Evaluation:
+def fitted(points: Tensor, problem: Landmarks, seconds: float) -> Evaluation:
     """The evaluation of landmarks that were found one test face at a time, in another way than by
     one descent.
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from learned_descent import Evaluation
 from learned_descent.data.batches import fingerprint
 from learned_descent.data.samples import Batch
-from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.files import atomic_write, write_json
+from learned_descent.landmarks.problem import Landmarks
 
 from ._common import check_kept, fitted
 
@@ -40,7 +40,7 @@ SCALE = 2
 SETTINGS = {"cascade_depth": 10, "tree_depth": 4, "oversampling_amount": 20}
 
 
-def trained_ert(problem: FaceAlignment, arguments: argparse.Namespace) -> tuple[Any, float]:
+def trained_ert(problem: Landmarks, arguments: argparse.Namespace) -> tuple[Any, float]:
     """The trees, from the folder if they are there, and else trained and written into it; and the
     seconds of the training.
 
@@ -79,7 +79,7 @@ def trained_ert(problem: FaceAlignment, arguments: argparse.Namespace) -> tuple[
     return trees, seconds
 
 
-def measured_ert(trees: Any, problem: FaceAlignment) -> Evaluation:
+def measured_ert(trees: Any, problem: Landmarks) -> Evaluation:
     """The evaluation of the trees on the test faces, one at a time; they start from the same mean
     shape as the families."""
     test = problem.data("test")
