@@ -21,6 +21,7 @@ from benchmarks.paper import (
     robustness,
     steps,
 )
+from benchmarks.paper import table as paper_table
 from learned_descent import DescentError
 from learned_descent.faces.recipes import RECIPES
 
@@ -28,6 +29,7 @@ from .faces.fake300w import write_fake_300w
 
 Run = Callable[..., str]
 
+FAMILIES = ("--families", "sdm", "joint", "mdm")
 COMPETITION = ("300w/01_Indoor", "300w/02_Outdoor")
 EYES = {"cell": 8, "cells": 1}
 MAP = {"filters": (2,), "scales": 1, "sampled": 2, "size": 1, "embedding": 1}
@@ -109,16 +111,16 @@ def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_table(run: Run, table_folder: Path) -> Path:
     """The folder with the families in it, for tests that run alone."""
     if not (table_folder / "table.json").exists():
-        run("table", table_folder, "--iterations", 2, "--without-ert")
+        run("table", table_folder, "--iterations", 2, "--without-ert", *FAMILIES)
     return table_folder
 
 
 def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
-    first = run("table", table_folder, "--iterations", 2, "--without-ert")
+    first = run("table", table_folder, "--iterations", 2, "--without-ert", *FAMILIES)
     assert [line for line in first.splitlines() if line.startswith("training ")] == [
         f"training {name}" for name in ("sdm", "joint", "mdm")
     ]
-    assert "training s  ms/face\n" in first
+    assert "training s  ms/face  parameters\n" in first
     assert "68 points / inter_ocular" in first
     assert "51 points / inter_ocular" in first
     found = read(table_folder / "table.json")
@@ -128,12 +130,19 @@ def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
     )
     assert found["settings"]["iterations"] == 2
     assert are_figures(table_folder, "table-ced", "table-ced-51", "table-ced-49", "table-steps")
-    again = run("table", table_folder, "--iterations", 2, "--without-ert")
+    again = run("table", table_folder, "--iterations", 2, "--without-ert", *FAMILIES)
     assert "training sdm" not in again
     assert (
         read(table_folder / "table.json")["results"]["mdm"]["errors"]
         == found["results"]["mdm"]["errors"]
     )
+
+
+def test_the_table_is_of_all_that_a_cpu_can_train(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["table", "--data", "faces"])
+    learned = set(paper_table.learned())
+    assert set(paper_table.arguments_of().families) == learned - {"mdm-paper"}
+    assert set(RECIPES) <= learned
 
 
 def test_what_another_training_left_is_not_taken(run: Run, trained_table: Path):
@@ -142,7 +151,7 @@ def test_what_another_training_left_is_not_taken(run: Run, trained_table: Path):
         match=r"sdm.safetensors: is kept from another training \(seed 0, not 1\); give another "
         r"--out",
     ):
-        run("table", trained_table, "--seed", 1, "--without-ert")
+        run("table", trained_table, "--seed", 1, "--without-ert", *FAMILIES)
 
 
 def test_the_table_of_trained_weights_trains_nothing(run: Run, trained_table: Path, tmp_path: Path):
