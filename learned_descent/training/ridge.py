@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast, final
 
 import torch
-from torch import Generator, nn
+from torch import nn
 
-from ..data.batches import batches, check_finite, mix, num_samples
-from ..data.samples import Samples, as_samples, floating_type
+from ..data.batches import num_samples
+from ..data.samples import Samples, as_samples
 from ..errors import DescentError, check_choice, check_real, check_whole
-from ..look import weights_of
 from ..model import DescentModel
 from ..models import LinearStages
 from ..system.progress import progress_bar
@@ -24,7 +23,8 @@ from . import ranks
 from .doubts import doubts_of_ridge, say
 from .equations import RidgeEquations, losses_left
 from .ranks import Accelerator
-from .trainer import History, Trainer, entered, solvable
+from .rows import StageRows
+from .trainer import History, Trainer, entered
 from .uneven import TOLERANCE, KeptRows, WeighedRows
 
 _STARTS = 2000
@@ -156,6 +156,9 @@ class SequentialRidge(Trainer):
                 f"ridge: {count} samples are too few to choose among {candidates}; give one value, "
                 "or val samples"
             )
+        source = StageRows(
+            fabric, model, seed, self.repeats, self.passes, self.augment, self.batch_size, every
+        )
         records = []
         with (
             torch.no_grad(),
@@ -164,7 +167,7 @@ class SequentialRidge(Trainer):
             ) as progress,
         ):
             for stage in range(model.num_steps):
-                record = self._fit_stage(fabric, model, stage, train, val, seed, every)
+                record = self._fit_stage(source, model, stage, train, val)
                 records.append(record)
                 progress.set_postfix(loss=f"{record['loss']:.3g}", ridge=record["ridge"])
                 progress.update()
@@ -177,23 +180,21 @@ class SequentialRidge(Trainer):
 
     def _fit_stage(
         self,
-        fabric: ranks.Fabric,
+        source: StageRows,
         model: LinearStages,
         stage: int,
         train: Samples,
         val: Samples | None,
-        seed: int,
-        every: int,
     ) -> dict[str, Any]:
         """Solves one stage for every ridge, puts in the one that leaves least of the held-out
         samples, and tells what became of it.
         """
-        candidates = self._candidates()
+        candidates, fabric = self._candidates(), source.fabric
 
         def rows(
             samples: Samples, *, held_out: bool = False, lift: bool = True
         ) -> Iterator[WeighedRows]:
-            for row in self._rows(fabric, model, stage, samples, seed, every, held_out=held_out):
+            for row in source.of(stage, samples, held_out=held_out):
                 features = model.lifted(stage, row.features) if lift else row.features
                 yield row._replace(features=features)
 
@@ -245,56 +246,3 @@ class SequentialRidge(Trainer):
 
     def _candidates(self) -> tuple[float, ...]:
         return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)
-
-    def _rows(
-        self,
-        fabric: ranks.Fabric,
-        model: LinearStages,
-        stage: int,
-        samples: Samples,
-        seed: int,
-        every: int,
-        *,
-        held_out: bool,
-    ) -> Iterator[WeighedRows]:
-        """Features, missing updates and what those count, at the input of a stage, start by start,
-        on this rank; the same ones each time.
-        """
-        problem, rank, world = model.problem, fabric.global_rank, fabric.world_size
-        place: dict[str, Any] = {
-            "device": fabric.device,
-            "dtype": floating_type(model.parameters()),
-        }
-        for number in range(1 if held_out else self.passes):
-            for position, batch in enumerate(
-                batches(samples, self.batch_size, rank=rank, world=world, **place)
-            ):
-                first = (position * world + rank) * self.batch_size
-                rows = list(range(first, first + len(next(iter(batch.values())))))
-                if every:
-                    keep = [
-                        row
-                        for row, place in enumerate(rows)
-                        if (place % every == every - 1) == held_out
-                    ]
-                    if not keep:
-                        continue
-                    batch = {name: value[keep] for name, value in batch.items()}
-                    rows = [rows[row] for row in keep]
-                check_finite(batch, rows)
-                generator = Generator(fabric.device).manual_seed(
-                    mix(seed, int(held_out), number, first)
-                )
-                with solvable(rows):
-                    if self.augment and not held_out:
-                        batch = problem.augment(batch, generator)
-                    target, prepared = problem.target(batch), model.observation.prepare(batch)
-                    check_finite({"target": target}, rows)
-                    weights = weights_of(problem, batch, rows)
-                    for _ in range(1 if held_out else self.repeats or 1):
-                        x = model.descend(
-                            prepared, problem.initial(batch, generator), num_steps=stage
-                        ).final
-                        features = model.observation.observe(stage, x, prepared)
-                        check_finite({f"features of stage {stage}": features}, rows)
-                        yield WeighedRows(features, problem.local(x, target), weights)
