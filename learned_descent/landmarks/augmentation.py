@@ -16,7 +16,14 @@ from torch import Generator, Tensor, nn
 from ..data.samples import Batch
 from ..errors import DescentError
 from .crops import apply_affine, invert_affine, sampling_grid
+from .disturbances import DISTURBANCES
 from .filters import blurred
+
+_SHARES = (
+    *("mirror", "occlusion", "roll", "texture", "low_resolution"),
+    *("hue", "channel_order", "duotone", "grey", "jpeg"),
+)
+"""The amounts that are shares."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,18 @@ class Augmentation:
             stays sharp.
         turn: degrees by which the head itself turns to a side, and by half of which it nods: see
             :class:`~learned_descent.faces.head_rotation.Turning`.
+        roll: the share of faces that lie at any angle, whatever ``rotation`` is.
+        texture: the share of faces that something striped hides a part of.
+        channel_noise: largest standard deviation of Gaussian noise of each channel by itself, in
+            grey values of 255; every second face stays without.
+        low_resolution: the share of faces of few pixels: enlarged twice to six times.
+        hue: the share of faces whose colours are turned by any angle about the greys.
+        channel_order: the share of faces whose channels come in any order, as from OpenCV.
+        duotone: the share of faces whose greys are shown by the colours between two.
+        grey: the share of faces without colours.
+        gamma: log of the power of the brightness.
+        jpeg: the share of faces that JPEG has left little of, see
+            :func:`~learned_descent.landmarks.disturbances.compress`.
 
     Raises:
         DescentError: if an amount is negative or not finite, a share is above 1, or heads are to
@@ -60,9 +79,19 @@ class Augmentation:
     occlusion: float = 0.4
     blur: float = 0.0
     turn: float = 0.0
+    roll: float = 0.0
+    texture: float = 0.0
+    channel_noise: float = 0.0
+    low_resolution: float = 0.0
+    hue: float = 0.0
+    channel_order: float = 0.0
+    duotone: float = 0.0
+    grey: float = 0.0
+    gamma: float = 0.0
+    jpeg: float = 0.0
 
     def __post_init__(self) -> None:
-        most = {"mirror": 1.0, "occlusion": 1.0, "turn": 45.0}
+        most = {**dict.fromkeys(_SHARES, 1.0), "turn": 45.0}
         for name, amount in asdict(self).items():
             if not 0 <= amount <= most.get(name, sys.float_info.max):
                 limit = f"from 0 to {most[name]:g}" if name in most else "0 or more"
@@ -146,7 +175,15 @@ def augment(
     Returns:
         The batch with the images as floating point in 0..255, and all that is tied to pixels moved
         along.
+
+    Raises:
+        DescentError: if the images have not three channels, and what needs colours is asked for.
     """
+    if (how.hue or how.jpeg) and batch["image"].shape[1] != 3:
+        raise DescentError(
+            f"augmentation: expected images (B, 3, S, S) for hue and jpeg, got "
+            f"{tuple(batch['image'].shape)}; set both to 0"
+        )
     count, side = len(batch["image"]), batch["image"].shape[-1]
 
     def draw(amount: float, *shape: int) -> Tensor:
@@ -162,6 +199,9 @@ def augment(
     flipped = torch.rand(count, generator=generator, device=image.device) < how.mirror
     sign = 1.0 - 2.0 * flipped.to(points.dtype)
     angle, factor = draw(math.radians(how.rotation)), draw(how.scale).exp()
+    if how.roll > 0:
+        rolls = torch.rand(count, generator=generator, device=image.device) < how.roll
+        angle = torch.where(rolls, draw(math.pi), angle)
     cos, sin = factor * angle.cos(), factor * angle.sin()
     linear = torch.stack([torch.stack([cos * sign, -sin], 1), torch.stack([sin * sign, cos], 1)], 1)
     centre = (side - 1) / 2
@@ -197,8 +237,8 @@ def augment(
 def _disturbed(
     images: Tensor, how: Augmentation, draw: Callable[..., Tensor], generator: Generator
 ) -> Tensor:
-    """The images, which are written over, blurred, in other colours, partly hidden, and with
-    noise.
+    """The images, which are written over, blurred, in other colours, partly hidden, with noise,
+    and further disturbed.
     """
     count, channels, side = images.shape[:3]
     if how.blur > 0:
@@ -211,7 +251,11 @@ def _disturbed(
     if how.noise > 0:
         noise = torch.randn(count, 1, side, side, generator=generator, device=images.device)
         images.add_(noise.mul_(draw(how.noise, 1, 1, 1)))
-    return images.clamp_(0, 255)
+    images.clamp_(0, 255)
+    for name, disturb in DISTURBANCES.items():
+        if (amount := getattr(how, name)) > 0:
+            images = disturb(images, amount, generator).clamp_(0, 255)
+    return images
 
 
 def _after(outer: Float[Tensor, "B 2 3"], inner: Float[Tensor, "B 2 3"]) -> Float[Tensor, "B 2 3"]:

@@ -13,6 +13,7 @@ SIDE = 64
 STILL = {field.name: 0.0 for field in fields(Augmentation)}
 """No amount of anything."""
 MIRROR = torch.tensor([1, 0, 2, 4, 3])
+SHARES = ["roll", "texture", "low_resolution", "hue", "channel_order", "duotone", "grey", "jpeg"]
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ def make(batch, generator, **amounts):
 
 MOVES = [
     {"rotation": 30.0},
+    {"roll": 1.0},
     {"scale": 0.3},
     {"shift": 0.1},
     {"mirror": 1.0},
@@ -200,6 +202,23 @@ def test_amounts_are_kept(batch, device):
     assert angle.mean().abs() < 1.5
 
 
+def test_a_share_of_the_faces_lies_at_any_angle(batch, device):
+    many = {name: value[:1].expand(1000, *value.shape[1:]) for name, value in batch.items()}
+    many["image"] = torch.zeros(1000, 1, 4, 4, device=device)
+    found = make(many, torch.Generator(device).manual_seed(0), roll=0.3)
+    change = torch.linalg.solve(found["to_photo"][..., :2], many["to_photo"][..., :2])
+    angle = torch.atan2(change[:, 1, 0], change[:, 0, 0]).rad2deg()
+    assert 0.25 < (angle.abs() > 1e-3).float().mean() < 0.35
+    assert angle.max() > 170
+    assert angle.min() < -170
+
+
+@pytest.mark.parametrize("name", ["hue", "jpeg"])
+def test_what_needs_colours_says_so(batch, generator, name):
+    with pytest.raises(DescentError, match=r"expected images \(B, 3, S, S\) for hue and jpeg, got"):
+        make(batch, generator, **{name: 0.5})
+
+
 def test_contrast_keeps_the_mean(batch, generator):
     image = 100 + 0.1 * batch["image"]
     found = make({**batch, "image": image}, generator, contrast=0.5)["image"]
@@ -253,6 +272,8 @@ def test_every_second_face_is_blurred(batch, generator):
         ({"scale": float("inf")}, "expected scale 0 or more, got inf"),
         ({"occlusion": 1.5}, "expected occlusion from 0 to 1, got 1.5"),
         ({"turn": 500.0}, "expected turn from 0 to 45, got 500.0"),
+        *(({name: 1.5}, f"expected {name} from 0 to 1, got 1.5") for name in SHARES),
+        ({"gamma": -0.5}, "expected gamma 0 or more, got -0.5"),
     ],
 )
 def test_amounts_that_make_no_sense(amounts, message):
