@@ -38,6 +38,7 @@ from .runs import (
     prepare_folder,
     samples_of,
     stored_settings,
+    write_errors,
 )
 from .sizes import sized
 
@@ -163,7 +164,8 @@ def evaluate_weights(
         batch_size: samples that are fitted at once.
         device: cpu or cuda.
         output: the JSON file; by default WEIGHTS with the ending .SPLIT.json: for a name, in the
-            current folder.
+            current folder. Where samples have names, a table of their errors is beside it, with
+            the ending .errors.csv.
         overwrite: replace a file of another kind that is there.
 
     Returns:
@@ -173,6 +175,11 @@ def evaluate_weights(
     stored = find_stored(weights)
     file = stored.path
     output = output or beside(file, f".{split}.json")
+    listed = output.with_suffix(".errors.csv")
+    if listed.exists() and not output.exists() and not overwrite:
+        raise DescentError(
+            f"{listed}: is there already: give another --output, or --overwrite to replace it"
+        )
     check_output(output, ("weights", "split", "errors"), source=file, overwrite=overwrite)
     loaded = loaded_model(stored, problem, problem_file, model)
     prepare_folder(output.parent)
@@ -197,7 +204,9 @@ def evaluate_weights(
         metrics=main_metrics(result),
     )
     lines = [shown, steps(result, split), *worst_lines({file.stem: result}, names)]
-    return "\n".join([*lines, f"errors: {output}"])
+    write_errors(listed, {file.stem: result}, names)
+    files = [output, listed] if names else [output]
+    return "\n".join([*lines, f"errors: {', '.join(map(str, files))}"])
 
 
 def _about_settings(weights: StoredModel, problem: Problem) -> AbstractContextManager[None]:

@@ -36,7 +36,7 @@ from ..system.lock import locked, main_rank
 from ..training import History
 from ..training.trainer import CHECKPOINT, LOG
 from .going_on import begin, check_data, check_replaces, check_settings, telling
-from .runs import check_measurement, load_for, names_of, samples_of
+from .runs import check_measurement, load_for, names_of, samples_of, write_errors
 from .sizes import sized
 
 _SIZES = ("num_features", "num_updates")
@@ -67,8 +67,9 @@ def compare(
         problem: the problem.
         families: recipes by name; one that goes on where another one before it ended starts from
             its weights, and ``NAME+SOLVER`` shares the training of ``NAME``.
-        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, the figures, and
-            ``NAME.safetensors`` of each learned family.
+        out: the folder for ``report.html``, ``results.json``, ``settings.yaml``, the figures,
+            ``NAME.safetensors`` of each learned family, and ``errors.csv`` where samples have
+            names.
         seed: the seed of weights, batches, starts and augmentation.
         weights: learned families that are loaded, not trained: name and file.
         split: the part of the data to compare on: train, val or test.
@@ -390,6 +391,7 @@ def _write(comparison: Comparison, problem: Problem, out: Path) -> None:
 
     content = comparison.to_json()
     write_json(out / "results.json", content)
+    write_errors(out / "errors.csv", comparison.evaluations, comparison.names)
     figures = comparison.figures()
     files = {name: out / f"{problem.pictured if name == 'fits' else name}.png" for name in figures}
     for name, figure in figures.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from ..checkpoint.model import load_model, problem_class, stored_problem
 from ..data.batches import batches, num_samples
 from ..data.samples import Samples, Split, as_samples
 from ..errors import DescentError, about, calling, check_choice
+from ..evaluation.evaluation import Evaluation
+from ..files import atomic_write
 from ..model import DescentModel
 from ..problem import Problem
 from ..registry import resolve_model, resolve_problem
@@ -87,6 +90,28 @@ def names_of(problem: Problem, split: Split, samples: Samples) -> tuple[str, ...
             f"{len(names)}"
         )
     return names
+
+
+def write_errors(path: Path, evaluations: Mapping[str, Evaluation], names: Sequence[str]) -> None:
+    """Writes a table of the final error of every sample by its name, with a column for each family;
+    nothing where the samples have no names.
+
+    Args:
+        path: the file, a ``.csv``.
+        evaluations: what each family reached.
+        names: what the samples are called.
+    """
+    if not names:
+        return
+    columns = [result.error().tolist() for result in evaluations.values()]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(["name", *evaluations])
+            table.writerows(zip(names, *columns))
+
+    atomic_write(path, write)
 
 
 def stored_settings(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -218,7 +218,14 @@ def test_from_a_csv_to_weights_and_back(
     assert main(["evaluate", str(out / "sdm.safetensors"), "--data", str(wings)]) == 0
     assert re.search(r"worst of sdm: \d\d.png [\d.]+, ", capsys.readouterr().out)
     assert json.loads((out / "sdm.test.json").read_text())["names"] == names
+    listed = (out / "errors.csv").read_text().splitlines()
+    assert listed[0] == "name,sdm"
+    assert [line.split(",")[0] for line in listed[1:]] == names
+    assert (out / "sdm.test.errors.csv").read_text().splitlines() == listed
     assert "<dt>sdm</dt><dd>" in (out / "report.html").read_text()
+    (out / "sdm.test.json").unlink()
+    assert main(["evaluate", str(out / "sdm.safetensors"), "--data", str(wings)]) == 2
+    assert "sdm.test.errors.csv: is there already" in capsys.readouterr().err
     every = ["evaluate", str(out / "sdm.safetensors"), "--data", str(wings), "--overwrite"]
     assert main([*every, "--problem.test_fraction", "1"]) == 0
     assert len(json.loads((out / "sdm.test.json").read_text())["names"]) == 20
