@@ -269,5 +269,12 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Writes a figure, atomically."""
-    atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    """Writes a figure, atomically, of the kind that the ending of the file names.
+
+    A PDF has its fonts inside, as TrueType, and no date: equal figures are equal files.
+    """
+    from matplotlib import rc_context  # only what draws waits for it
+
+    known = {"CreationDate": None} if path.suffix == ".pdf" else None
+    with rc_context({"pdf.fonttype": 42}):
+        atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=known))

@@ -33,6 +33,19 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert list(path.parent.iterdir()) == [path], "nothing is left behind"
 
 
+def test_a_pdf_has_its_fonts_inside_and_no_date(tmp_path):
+    figure = canvas(4, 3)
+    figure.text(0.5, 0.5, "A name")
+    files = [tmp_path / "one.pdf", tmp_path / "two.pdf"]
+    for file in files:
+        save_figure(file, figure)
+    content = files[0].read_bytes()
+    assert content == files[1].read_bytes()
+    assert b"/FontFile2" in content  # TrueType
+    assert b"/Type3" not in content
+    assert b"CreationDate" not in content
+
+
 @contextmanager
 def small_disk(size: int = 500) -> Iterator[None]:
     """No file grows beyond ``size`` bytes, as on a disk that is nearly full."""

@@ -30,6 +30,8 @@ RESULTS = {
     "History",
     "Evaluation",
     "Basin",
+    "Estimate",
+    "PairedTest",
     "Probes",
     "Report",
     "PartReport",

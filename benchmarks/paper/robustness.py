@@ -239,7 +239,7 @@ def drawn(
     looks = styles(families)
     for column, (label, (amounts, rows)) in zip(grid.T, studies.items()):
         for axes, key in zip(column, ("mean", "failures")):
-            for name, (color, dashes) in looks.items():
+            for name, (color, dashes, _) in looks.items():
                 values = [row[name][key] for row in rows]
                 axes.plot(
                     amounts,

@@ -49,7 +49,7 @@ def main() -> None:
     problem = problem_like(arguments, models)
     results, fits = {}, {}
     figure, axes = frame(5.2, 3.6)
-    for name, (color, dashes) in styles(models).items():
+    for name, (color, dashes, _) in styles(models).items():
         results[name], fits[name] = evaluate(models[name], problem.data("test"), batch_size=1), 1.0
         rows = [name]
         for views in range(1, len(VIEWS) + 1):

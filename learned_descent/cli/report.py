@@ -7,23 +7,35 @@ import shlex
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.tables import converged, main_metrics, worst
+from ..evaluation.intervals import PairedTest, against_best, estimates
+from ..evaluation.plots.frames import color_of
+from ..evaluation.tables import (
+    FIGURES,
+    chance,
+    converged,
+    figures,
+    intervals,
+    legend,
+    main_metrics,
+    spreads,
+    worst,
+)
 from ..families import learned_part
 from ..problem import OtherData
 from ..registry import names_code
-from ..system.text import aligned, number
+from ..system.text import number
 
 _NONE = "–"  # noqa: RUF001 - a dash in a table
 
 
 def report(
     results: Mapping[str, Any],
-    figures: Mapping[str, bytes],
+    images: Mapping[str, bytes],
     *,
     folder: Path,
     other: OtherData | None = None,
@@ -33,7 +45,7 @@ def report(
 
     Args:
         results: what ``compare`` writes as ``results.json``.
-        figures: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the
+        images: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the
             starts differ, and ``"fits"`` for problems of images.
         folder: where ``settings.yaml`` is, which repeats the comparison.
         other: the known data that the problem can be compared on too.
@@ -45,6 +57,7 @@ def report(
     evaluations = {name: Evaluation.from_json(family) for name, family in families.items()}
     first = next(iter(evaluations.values()))
     main = main_metrics(first)
+    test = against_best(evaluations)
     name = results["problem"]["name"].removeprefix("custom:")
     environment = Environment(
         loader=PackageLoader("learned_descent.cli"),
@@ -58,15 +71,20 @@ def report(
         lead=_lead(evaluations),
         facts=_facts(results, first),
         split=results["split"],
-        main=_table(evaluations, results, main),
-        others=_table(evaluations, results, [name for name in first.metrics if name not in main]),
+        main=_table(evaluations, results, main, test),
+        others=_table(
+            evaluations, results, [name for name in first.metrics if name not in main], None
+        ),
+        colors={name: color_of(name) for name in evaluations},
+        certainty=legend(evaluations, test),
+        trainings=max(result.trainings for result in evaluations.values()),
         endings={
             family: result.endings for family, result in evaluations.items() if result.endings
         },
         worst=worst(evaluations, results.get("names", ())),
         samples=first.num_samples,
         above=f"{first.failure_above:g}",
-        figures={name: _figure(image, name, evaluations) for name, image in figures.items()},
+        figures={name: _figure(image, name, evaluations) for name, image in images.items()},
         settings=_settings(families),
         problem=dict(_flat(results["problem"])),
         commands=_commands(results, folder),
@@ -109,43 +127,62 @@ def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
     }
 
 
+class _Cell(NamedTuple):
+    """A number of the table; whether it is the best of its column, and how sure it is."""
+
+    text: str
+    best: bool = False
+    certainty: str = ""
+
+
 def _table(
-    evaluations: Mapping[str, Evaluation], results: Mapping[str, Any], metrics: Sequence[str]
+    evaluations: Mapping[str, Evaluation],
+    results: Mapping[str, Any],
+    metrics: Sequence[str],
+    test: PairedTest | None,
 ) -> dict[str, Any]:
-    """The head and the rows of the table: ``(text, whether it is the best of its column)`` per
-    cell.
-    """
+    """The head and the rows of the table, a :class:`_Cell` for each family and column."""
     rows = list(evaluations.values())
-    columns: list[tuple[list[str], list[float]]] = []
+    columns: list[list[_Cell]] = []
     for name in metrics:
-        for values in ([row.mean(name) for row in rows], [row.median(name) for row in rows]):
-            columns.append((aligned(values), values))
-        for values, sign in (
-            ([row.auc(name) for row in rows], -1),
-            ([row.failure_rate(name) for row in rows], 1),
-        ):
+        found = [estimates(row, name) for row in rows]
+        for kind, (_, factor) in FIGURES.items():
+            column = [estimate[kind] for estimate in found]
+            texts = figures(column, factor)
+            sign = -1 if kind == "auc" else 1
+            best = _best(texts, [sign * estimate.value for estimate in column])
+            sure = zip(intervals(column, factor), spreads(column, factor))
             columns.append(
-                ([f"{100 * value:.2f}" for value in values], [sign * value for value in values])
+                [
+                    _Cell(
+                        text,
+                        text in best,
+                        " ".join(filter(None, (ends, spread and f"\u00b1 {spread}"))),
+                    )
+                    for text, (ends, spread) in zip(texts, sure)
+                ]
             )
+    if test and test.p:
+        columns.append([_Cell(chance(test.p.get(name))) for name in evaluations])
     stored = list(results["families"].values())
     seconds = [family["training_seconds"] for family in stored]
-    columns.append(([_NONE if value is None else number(value) for value in seconds], []))
-    columns.append(([number(1000 * row.seconds_per_sample) for row in rows], []))
-    columns.append(([number(family["parameters"]) for family in stored], []))
+    columns.append([_Cell(_NONE if value is None else number(value)) for value in seconds])
+    columns.append([_Cell(number(1000 * row.seconds_per_sample)) for row in rows])
+    columns.append([_Cell(number(family["parameters"])) for family in stored])
     solvers = any(row.status is not None for row in rows)
     if solvers:
-        columns.append(([converged(row) or _NONE for row in rows], []))
-    cells = [[(text, text in _best(texts, values)) for text in texts] for texts, values in columns]
+        columns.append([_Cell(converged(row) or _NONE) for row in rows])
     return {
         "metrics": list(metrics),
-        "rows": dict(zip(evaluations, zip(*cells))),
+        "rows": dict(zip(evaluations, zip(*columns))),
         "solvers": solvers,
+        "tested": bool(test and test.p),
     }
 
 
 def _best(texts: Sequence[str], values: Sequence[float]) -> set[str]:
     """The text of the smallest value, unless all look alike."""
-    return {texts[values.index(min(values))]} if values and len(set(texts)) > 1 else set()
+    return {texts[values.index(min(values))]} if len(set(texts)) > 1 else set()
 
 
 def _figure(image: bytes, name: str, evaluations: Mapping[str, Evaluation]) -> dict[str, str]:

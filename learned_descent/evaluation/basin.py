@@ -14,11 +14,8 @@ from torch import Tensor
 from ..errors import DescentError, check_shape
 from ..system.text import lay_out
 from .ced import check_threshold
-from .evaluation import Evaluation
-from .tables import check_comparable
-
-_NORMAL = 1.96
-"""Standard deviations that hold 95 % of a normal distribution."""
+from .evaluation import Evaluation, check_comparable
+from .intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Basin:
     Attributes:
         starts: the mean size of the start in each of ``K`` bins, ascending.
         counts: the number of samples in each bin.
-        solved: how many of them each family solves, by its name.
+        solved: how many of them each family solves, by its name; the mean of several trainings.
         within: the largest error that counts as solved.
 
     Example:
@@ -47,24 +44,9 @@ class Basin:
         return [solved / count for solved, count in zip(self.solved[family], self.counts)]
 
     def interval(self, family: str) -> tuple[list[float], list[float]]:
-        """The lower and upper ends of the 95 % confidence interval of each share.
-
-        References:
-            E. Wilson. Probable inference, the law of succession, and statistical inference. JASA
-            22, 1927.
-        """
-        ends: tuple[list[float], list[float]] = ([], [])
-        for solved, count in zip(self.solved[family], self.counts):
-            square = _NORMAL**2
-            middle = (solved + square / 2) / (count + square)
-            half = (
-                _NORMAL
-                * math.sqrt(solved * (count - solved) / count + square / 4)
-                / (count + square)
-            )
-            ends[0].append(max(0.0, middle - half))
-            ends[1].append(min(1.0, middle + half))
-        return ends
+        """The lower and upper ends of the 95 % confidence interval of each share (Wilson's)."""
+        pairs = [wilson(solved, count) for solved, count in zip(self.solved[family], self.counts)]
+        return [low for low, _ in pairs], [high for _, high in pairs]
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON."""
@@ -143,14 +125,17 @@ def basin(
     (name, first), *others = evaluations.items()
     for other, evaluation in others:
         if not torch.allclose(
-            first.error(step=0), evaluation.error(step=0), rtol=1e-2, equal_nan=True
+            first.by_training(step=0)[0],
+            evaluation.by_training(step=0)[0],
+            rtol=1e-2,
+            equal_nan=True,
         ):
             raise DescentError(
                 f"{name!r} and {other!r} start elsewhere: measure both from the same starts"
             )
     within = first.failure_above if within is None else within
     check_threshold(within, "within")
-    sizes = (first.error(step=0) if levels is None else levels).double().cpu()
+    sizes = (first.by_training(step=0)[0] if levels is None else levels).double().cpu()
     check_shape(sizes, "N", {"N": first.num_samples}, name="levels")
     bins = _bins(sizes, most, least)
     if len(bins) < 2:
@@ -159,11 +144,17 @@ def basin(
         starts=tuple(float(sizes[rows].mean()) for rows in bins),
         counts=tuple(len(rows) for rows in bins),
         solved={
-            name: tuple(int((evaluation.error()[rows] <= within).sum()) for rows in bins)
+            name: tuple(_solved(evaluation, rows, within) for rows in bins)
             for name, evaluation in evaluations.items()
         },
         within=within,
     )
+
+
+def _solved(evaluation: Evaluation, rows: Tensor, within: float) -> int:
+    """How many of some samples a family solves: of several trainings, the mean, rounded."""
+    solved = (evaluation.by_training()[:, rows] <= within).sum()
+    return round(float(solved) / evaluation.trainings)
 
 
 def _bins(sizes: Float[Tensor, " N"], most: int, least: int) -> list[Tensor]:

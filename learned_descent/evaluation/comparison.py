@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from ..data.samples import Samples
+from ..files import or_null
 from ..model import DescentModel
 from .basin import Basin, basin
-from .evaluation import Evaluation, evaluate
-from .tables import check_comparable, columns, main_metrics, size, table, unusable, worst_lines
+from .evaluation import Evaluation, check_comparable, evaluate
+from .intervals import against_best, estimates
+from .tables import columns, main_metrics, size, table, unusable, worst_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +38,7 @@ class Comparison:
 
     Raises:
         DescentError: if there are none, or they were not measured alike (see
-            :func:`~learned_descent.evaluation.tables.check_comparable`).
+            :func:`~learned_descent.evaluation.evaluation.check_comparable`).
 
     Example:
         >>> from learned_descent import Cascade
@@ -132,8 +134,10 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """All but the models and the figures: what ``compare`` writes as ``results.json``."""
+        test = against_best(self.evaluations)
         return {
             **self.origin,
+            "test": {"best": test.best, "p": dict(test.p)},
             "basin": None if self.basin is None else self.basin.to_json(),
             **({"names": list(self.names)} if self.names else {}),
             "families": {
@@ -145,6 +149,7 @@ class Comparison:
                     "trainers": {},
                     **self.notes.get(name, {}),
                     **evaluation.to_json(),
+                    "certainty": _certainty(evaluation),
                 }
                 for name, evaluation in self.evaluations.items()
             },
@@ -160,3 +165,16 @@ class Comparison:
     @property
     def _pairs(self) -> dict[str, tuple[DescentModel, Evaluation]]:
         return {name: (self.models[name], found) for name, found in self.evaluations.items()}
+
+
+def _certainty(result: Evaluation) -> dict[str, Any]:
+    """Interval and spread of every figure, by metric."""
+    found: dict[str, Any] = or_null(
+        {
+            name: {
+                figure: estimate._asdict() for figure, estimate in estimates(result, name).items()
+            }
+            for name in result.metrics
+        }
+    )
+    return found

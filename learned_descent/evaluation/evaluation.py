@@ -7,9 +7,9 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -26,12 +26,16 @@ from ..model import DescentModel
 from ..solvers import Status
 from .ced import auc, ced, check_threshold, failure_rate, ordered
 
-__all__ = ["Evaluation", "auc", "ced", "evaluate", "failure_rate"]
+__all__ = ["Evaluation", "auc", "ced", "check_comparable", "evaluate", "failure_rate"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model reached on a set of samples, after every step.
+    """What a model reached on a set of samples, after every step; or what several trainings of one
+    family reached on the same ``N`` samples, see :meth:`pooled`.
+
+    Of ``S`` trainings, ``N`` stands for ``S N`` in the shapes below: all samples of the first one,
+    then all of the next. A mean, a rate or an area over all of them is the mean over trainings.
 
     Attributes:
         errors: errors at the start and after each of the ``T`` steps by metric, float64 on the CPU,
@@ -48,6 +52,10 @@ class Evaluation:
             :class:`~learned_descent.solvers.Status`, ``(N,)``; ``None`` for a learned descent.
         invalid: how many samples a classical solver left ``INVALID``, by the check that failed, in
             words.
+        trainings: how many trainings ``S`` there are.
+
+    Raises:
+        DescentError: if a shape or a number does not fit the others.
 
     Example:
         >>> errors = {"error": torch.tensor([[4.0, 8.0], [1.0, 3.0]])}
@@ -65,6 +73,7 @@ class Evaluation:
     device: str
     status: Int[Tensor, " N"] | None = None
     invalid: Mapping[str, int] = field(default_factory=dict)
+    trainings: int = 1
 
     def __post_init__(self) -> None:
         if not self.errors:
@@ -77,6 +86,64 @@ class Evaluation:
         if self.status is not None:
             check_shape(self.status, "N", sizes, name="status")
         check_threshold(self.failure_above, "failure_above")
+        if self.trainings < 1 or sizes["N"] % self.trainings:
+            raise DescentError(
+                f"trainings: expected a whole part of the {sizes['N']} errors for each, got "
+                f"{self.trainings}"
+            )
+
+    @classmethod
+    def pooled(cls, evaluations: Sequence[Evaluation]) -> Evaluation:
+        """Several trainings of one family, measured on the same samples, as one; without ``xs``.
+
+        Args:
+            evaluations: one for each training.
+
+        Raises:
+            DescentError: if there are none, or they were not measured alike.
+
+        Example:
+            >>> errors = torch.tensor([[4.0, 8.0], [1.0, 3.0]])
+            >>> one, two = (Evaluation({"error": values}, None, failure_above=2.0,
+            ...     seconds_per_sample=1e-3, batch_size=2, device="cpu")
+            ...     for values in (errors, errors / 2))
+            >>> both = Evaluation.pooled([one, two])
+            >>> both.mean(), both.num_samples, both.by_training()
+            (1.5, 2, tensor([[1.0000, 3.0000],
+                    [0.5000, 1.5000]]))
+        """
+        if not evaluations:
+            raise DescentError("evaluations: expected one for each training, got none")
+        first = evaluations[0]
+        for other in evaluations:
+            if (other.metrics, other.num_steps, other.num_samples, other.failure_above) != (
+                first.metrics,
+                first.num_steps,
+                first.num_samples,
+                first.failure_above,
+            ):
+                raise DescentError(
+                    "evaluations: expected trainings of one family, measured alike, got "
+                    f"{other.num_steps} steps on {other.num_samples} samples beside "
+                    f"{first.num_steps} on {first.num_samples}, or other metrics"
+                )
+        statuses = [other.status for other in evaluations if other.status is not None]
+        invalid: Counter[str] = Counter()
+        for other in evaluations:
+            invalid.update(other.invalid)
+        return replace(
+            first,
+            errors={
+                name: torch.cat([other.errors[name] for other in evaluations], 1)
+                for name in first.errors
+            },
+            xs=None,
+            seconds_per_sample=sum(other.seconds_per_sample for other in evaluations)
+            / len(evaluations),
+            status=torch.cat(statuses) if statuses else None,
+            invalid=dict(invalid.most_common()),
+            trainings=sum(other.trainings for other in evaluations),
+        )
 
     @property
     def metrics(self) -> list[str]:
@@ -85,8 +152,8 @@ class Evaluation:
 
     @property
     def num_samples(self) -> int:
-        """The number ``N`` of samples."""
-        return self.errors[self.metrics[0]].shape[1]
+        """The number ``N`` of samples that each training was measured on."""
+        return self.errors[self.metrics[0]].shape[1] // self.trainings
 
     @property
     def num_steps(self) -> int:
@@ -119,7 +186,7 @@ class Evaluation:
         return f"{counts} ({reasons})" if reasons else counts
 
     def error(self, metric: str | None = None, step: int = -1) -> Float[Tensor, " N"]:
-        """The error of each sample, ``(N,)``.
+        """The error of each sample, ``(N,)``; of ``S`` trainings one after the other, ``(S N,)``.
 
         Args:
             metric: the name of a metric; ``None`` for the main one.
@@ -137,6 +204,12 @@ class Evaluation:
                 f"{step}"
             )
         return self.errors[name][step]
+
+    def by_training(self, metric: str | None = None, step: int = -1) -> Float[Tensor, "S N"]:
+        """The error of each sample in each training, ``(S, N)``. Arguments are those of
+        :meth:`error`.
+        """
+        return self.error(metric, step).view(self.trainings, -1)
 
     def mean(self, metric: str | None = None, step: int = -1) -> float:
         """The mean error; infinite if one is not finite. Arguments are those of :meth:`error`."""
@@ -176,6 +249,7 @@ class Evaluation:
             "seconds_per_sample": self.seconds_per_sample,
             "batch_size": self.batch_size,
             "device": self.device,
+            **({} if self.trainings == 1 else {"trainings": self.trainings}),
             **(
                 {} if self.status is None else {"ended": self.ended, "status": self.status.tolist()}
             ),
@@ -211,11 +285,38 @@ class Evaluation:
                 str(reason): int(count) for reason, count in stored.get("invalid", {}).items()
             }
             where = int(stored["batch_size"]), str(stored["device"])
-            return cls(errors, None, above, seconds, *where, status, invalid)
+            trainings = int(stored.get("trainings", 1))
+            return cls(errors, None, above, seconds, *where, status, invalid, trainings)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DescentError(
                 f"stored evaluation: cannot be read ({error!r}); evaluate the model again"
             ) from error
+
+
+def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
+    """Refuses to set side by side what was not measured alike.
+
+    Args:
+        evaluations: evaluations by the name of their family.
+
+    Raises:
+        DescentError: if there are none, or if metrics, ``failure_above`` or the number of samples
+            differ.
+    """
+    if not evaluations:
+        raise DescentError("evaluations: expected at least one, got none")
+    (first, reference), *others = evaluations.items()
+    for name, other in others:
+        for what, one, two in (
+            ("metrics", reference.metrics, other.metrics),
+            ("failure_above", reference.failure_above, other.failure_above),
+            ("number of samples", reference.num_samples, other.num_samples),
+        ):
+            if one != two:
+                raise DescentError(
+                    f"{first!r} and {name!r} cannot be compared: the {what} differ, {one} and "
+                    f"{two}; evaluate both on the same samples with the same problem"
+                )
 
 
 def evaluate(

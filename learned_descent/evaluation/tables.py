@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from ..errors import DescentError
 from ..model import DescentModel
 from ..system.text import aligned, lay_out, number
-from .evaluation import Evaluation
-
-
-def check_comparable(evaluations: Mapping[str, Evaluation]) -> None:
-    """Refuses to set side by side what was not measured alike.
-
-    Args:
-        evaluations: evaluations by the name of their family.
-
-    Raises:
-        DescentError: if there are none, or if metrics, ``failure_above`` or the number of samples
-            differ.
-    """
-    if not evaluations:
-        raise DescentError("evaluations: expected at least one, got none")
-    (first, reference), *others = evaluations.items()
-    for name, other in others:
-        for what, one, two in (
-            ("metrics", reference.metrics, other.metrics),
-            ("failure_above", reference.failure_above, other.failure_above),
-            ("number of samples", reference.num_samples, other.num_samples),
-        ):
-            if one != two:
-                raise DescentError(
-                    f"{first!r} and {name!r} cannot be compared: the {what} differ, {one} and "
-                    f"{two}; evaluate both on the same samples with the same problem"
-                )
+from .evaluation import Evaluation, check_comparable
+from .intervals import FLIPS, RESAMPLES, Estimate, PairedTest, against_best, estimates
 
 
 def table(
@@ -42,7 +18,8 @@ def table(
     *,
     metrics: Sequence[str] | None = None,
 ) -> str:
-    """An aligned table with one row per family: mean, median, AUC and failures of each metric.
+    """Two aligned tables with one row per family: mean, median, AUC and failures of each metric,
+    and below how sure they are, see :func:`certainty`.
 
     Args:
         evaluations: evaluations by the name of their family, on the same samples.
@@ -50,8 +27,9 @@ def table(
         metrics: the metrics to show; all by default.
 
     Raises:
-        DescentError: if the evaluations were not measured alike (see :func:`check_comparable`), or
-            if a metric or a family of a further column is unknown.
+        DescentError: if the evaluations were not measured alike (see
+            :func:`~learned_descent.evaluation.evaluation.check_comparable`), or if a metric or a
+            family of a further column is unknown.
 
     Example:
         >>> import torch
@@ -64,6 +42,12 @@ def table(
         -----------------------------------------------
         sdm     2.00    2.00  25.00    50.00          1
         2 samples; AUC up to, and failures above, an error of 2
+        <BLANKLINE>
+                             error (px)
+        95 %          mean        median          AUC %        fail. %
+        --------------------------------------------------------------
+        sdm   [1.00, 3.00]  [1.00, 3.00]  [0.00, 50.00]  [9.45, 90.55]
+        intervals over samples (bootstrap, 2,000 draws; failures: Wilson)
     """
     check_comparable(evaluations)
     columns = columns or {}
@@ -92,8 +76,102 @@ def table(
     )
     return lay_out(groups, ["", *names, *("" for _ in columns)]) + (
         f"\n{reference.num_samples} samples; AUC up to, and failures above, an error of "
-        f"{reference.failure_above:g}"
+        f"{reference.failure_above:g}\n\n{certainty(evaluations, names)}"
     )
+
+
+def certainty(evaluations: Mapping[str, Evaluation], metrics: Sequence[str] | None = None) -> str:
+    """An aligned table of how sure the figures of each family are: 95 % intervals over samples, the
+    standard deviation over trainings where a family has several, and the test against the best.
+
+    Args:
+        evaluations: evaluations by the name of their family, on the same samples.
+        metrics: the metrics to show; all by default. The test is that of the first.
+
+    Raises:
+        DescentError: as :func:`table` does.
+    """
+    check_comparable(evaluations)
+    names = list(metrics or next(iter(evaluations.values())).metrics)
+    groups = [[["95 %", *evaluations]]]
+    for name in names:
+        found = [estimates(result, name) for result in evaluations.values()]
+        group: list[list[str]] = []
+        for kind, (title, factor) in FIGURES.items():
+            column = [estimate[kind] for estimate in found]
+            group.append([title, *(interval or "-" for interval in intervals(column, factor))])
+            if kind != "median" and any(estimate.spread is not None for estimate in column):
+                group.append(
+                    [f"\u00b1 {title}", *(text or "-" for text in spreads(column, factor))]
+                )
+        groups.append(group)
+    test = against_best(evaluations, names[0])
+    if test.p:
+        groups.append([["p", *(chance(test.p.get(family)) for family in evaluations)]])
+    shown = lay_out(groups, ["", *names, *("" for _ in groups[len(names) + 1 :])])
+    return f"{shown}\n{legend(evaluations, test)}"
+
+
+FIGURES: Mapping[str, tuple[str, float]] = {
+    "mean": ("mean", 1),
+    "median": ("median", 1),
+    "auc": ("AUC %", 100),
+    "failure_rate": ("fail. %", 100),
+}
+"""What sums up the errors of a family: its title, and the factor to its unit."""
+
+
+def legend(evaluations: Mapping[str, Evaluation], test: PairedTest) -> str:
+    """What the intervals, the spread and the test of a table are, in one line."""
+    parts = [f"intervals over samples (bootstrap, {RESAMPLES:,} draws; failures: Wilson)"]
+    most = max(result.trainings for result in evaluations.values())
+    if most > 1:
+        parts.append(f"\u00b1: standard deviation over {most} trainings")
+    if test.p:
+        parts.append(f"p: AUC against {test.best} (paired permutation test, {FLIPS:,} flips, Holm)")
+    return "; ".join(parts)
+
+
+def figures(column: Sequence[Estimate], factor: float) -> list[str]:
+    """The values of one figure of several families, as numbers of the same decimals."""
+    return _numbers([estimate.value for estimate in column], column, factor)
+
+
+def intervals(column: Sequence[Estimate], factor: float) -> list[str]:
+    """Their intervals, with as many decimals as the values; empty where there is none."""
+    ends = (
+        _numbers([estimate.low for estimate in column], column, factor),
+        _numbers([estimate.high for estimate in column], column, factor),
+    )
+    return [
+        "" if math.isnan(estimate.low) else f"[{low}, {high}]"
+        for estimate, low, high in zip(column, *ends)
+    ]
+
+
+def spreads(column: Sequence[Estimate], factor: float) -> list[str]:
+    """Their standard deviations over trainings; empty where there is one training."""
+    known = [math.nan if estimate.spread is None else estimate.spread for estimate in column]
+    return [
+        "" if math.isnan(value) else text
+        for value, text in zip(known, _numbers(known, column, factor))
+    ]
+
+
+def chance(p: float | None) -> str:
+    """A p-value; ``-`` for the family that the others are tested against.
+
+    Example:
+        >>> chance(0.0301), chance(0.0002), chance(None)
+        ('0.030', '<.001', '-')
+    """
+    return "-" if p is None else "<.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _numbers(values: Sequence[float], column: Sequence[Estimate], factor: float) -> list[str]:
+    if factor != 1:
+        return [f"{factor * value:.2f}" for value in values]
+    return aligned(values, [estimate.value for estimate in column])
 
 
 def columns(
@@ -129,7 +207,7 @@ def converged(result: Evaluation) -> str:
     return (
         ""
         if result.status is None
-        else f"{100 * result.ended.get('converged', 0) / result.num_samples:.1f}"
+        else f"{100 * result.ended.get('converged', 0) / len(result.status):.1f}"
     )
 
 
@@ -170,7 +248,7 @@ def worst(
                 f"names: expected one for each of the {result.num_samples} samples, got "
                 f"{len(names)}"
             )
-        errors = result.error().nan_to_num(nan=float("inf"))
+        errors = result.by_training().nan_to_num(nan=float("inf")).mean(0)
         order = errors.argsort(descending=True, stable=True)[:count].tolist()
         found[family] = ", ".join(f"{names[place]} {errors[place]:.3g}" for place in order)
     return found

@@ -26,11 +26,12 @@ def lay_out(groups: Sequence[Sequence[Sequence[str]]], titles: Sequence[str]) ->
     return "\n".join(["  ".join(above).rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def aligned(values: Sequence[float]) -> list[str]:
-    """Numbers with the decimals that show three digits of the smallest one; in scientific notation
-    beyond five decimals.
+def aligned(values: Sequence[float], like: Sequence[float] | None = None) -> list[str]:
+    """Numbers with the decimals that show three digits of the smallest one, or of the smallest of
+    ``like``; in scientific notation beyond five decimals.
     """
-    smallest = min((value for value in values if 0 < value < math.inf), default=1.0)
+    known = values if like is None else like
+    smallest = min((value for value in known if 0 < value < math.inf), default=1.0)
     decimals = max(0, 2 - math.floor(math.log10(smallest)))
     return [f"{value:.{decimals}f}" if decimals <= 5 else f"{value:.2e}" for value in values]
 

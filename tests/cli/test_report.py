@@ -12,6 +12,7 @@ import torch
 
 from learned_descent.cli.report import report
 from learned_descent.evaluation.evaluation import Evaluation
+from learned_descent.evaluation.plots.frames import color_of
 from learned_descent.faces.other_data import THREE_HUNDRED_W
 
 PNG = b"\x89PNG no image"
@@ -140,10 +141,10 @@ def test_headings_and_facts(results):
 
 def test_the_table_has_a_row_per_family(results):
     page = Page(made(results))
-    assert page.rows[0] == ["family", *METRICS[:2], "training", "fit", "size"]
+    assert page.rows[0] == ["family", *METRICS[:2], "test", "training", "fit", "size"]
     measured = ["0.0400", "0.0350", "50.00", "0.00"]
-    assert page.rows[2] == ["sdm", *measured, *measured, "51.3", "2", "3,329,960"]
-    assert page.rows[3][-3:] == ["–", "2", "3,329,960"]  # noqa: RUF001 - loaded from a file that does not know its time
+    assert page.rows[2] == ["sdm", *measured, *measured, "0.500", "51.3", "2", "3,329,960"]
+    assert page.rows[3][-4:] == ["-", "–", "2", "3,329,960"]  # noqa: RUF001 - loaded from a file that does not know its time
     assert page.rows[4][1] == METRICS[2]  # the other normalisers have a table of their own
     best = re.findall(r'class="[^"]*best[^"]*">([^<]*)<', made(results))
     assert best == [
@@ -160,6 +161,24 @@ def test_the_table_has_a_row_per_family(results):
         "0.0200",
         "56.25",
     ]
+
+
+def test_a_number_has_its_interval_and_a_family_the_colour_of_the_figures(results):
+    text = made(results)
+    assert re.search(r'best">0\.0375<small>\[0\.0200, 0\.0\d+\]</small>', text)
+    assert "p: AUC against mdm (paired permutation test, 9,999 flips, Holm)." in text
+    assert "One training each" in text
+    for name in ("sdm", "mdm"):
+        assert f'border-left-color: {color_of(name)}">{name}<' in text
+
+
+def test_of_several_trainings_a_number_has_its_spread(results):
+    mdm = Evaluation.from_json(results["families"]["mdm"])
+    results["families"]["mdm"] |= Evaluation.pooled([mdm, mdm]).to_json()
+    text = made(results)
+    assert "] ± 0.0000</small>" in text
+    assert "±: standard deviation over 2 trainings" in text
+    assert "One training each" not in text
 
 
 def test_the_settings_stand_side_by_side(results):
@@ -252,7 +271,7 @@ def test_solvers_have_no_weights_and_a_column_of_their_own(results):
     results["families"]["mdm+lm"] = {**results["families"]["mdm"], "status": [1, 1, 0, 0]}
     text = made(results, ("ced", "steps", "basin", "time"), faces=False)
     page = Page(text)
-    assert page.rows[0] == ["family", *METRICS[:2], "training", "fit", "size", "converged"]
+    assert page.rows[0] == ["family", *METRICS[:2], "test", "training", "fit", "size", "converged"]
     assert page.rows[1][-3:] == ["ms/sample", "parameters", "%"]
     assert [row[-1] for row in page.rows[2:6]] == ["–", "–", "75.0", "50.0"]  # noqa: RUF001
     assert ["name", "cascade", "mnemonic", "–", "mnemonic"] in page.rows  # noqa: RUF001

@@ -4,6 +4,7 @@ import json
 import math
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -325,3 +326,30 @@ def test_a_status_of_another_number_of_samples_is_refused() -> None:
         Evaluation(
             {"m": torch.ones(2, 3)}, None, 2.0, 1e-3, 4, "cpu", torch.zeros(2, dtype=torch.long)
         )
+
+
+def test_trainings_are_pooled_and_their_figures_are_means() -> None:
+    one = made({"m": torch.tensor([[4.0, 4.0], [1.0, 3.0]])})
+    two = made({"m": torch.tensor([[4.0, 4.0], [0.5, 1.5]])})
+    both = Evaluation.pooled([one, two])
+    assert (both.trainings, both.num_samples, both.num_steps) == (2, 2, 1)
+    for figure in (Evaluation.mean, Evaluation.auc, Evaluation.failure_rate):
+        assert figure(both) == pytest.approx((figure(one) + figure(two)) / 2)
+    assert both.by_training().tolist() == [[1.0, 3.0], [0.5, 1.5]]
+    assert Evaluation.from_json(json.loads(json.dumps(both.to_json()))).trainings == 2
+    assert "trainings" not in one.to_json()
+    assert Evaluation.pooled([both, one]).trainings == 3
+
+
+def test_only_trainings_that_were_measured_alike_are_pooled() -> None:
+    one = made({"m": torch.ones(2, 3)})
+    with pytest.raises(DescentError, match="evaluations: expected one for each training, got none"):
+        Evaluation.pooled([])
+    with pytest.raises(
+        DescentError, match="measured alike, got 2 steps on 3 samples beside 1 on 3, or other"
+    ):
+        Evaluation.pooled([one, made({"m": torch.ones(3, 3)})])
+    with pytest.raises(
+        DescentError, match="trainings: expected a whole part of the 3 errors for each, got 2"
+    ):
+        replace(one, trainings=2)

@@ -23,6 +23,7 @@ from learned_descent import (
 from learned_descent.data.samples import Batch
 from learned_descent.evaluation.evaluation import Evaluation, evaluate
 from learned_descent.evaluation.plots import PALETTE, plot_ced, plot_fits, plot_steps, plot_time
+from learned_descent.evaluation.plots.frames import color_of, styles
 
 
 class Eyes(ImageObservation):
@@ -208,6 +209,16 @@ def test_a_family_keeps_its_colour_in_all_figures(evaluations: Mapping[str, Eval
             line.get_label().split(":")[0]: line.get_color() for line in figure.axes[0].get_lines()
         }
         assert [colours[family] for family in evaluations] == list(PALETTE[:3])
+
+
+def test_the_colour_of_a_family_depends_on_no_other() -> None:
+    names = ["sdm", "joint", "mdm", "lm", "scipy", "gn"]
+    assert [color_of(name) for name in names] == list(PALETTE[:6])
+    alone, beside = styles(["mdm+lm"]), styles(["of my own", "mdm", "mdm+lm"])
+    assert alone["mdm+lm"].color == beside["mdm+lm"].color == color_of("mdm")
+    assert beside["mdm"].dashes != beside["mdm+lm"].dashes
+    assert beside["mdm"].marker != beside["mdm+lm"].marker
+    assert styles(["of my own"])["of my own"] == beside["of my own"]
 
 
 def test_many_families_are_told_apart() -> None:

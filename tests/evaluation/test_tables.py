@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from learned_descent import DescentError
-from learned_descent.evaluation.evaluation import Evaluation
-from learned_descent.evaluation.tables import check_comparable, table, worst, worst_lines
+from learned_descent.evaluation.evaluation import Evaluation, check_comparable
+from learned_descent.evaluation.tables import certainty, table, worst, worst_lines
 
 
 def made(errors: Mapping[str, Tensor], above: float = 2.0) -> Evaluation:
@@ -56,7 +56,33 @@ def test_table_is_aligned_and_holds_every_column() -> None:
         "mdm      1.00    1.00  50.00     0.00  1.00    1.00  50.00     0.00   1,234,567  0.512",
         "start   40.00   40.00   0.00   100.00  1.00    1.00  50.00     0.00           -   none",
         "2 samples; AUC up to, and failures above, an error of 2",
+        "",
+        *certainty({"mdm": near, "start": far}).splitlines(),
     ]
+
+
+def test_every_figure_of_a_table_has_an_interval_and_a_family_a_test() -> None:
+    near = made({"a": torch.stack([torch.full((60,), 9.0), torch.linspace(0.5, 1.5, 60)])})
+    far = made({"a": near.errors["a"] + torch.tensor([[0.0], [0.1]])})
+    lines = certainty({"far": far, "near": near, "one": near}).splitlines()
+    assert lines[1].split() == ["95", "%", "mean", "median", "AUC", "%", "fail.", "%", "p"]
+    assert [line.split()[-1] for line in lines[3:6]] == ["<.001", "-", "1.000"]
+    assert all(line.count("[") == 4 for line in lines[3:6])
+    assert lines[6] == (
+        "intervals over samples (bootstrap, 2,000 draws; failures: Wilson); p: AUC against near "
+        "(paired permutation test, 9,999 flips, Holm)"
+    )
+    alone = certainty({"one": made({"a": torch.ones(2, 1)})}).splitlines()
+    assert alone[3].split() == ["one", "-", "-", "-", "[0.00,", "79.35]"]
+
+
+def test_of_several_trainings_a_table_has_the_spread() -> None:
+    one, two = (made({"a": torch.full((2, 5), error)}) for error in (0.5, 1.0))
+    lines = certainty({"mdm": Evaluation.pooled([one, two]), "lm": one}).splitlines()
+    assert "AUC %  ± AUC %" in lines[1]
+    assert lines[3].endswith("[62.50, 62.50]    17.68  [0.00, 43.45]       0.00  0.062")
+    assert lines[4].endswith("[75.00, 75.00]        -  [0.00, 43.45]          -      -")
+    assert "±: standard deviation over 2 trainings" in lines[-1]
 
 
 def test_table_shows_chosen_metrics_and_tiny_errors() -> None:

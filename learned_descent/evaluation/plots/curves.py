@@ -15,8 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..basin import basin
-from ..evaluation import Evaluation, ced
-from ..tables import check_comparable
+from ..evaluation import Evaluation, ced, check_comparable
 from .frames import GREY, axis_label, frame, legend_above, styles
 
 
@@ -71,9 +70,10 @@ def plot_ced(evaluations: Mapping[str, Evaluation], metric: str | None = None) -
 
     pairs = styles(evaluations)
     for family in sorted(evaluations, key=lambda family: -evaluations[family].auc(name)):
-        draw(family, evaluations[family], -1, *pairs[family], 1.6)
+        color, dashes, _ = pairs[family]
+        draw(family, evaluations[family], -1, color, dashes, 1.6)
     if all(
-        torch.equal(other.error(name, 0), reference.error(name, 0))
+        torch.equal(other.by_training(name, 0)[0], reference.by_training(name, 0)[0])
         for other in evaluations.values()
     ):
         draw("start", reference, 0, GREY, ":", 1.3)
@@ -111,16 +111,22 @@ def plot_steps(evaluations: Mapping[str, Evaluation], metric: str | None = None)
     name, above = metric or reference.metrics[0], reference.failure_above
     figure, axes = frame(5.2, 3.6)
     shown = []
-    for family, (color, _) in styles(evaluations).items():
+    for family, (color, _, marker) in styles(evaluations).items():
         evaluation = evaluations[family]
         steps = range(evaluation.num_steps + 1)
         means, medians = (
             [value(name, step) for step in steps] for value in (evaluation.mean, evaluation.median)
         )
         label = f"{family}: mean {means[-1]:.3g}, median {medians[-1]:.3g}"
-        axes.plot(steps, means, "o-", label=label, color=color, linewidth=1.6, markersize=4)
+        axes.plot(steps, means, f"{marker}-", label=label, color=color, linewidth=1.6, markersize=4)
         axes.plot(
-            steps, medians, "o--", color=color, linewidth=1.2, markersize=4, markerfacecolor="white"
+            steps,
+            medians,
+            f"{marker}--",
+            color=color,
+            linewidth=1.2,
+            markersize=4,
+            markerfacecolor="white",
         )
         shown += [value for value in chain(means, medians) if 0 < value < float("inf")]
     _draw_bound(axes, above)
@@ -175,7 +181,7 @@ def plot_basin(
     if found is None:
         return None
     figure, axes = frame(5.2, 3.6)
-    for family, (color, dashes) in styles(evaluations).items():
+    for family, (color, dashes, marker) in styles(evaluations).items():
         rates, (low, high) = found.rates(family), found.interval(family)
         axes.fill_between(
             found.starts,
@@ -189,7 +195,7 @@ def plot_basin(
         axes.plot(
             found.starts,
             shares,
-            "o",
+            marker=marker,
             linestyle=dashes,
             label=family,
             color=color,
@@ -224,7 +230,7 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
     reference = next(iter(evaluations.values()))
     name, above = metric or reference.metrics[0], reference.failure_above
     figure, axes = frame(5.2, 3.6)
-    for family, (color, dashes) in styles(evaluations).items():
+    for family, (color, dashes, marker) in styles(evaluations).items():
         evaluation = evaluations[family]
         moved = (evaluation.errors[name].diff(dim=0) != 0).any(1).nonzero().flatten().tolist()
         last = moved[-1] + 1 if moved else evaluation.num_steps
@@ -241,7 +247,8 @@ def plot_time(evaluations: Mapping[str, Evaluation], metric: str | None = None) 
         axes.plot(
             times[-1:],
             medians[-1:],
-            "o",
+            marker=marker,
+            linestyle="none",
             color=color,
             markersize=6,
             label=f"{family}: {evaluation.median(name):.2g}",

@@ -23,8 +23,7 @@ from ...errors import DescentError
 from ...model import DescentModel
 from ...observation import ImageObservation
 from ...problem import Problem
-from ..evaluation import Evaluation
-from ..tables import check_comparable
+from ..evaluation import Evaluation, check_comparable
 from .frames import START, TRUTH, axis_label, canvas, grey, single_sample
 
 NDArray: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]

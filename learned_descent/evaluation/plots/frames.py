@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import cycle
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from ...data.batches import index
 from ...data.samples import Batch, Samples
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that colour-blind readers can tell apart (M. Okabe and K. Ito. Color Universal Design,
 2008)."""
 
@@ -25,10 +27,44 @@ TRUTH, START = "#56B4E9", "#F0E442"
 """The colours of true points and of those that a descent starts from."""
 
 
-def styles(families: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and dashes of each family."""
-    pairs = ((color, dashes) for dashes in cycle(("-", "--", "-.")) for color in PALETTE)
-    return dict(zip(families, pairs))
+_PLACES = {"sdm": 0, "joint": 1, "mdm": 2, "lm": 3, "scipy": 4, "gn": 5}
+"""The colours that the families of any problem have, so that they differ; others have the one that
+their name gives."""
+
+_SHAPES = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "D"))
+"""Dashes and marks that tell families of one colour apart."""
+
+
+class Style(NamedTuple):
+    """How a family is drawn."""
+
+    color: str
+    dashes: str
+    marker: str
+
+
+def color_of(family: str) -> str:
+    """The colour of a family in every figure: it follows from the name alone.
+
+    A learned descent keeps its colour with a solver behind it.
+
+    Example:
+        >>> color_of("mdm") == color_of("mdm+lm"), color_of("sdm"), color_of("of my own")
+        (True, '#0072B2', '#D55E00')
+    """
+    name = family.partition("+")[0]
+    return PALETTE[_PLACES.get(name, crc32(name.encode())) % len(PALETTE)]
+
+
+def styles(families: Iterable[str]) -> dict[str, Style]:
+    """The colour of each family, and dashes and marks by which those of one colour differ."""
+    found: dict[str, Style] = {}
+    used: Counter[str] = Counter()
+    for family in families:
+        color = color_of(family)
+        found[family] = Style(color, *_SHAPES[used[color] % len(_SHAPES)])
+        used[color] += 1
+    return found
 
 
 def axis_label(metric: str) -> str:
