@@ -67,6 +67,7 @@ def _small() -> Iterator[None]:
         patch.setattr(steps, "USUAL", 1)
         patch.setattr(faces, "COUNTS", (2,))
         patch.setattr(robustness, "SYNTHETIC", 16)
+        patch.setattr(robustness, "FEWEST", 8)
         patch.setattr(robustness, "YAWS", (0.0, 60.0))
         patch.setattr(detach, "STEPS", (1, 3))
         yield
@@ -328,15 +329,41 @@ def test_robustness_measures_every_harm(
         root,
         "--weights",
         f"one={trained_table / 'mdm.safetensors'}",
+        "--every",
+        2,
         data=False,
     )
     found = read(tmp_path / "robustness.json")
-    assert len(found["studies"]) == 7
+    assert len(found["studies"]) == 9
+    assert found["studies"]["colours"]["amounts"] == list(robustness.COLOURS)
     for label, study in found["studies"].items():
         assert label in text
         assert len(study["families"]) == len(study["amounts"])
         assert all(map(math.isfinite, numbers(study)))
     assert are_figures(tmp_path, "robustness")
+
+
+def test_the_colours_of_robustness_keep_what_they_say():
+    image = 255 * torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    found = {name: change(image) for name, change in robustness.COLOURS.items()}
+    assert torch.equal(found["BGR"][:, 0], image[:, 2])
+    assert (found["blue"][:, :2] == 0).all()
+    torch.testing.assert_close(found["yellow"][:, 0], image.mean(1))
+    for turned in (found["hue 90"], found["hue 180"]):
+        assert (turned - image).abs().amax() > 50
+        torch.testing.assert_close(turned.amax(1), image.amax(1), atol=1e-2, rtol=0)
+        torch.testing.assert_close(turned.amin(1), image.amin(1), atol=1e-2, rtol=0)
+
+
+def test_a_rolled_crop_has_its_face_where_the_points_are():
+    """A bright pixel beside the middle of the box is below it after a quarter of a turn."""
+    image = torch.zeros(1, 1, 41, 41)
+    image[0, 0, 20, 30] = 255
+    batch = {"image": image, "points": torch.tensor([[[30.0, 20.0]]]), "box": torch.zeros(1, 4)}
+    quarter = torch.tensor([-math.pi / 2])
+    found = robustness.recropped(batch, 31, torch.zeros(1, 2), torch.ones(1), quarter)
+    torch.testing.assert_close(found["points"], torch.tensor([[[15.0, 25.0]]]))
+    assert found["image"][0, 0, 25, 15] == pytest.approx(255, abs=0.1)
 
 
 def test_several_fits_are_measured_beside_one(
