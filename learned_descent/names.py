@@ -39,5 +39,6 @@ DETECTORS: Mapping[str, str] = {
 MODELS: Mapping[str, str] = {
     "cascade": "learned_descent.models.cascade:Cascade",
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
+    "tokens": "learned_descent.models.tokens:Tokens",
 }
 """The built-in models: the only ones that a weights file may name by itself."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, MnemonicDescent
+from ..models import Cascade, MnemonicDescent, Tokens
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT
 from ..training import BackpropThroughTime, SequentialRidge
 
@@ -14,6 +14,8 @@ _DESCRIPTOR = {"cell": 8, "cells": 3}
 # The training faces come with their mirror images, so nothing is augmented; small batches stay in
 # fast memory.
 _RIDGE = SequentialRidge(ridge=3.0, repeats=4, augment=False, batch_size=16)
+
+_MAP = {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3}
 
 RECIPES: Mapping[str, Recipe] = {
     "sdm": Recipe(Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, trainers={"ridge": _RIDGE}),
@@ -25,7 +27,14 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
-        ConvolutionalMap, {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3},
+        ConvolutionalMap, _MAP,
+        trainers={"bptt": BackpropThroughTime(
+            iterations=7000, batch_size=32, weight_decay=0.1, detach="observation",
+            precision="bf16-mixed"
+        )},
+    ),
+    "tokens": Recipe(
+        Tokens, {"num_steps": 4, "hidden": 128}, ConvolutionalMap, {**_MAP, "shrinking": True},
         trainers={"bptt": BackpropThroughTime(
             iterations=7000, batch_size=32, weight_decay=0.1, detach="observation",
             precision="bf16-mixed"

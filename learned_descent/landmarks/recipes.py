@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, MnemonicDescent
+from ..models import Cascade, MnemonicDescent, Tokens
 from ..observations import DenseSIFT
 from ..training import BackpropThroughTime, SequentialRidge
 
-# So few pictures teach no network what to look at: both families see a descriptor made by hand.
+# So few pictures teach no network what to look at: the families see a descriptor made by hand.
 _DESCRIPTOR = {"cell": 8, "cells": 3}
 
 RECIPES: Mapping[str, Recipe] = {
@@ -21,6 +21,12 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 128}, DenseSIFT, _DESCRIPTOR,
+        trainers={"bptt": BackpropThroughTime(
+            iterations=None, batch_size=16, lr=3e-3, ema=0.99, patience=8
+        )},
+    ),
+    "tokens": Recipe(
+        Tokens, {"num_steps": 4, "hidden": 32}, DenseSIFT, _DESCRIPTOR,
         trainers={"bptt": BackpropThroughTime(
             iterations=None, batch_size=16, lr=3e-3, ema=0.99, patience=8
         )},

@@ -1,7 +1,8 @@
-"""The models: cascades without memory, and the recurrent mnemonic descent."""
+"""The models: cascades without memory, the recurrent mnemonic descent, and attending tokens."""
 
 from .cascade import Cascade
 from .linear_stages import LinearStages
 from .mnemonic import MnemonicDescent
+from .tokens import Tokens
 
-__all__ = ["Cascade", "LinearStages", "MnemonicDescent"]
+__all__ = ["Cascade", "LinearStages", "MnemonicDescent", "Tokens"]

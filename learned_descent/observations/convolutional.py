@@ -131,6 +131,8 @@ class ConvolutionalMap(ImageObservation):
         size: samples along a side of a grid; neighbours are one pixel of the level apart.
         embedding: numbers per point.
         channels: channels of the images.
+        shrinking: whether the look narrows from step to step: each step leaves out the coarsest
+            level of the one before, until the finest is left.
 
     References:
         The shared embedding replaces the layer over all patches of G. Trigeorgis et al. CVPR 2016;
@@ -157,6 +159,7 @@ class ConvolutionalMap(ImageObservation):
         size: int = 5,
         embedding: int = 64,
         channels: int = 3,
+        shrinking: bool = False,
     ) -> None:
         super().__init__(points, image)
         numbers = {
@@ -179,6 +182,7 @@ class ConvolutionalMap(ImageObservation):
             sampled,
         )
         self.size, self.embedding, self.channels = size, embedding, channels
+        self.shrinking = shrinking
         self.levels = nn.ModuleList(
             nn.Sequential(
                 _convolution(inputs, outputs, 2, 1),
@@ -230,16 +234,30 @@ class ConvolutionalMap(ImageObservation):
         return F.conv2d(maps.contiguous(memory_format=torch.channels_last), kernel)
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        return self.observe(0, x, batch)
+
+    def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
+        finest = len(self.levels) - self.scales
+        coarsest = max(finest, len(self.levels) - 1 - (k if self.shrinking else 0))
         centres = self.points(x)
         total: Tensor = self.point_vectors
         check_shape(
             centres, f"B {self.num_points} 2", name=f"points (num_points={self.num_points})"
         )
-        for level in range(len(self.levels) - self.scales, len(self.levels)):
+        for level in range(finest, coarsest + 1):
             corners = centres / 2 ** (level + 1) + (self.size - 1) / 2
             total = total + sample_patches(batch[f"map{level}"], corners, 1).flatten(2)
         return total.relu().flatten(1)
 
     def settings(self) -> dict[str, Any]:
-        names = ("num_points", "filters", "scales", "sampled", "size", "embedding", "channels")
+        names = (
+            "num_points",
+            "filters",
+            "scales",
+            "sampled",
+            "size",
+            "embedding",
+            "channels",
+            "shrinking",
+        )
         return {name: getattr(self, name) for name in names}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from learned_descent.checkpoint.model import load_model
 from learned_descent.cli.main import main
 from learned_descent.families import Recipe
 from learned_descent.names import PROBLEMS
@@ -46,11 +47,11 @@ FEW = {DenseSIFT: ["cells=1"], ConvolutionalMap: ["filters=[4,4,4,4]", "sampled=
 """What makes few features, by the observation that a family has of its own."""
 
 
-def small(problem: type[Problem], folder: Path) -> list[str]:
+def small(problem: type[Problem], folder: Path, families: tuple[str, ...] = FAMILIES) -> list[str]:
     """The words that make a problem small; what needs data of the world gets drawn ones."""
     known = inspect.signature(problem).parameters
     words = [f"--problem.{name}={value}" for name, value in SMALL.items() if name in known]
-    for family in FAMILIES:
+    for family in families:
         recipe = recipe_for(problem, family)
         own = recipe.observation if isinstance(recipe, Recipe) else None
         words += [f"--{family}.observation.{few}" for few in FEW.get(own, [])]
@@ -75,3 +76,16 @@ def test_three_families_are_compared(
     trained = {family: list(results["families"][family]["trainers"]) for family in FAMILIES}
     assert trained == {"sdm": ["ridge"], "joint": ["ridge", "bptt"], "mdm": ["bptt"]}
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["faces", "landmarks"])
+def test_landmarks_have_tokens(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = small(resolve_problem(name), tmp_path / "data", ("tokens",))
+    quick = ["model.hidden=8", "bptt.iterations=2", "bptt.batch_size=4", "bptt.accelerator=cpu"]
+    words += [f"--tokens.{word}" for word in quick]
+    code = main(["compare", name, "--families", "tokens", *words, "--out", str(tmp_path / "out")])
+    assert code == 0, capsys.readouterr().err
+    model = load_model(tmp_path / "out" / "tokens.safetensors")
+    assert model.settings()["hidden"] == 8

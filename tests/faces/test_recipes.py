@@ -27,7 +27,7 @@ def problem(tmp_path_factory) -> FaceAlignment:
 def small(recipe: Recipe) -> Recipe:
     """The recipe with a small memory, if it has one."""
     return (
-        replace(recipe, options={**recipe.options, "hidden": 3})
+        replace(recipe, options={**recipe.options, "hidden": 4})
         if "hidden" in recipe.options
         else recipe
     )

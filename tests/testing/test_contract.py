@@ -21,6 +21,7 @@ from learned_descent import (
     ShapeError,
 )
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.models import Tokens
 from learned_descent.observations import (
     ConvolutionalMap,
     ConvolutionalPatches,
@@ -57,6 +58,7 @@ FAMILIES: dict[str, Callable[..., DescentModel]] = {
     "gru": lambda problem, **eyes: MnemonicDescent.for_problem(
         problem, num_steps=2, hidden=4, cell="gru", **eyes
     ),
+    "tokens": lambda problem, **eyes: Tokens.for_problem(problem, num_steps=2, hidden=4, **eyes),
 }
 
 
