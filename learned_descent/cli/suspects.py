@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..data.samples import Batch, Split
+from ..data.samples import Batch
 from ..errors import DescentError
 from ..problem import Problem
 
 if TYPE_CHECKING:
     from ..landmarks.problem import Landmarks
     from ..landmarks.suspects import Suspect
-
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def suspects(problem: Problem, *, folds: int = 5, seed: int = 0) -> str:
@@ -67,7 +65,7 @@ def _labels(problem: Landmarks) -> tuple[list[str], Batch]:
     """All labels without mirror images, and what their pictures are called."""
     names: list[str] = []
     parts: list[Batch] = []
-    for split in _SPLITS:
+    for split in problem.parts():
         batch = problem.data(split)
         own = len(batch["points"]) // (2 if split == "train" and problem.mirror else 1)
         called = list(problem.names(split)) or [f"{split} {place}" for place in range(own)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import DescentError
-from .formats.tables import plain_title
+from .formats.tables import delimiter_of, plain_title
 
 NAMES = frozenset(
     {"image", "imagename", "imagepath", "file", "filename", "filepath", "name", "path", "photo"}
@@ -132,7 +132,9 @@ def _json_rows(path: Path) -> list[tuple[str, object]]:
 def _csv_rows(path: Path) -> list[tuple[str, object]]:
     """The image of each row, and its box as ``x0 y0 x1 y1`` if that is what the row holds."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
+        text = file.read().splitlines()
+    delimiter = delimiter_of(text[0] if text else "")
+    rows = [row for row in csv.reader(text, delimiter=delimiter) if row]
     if not rows or any(map(_is_number, rows[0][1:])):
         return [(row[0], row[1:]) for row in rows]
     order, sized = _columns([*map(plain_title, rows[0])])

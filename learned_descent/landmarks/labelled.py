@@ -79,7 +79,8 @@ class LabelledLandmarks(Landmarks):
         normaliser: the distance of the reported error, by default that of the schema, else between
             the eyes, else the centroid size.
         boxes: where the boxes come from: ``"file"``, the labels; ``"points"``, around the points,
-            larger or smaller and moved as a detector's are, always in the same way for a picture;
+            larger or smaller and moved as a detector's are, always in the same way for a picture
+            (a random start of training is moved once more, as the boxes of training lie);
             ``"image"``, the whole picture; or the path of a file of boxes. By default those of the
             labels, if all have one, else around the points.
         crop: the side of the crop, in px.
@@ -172,6 +173,9 @@ class LabelledLandmarks(Landmarks):
     @classmethod
     def families(cls) -> Mapping[str, Recipe]:
         return RECIPES
+
+    def parts(self) -> Sequence[Split]:
+        return [split for split, labels in self._parts.items() if labels]
 
     def photos(
         self, split: Split, numbers: Sequence[int]

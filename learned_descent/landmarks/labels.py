@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 from ..data.batches import mix
 from ..data.samples import Split
 from ..errors import DescentError
+from ..system.text import suggestion
 from .boxes import find_boxes, read_all_boxes
 from .formats import FormatName
 from .formats.documents import is_file
@@ -83,7 +84,8 @@ class Labels:
         faults = {
             label: f"{label.where}: {fault}" for label in self.every if (fault := _fault(label))
         }
-        refuse([*faults.values()], len(self.every), skip_bad)
+        shown = [f"{text}{_near(each.image)}" for each, text in [*faults.items()][:_SHOWN]]
+        refuse([*shown, *[*faults.values()][_SHOWN:]], len(self.every), skip_bad)
         there = [label for label in self.every if label not in faults]
         _check_twice(there)
         return there
@@ -124,6 +126,12 @@ def _fault(label: Labelled) -> str:
     if not (label.weights > 0).any():
         return "no point is labelled"
     return "" if is_file(label.image) else f"there is no picture {label.image}"
+
+
+def _near(image: Path) -> str:
+    """The file beside a picture that is not there whose name is nearly the same, for a message."""
+    there = is_file(image) or not image.parent.is_dir()
+    return "" if there else suggestion(image.name, [each.name for each in image.parent.iterdir()])
 
 
 def refuse(reasons: Sequence[str], count: int, skip_bad: bool) -> None:

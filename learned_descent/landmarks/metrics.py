@@ -135,8 +135,8 @@ def _weighted_mean(lengths: Tensor, weights: Tensor, chosen: list[int]) -> Tenso
     none = (total <= 0).nonzero().flatten().tolist()
     if none:
         raise DescentError(
-            f"weights: no landmark of face {none[0]} of the batch counts, expected a weight above "
-            f"0 ({len(none)} of {len(total)} faces); leave such faces out"
+            f"weights: no landmark of sample {none[0]} of the batch counts, expected a weight "
+            f"above 0 ({len(none)} of {len(total)} samples); leave such ones out"
         )
     return (counted * lengths.where(counted > 0, 0)).sum(1) / total
 
@@ -210,7 +210,7 @@ def normalising_distance(
     else:
         if box is None:
             raise DescentError(
-                f"box: the normaliser {normaliser!r} needs the boxes of the faces (B, 4), got None"
+                f"box: the normaliser {normaliser!r} needs the boxes (B, 4), got None"
             )
         check_shape(box, "B 4", {"B": sizes["B"]}, name="box")
         sides = (box[:, 2:] - box[:, :2]).clamp(min=0)
@@ -220,8 +220,8 @@ def normalising_distance(
     if bad:
         mend = "box" if normaliser.startswith("box") else "true landmarks"
         raise DescentError(
-            f"normaliser: the {normaliser} distance of face {bad[0]} of the batch is "
+            f"normaliser: the {normaliser} distance of sample {bad[0]} of the batch is "
             f"{distance[bad[0]]:g} px, expected a positive number ({len(bad)} of {len(distance)} "
-            f"faces); mend its {mend}"
+            f"samples); mend its {mend}"
         )
     return distance

@@ -35,6 +35,11 @@ from .schema_file import Schema, described_schema, find_schema
 _log = logging.getLogger(__name__)
 
 
+_FAILURE = 0.13
+"""A mean error that is a failure, over the root mean square distance of landmarks to their middle:
+0.08 of the distance between the eyes of a mean face."""
+
+
 class Landmarks(Problem):
     """The landmarks of a face in a crop around its box; where the faces come from is left to the
     subclasses.
@@ -66,6 +71,10 @@ class Landmarks(Problem):
     """
 
     failure_above = 0.08
+    """Of the distance between the eyes, as usual, or of another one; of the centroid size, which
+    grows with the number ``L`` of landmarks, ``0.13 / sqrt(L)``: for a face that is the same.
+    """
+
     optional = ("weights",)
 
     noun: ClassVar[str] = "object"
@@ -95,6 +104,8 @@ class Landmarks(Problem):
         check_real(start_noise, name="start_noise")
         self.schema, self.normaliser = find_schema(schema), normaliser
         check_normaliser(self.schema, normaliser)
+        if normaliser == "centroid_size":
+            self.failure_above = round(_FAILURE / math.sqrt(self.schema.num_points), 4)
         if augmentation.mirror and self.schema.mirror is None:
             raise DescentError(
                 f"augmentation.mirror: the schema {self.schema.name!r} says no mirror_pairs: add "
@@ -162,6 +173,10 @@ class Landmarks(Problem):
             x0, y0, x1, y1 = batch["box"][number].tolist()
             yield batch["image"][number].movedim(0, -1).numpy(), (x0, y0, x1, y1)
 
+    def parts(self) -> Sequence[Split]:
+        """The parts of the data that hold samples, as far as that is known before they are read."""
+        return "train", "val", "test"
+
     @property
     def has_faces(self) -> bool:
         """Whether there are training faces to read."""
@@ -226,8 +241,8 @@ class Landmarks(Problem):
         odd = (~similarities.isfinite().all(1)).nonzero().flatten().tolist()
         if odd:
             raise DescentError(
-                f"training faces {odd[:10]}: expected landmarks of a face in a box, got ones that "
-                "are all in one place or not finite, or a box without area; remove or mend them"
+                f"training {self.noun}s {odd[:10]}: expected landmarks in a box, got ones that are "
+                " all in one place or not finite, or a box without area; remove or mend them"
             )
         self.mean_shape.copy_(mean)
         if len(shapes) > 4:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from ..data.video import Frame, VideoWriter
 from ..errors import check_choice
@@ -24,6 +25,9 @@ frames."""
 
 COLOURS = ("#E8601C", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#D55E00", "#0072B2")
 """Those of the objects by their identities, over and over; told apart by the colour-blind."""
+
+_MARK = ("Software", "learned-descent track")
+"""What an annotated frame says in itself of who wrote it."""
 
 _Sink: TypeAlias = Callable[[Frame, Sequence[Tracked]], None]
 
@@ -78,7 +82,7 @@ def recording(
         "csv": lambda stack, path: _table(stack, path, noun),
         "json": lambda stack, path: _json(stack, path, noun, rate),
         "video": lambda stack, path: _video(stack, path, edges, rate),
-        "frames": lambda _, path: _frames(path, edges),
+        "frames": lambda stack, path: _frames(stack, path, edges),
     }
     for kind in kinds:
         check_choice(kind, TrackFormat, name="kinds")
@@ -140,12 +144,33 @@ def _video(stack: ExitStack, path: Path, edges: Sequence[tuple[int, int]], rate:
     return write
 
 
-def _frames(folder: Path, edges: Sequence[tuple[int, int]]) -> _Sink:
+def _frames(stack: ExitStack, folder: Path, edges: Sequence[tuple[int, int]]) -> _Sink:
+    """Frames that bear a mark: those of an earlier and longer run go when this one has ended."""
+    written: set[Path] = set()
+    mark = PngInfo()
+    mark.add_text(*_MARK)
+
     def write(frame: Frame, objects: Sequence[Tracked]) -> None:
         picture = Image.fromarray(annotated(frame.pixels, objects, edges))
-        atomic_write(folder / f"{frame.name}.png", picture.save)
+        path = folder / f"{frame.name}.png"
+        atomic_write(path, lambda temporary: picture.save(temporary, pnginfo=mark))
+        written.add(path)
 
+    def leave(error: type[BaseException] | None, *_: object) -> None:
+        for path in {*folder.glob("*.png")} - written if error is None else ():
+            if _is_marked(path):
+                path.unlink()
+
+    stack.push(leave)
     return write
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(_MARK[0]) == _MARK[1]
+    except OSError:
+        return False
 
 
 def annotated(

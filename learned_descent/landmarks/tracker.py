@@ -174,22 +174,21 @@ class Tracker:
         """Lets the detector see a frame: what is known is confirmed, what is not is new."""
         boxes = self.aligner.detect(photo)
         pairs = _matched([track.fit for track in self._tracks], boxes, self.mean_shape)
-        for number, track in enumerate(self._tracks):
-            sure = seen.get(track, False) and track.fit.confidence >= self.least
-            if number in pairs:
-                track.unchecked = 0
-                found = track.fit if sure else self._fitted(photo, boxes[pairs[number]])
-                track.fit = found or track.fit
-                seen[track] = found is not None
-            else:
-                seen[track] = sure
-        for number, box in enumerate(boxes):
-            if number not in pairs.values():
-                found = self._fitted(photo, box)
-                if found is not None:
-                    self._tracks.append(_Track(self._born, found))
-                    seen[self._tracks[-1]] = True
-                    self._born += 1
+        known = {box: self._tracks[number] for number, box in pairs.items()}
+        for track in self._tracks:
+            seen[track] = seen.get(track, False) and track.fit.confidence >= self.least
+        for track in known.values():
+            track.unchecked = 0
+        sure = {number for number, track in known.items() if seen[track]}
+        asked = [number for number in range(len(boxes)) if number not in sure]
+        for number, found in zip(asked, self._fitted(photo, [boxes[number] for number in asked])):
+            if number in known:
+                known[number].fit = found or known[number].fit
+                seen[known[number]] = found is not None
+            elif found is not None:
+                self._tracks.append(_Track(self._born, found))
+                seen[self._tracks[-1]] = True
+                self._born += 1
 
     def _passed_on(self, seen: dict[_Track, bool], seconds: float) -> list[Tracked]:
         """What is told of a frame; who is not seen grows older, and goes in the end."""
@@ -233,12 +232,12 @@ class Tracker:
         found = iter(self.aligner.follow(photo, torch.stack(chosen)) if chosen else [])
         return [next(found) if there else None for there in inside]
 
-    def _fitted(self, photo: np.ndarray, box: Box) -> Fit | None:
-        """The fit in a box of the detector, and once more about there, as in the next frame."""
-        if not _holds(photo, box):
-            return None
-        (first,) = self.aligner(photo, [box])
-        return self._near(photo, [first.landmarks])[0]
+    def _fitted(self, photo: np.ndarray, boxes: Sequence[Box]) -> list[Fit | None]:
+        """The fits in boxes of the detector, all at once; None where a box can hold nothing."""
+        inside = [_holds(photo, box) for box in boxes]
+        chosen = [box for box, there in zip(boxes, inside) if there]
+        found = iter(self.aligner(photo, chosen) if chosen else [])
+        return [next(found) if there else None for there in inside]
 
 
 def _holds(photo: np.ndarray, box: Sequence[float]) -> bool:

@@ -14,6 +14,7 @@ from learned_descent.landmarks.boxes import find_boxes, read_all_boxes, read_box
     "text",
     [
         "a.jpg,10,20,40,80",
+        "a.jpg;10;20;40;80",
         "image,x0,y0,x1,y1\na.jpg,10,20,40,80",
         "image,y0,x0,y1,x1\na.jpg,20,10,80,40",
         "File Name; X Min".replace("; ", ",") + ",Y Min,x_max,Y-Max\na.jpg,10,20,40,80",

@@ -244,6 +244,20 @@ def test_a_box_is_around_the_points_that_are_not_labelled_too(wings: Path) -> No
     )
 
 
+def test_a_picture_that_is_not_there_may_be_one_beside_it(wings: Path) -> None:
+    wings.write_text(wings.read_text().replace("07.png", "07.jpeg"))
+    message = r"there is no picture .*07.jpeg: did you mean 07.png\?"
+    with pytest.raises(DescentError, match=message):
+        LabelledLandmarks(str(wings)).data("train")
+
+
+def test_a_failure_is_as_large_for_any_number_of_points(wings: Path, tmp_path: Path) -> None:
+    assert LabelledLandmarks(str(wings)).failure_above == 0.0581
+    assert LabelledLandmarks(str(wings), normaliser="box").failure_above == 0.08
+    faces = LabelledLandmarks(str(faces_of(tmp_path, 68)), schema="ibug68")
+    assert (faces.normaliser, faces.failure_above) == ("inter_ocular", 0.08)
+
+
 def faces_of(tmp_path: Path, count: int) -> Path:
     """A CSV of five pictures with ``count`` numbered points, all different."""
     lines = ["image," + ",".join(f"x{number},y{number}" for number in range(count))]

@@ -72,14 +72,14 @@ def test_a_distance_of_zero_is_refused(target: Tensor, box: Tensor) -> None:
     flat[1, :, 0] = flat[1, :, 1] = 3.0
     for normaliser in ("inter_ocular", "inter_pupil"):
         message = (
-            rf"the {normaliser} distance of face 1 of the batch is 0 px.*\(1 of 3 faces\); mend "
-            r"its true landmarks"
+            rf"the {normaliser} distance of sample 1 of the batch is 0 px.*\(1 of 3 samples\); "
+            r"mend its true landmarks"
         )
         with pytest.raises(DescentError, match=message):
             landmark_errors(flat, flat, IBUG68, normaliser)
     for wrong in (box[:, [2, 3, 0, 1]], box * torch.nan):
         with pytest.raises(
-            DescentError, match=r"the box distance of face 0 .*\(3 of 3 faces\); mend its box"
+            DescentError, match=r"the box distance of sample 0 .*\(3 of 3 samples\); mend its box"
         ):
             landmark_errors(target, target, IBUG68, "box", wrong)
 
@@ -131,6 +131,6 @@ def test_a_face_without_a_landmark_of_the_subset_has_the_error_of_the_others(
     found = landmark_errors(predicted, target, IBUG68, "box", box, subset="51", weights=weights)
     torch.testing.assert_close(found, target.new_tensor([10.0, 5.0, 10.0]) / 80)
     weights[2] = 0
-    message = r"no landmark of face 2 of the batch counts, expected a weight above 0 \(1 of 3"
+    message = r"no landmark of sample 2 of the batch counts, expected a weight above 0 \(1 of 3"
     with pytest.raises(DescentError, match=message):
         landmark_errors(predicted, target, IBUG68, "box", box, weights=weights)

@@ -66,6 +66,17 @@ def test_no_file_is_left_by_an_error(tmp_path: Path):
     assert (tmp_path / "a.json").read_text() == "old"
 
 
+def test_frames_of_a_longer_run_go_and_pictures_of_others_stay(tmp_path: Path):
+    for count in (3, 2):
+        with recording(tmp_path, "a", ["frames"], rate=25, edges=[]) as record:
+            for number in range(count):
+                record(Frame(number, number / 25, f"{number}", PIXELS), [thing(0, 10)])
+        Image.fromarray(PIXELS).save(tmp_path / "a" / "mine.png")
+        (tmp_path / "a" / "text.png").write_text("no picture")
+    left = ["0.png", "1.png", "mine.png", "text.png"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == left
+
+
 def test_a_video_without_frames_is_json_too(tmp_path: Path):
     with recording(tmp_path, "a", ["json"], rate=25, edges=[]):
         pass

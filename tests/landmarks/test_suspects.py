@@ -123,6 +123,17 @@ def test_the_command_names_shapes_and_pictures(
     assert len(shown) == 5
 
 
+def test_labels_that_are_all_for_training_are_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_wings(tmp_path, 20)
+    head, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([f"{head},split", *(f"{row},train" for row in rows)]))
+    words = ["--data", str(file), "--problem.crop=64", "--folds=0"]
+    assert main(["suspects", "landmarks", *words]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "labels: 20"
+
+
 def test_points_that_do_not_follow_the_pictures_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ class Scene(Aligner):  # type: ignore[misc] - a double, for types are checked
         self.places, self.undetected, self.doubtful = places, undetected, doubtful or {}
         self.ghosts = ghosts
         self.looked: list[int] = []
+        self.calls = 0
 
     def frames(self) -> list[np.ndarray]:
         return [np.full((100, 200, 3), number, np.uint8) for number in range(len(self.places))]
@@ -58,6 +59,7 @@ class Scene(Aligner):  # type: ignore[misc] - a double, for types are checked
         return [(x - half, y - half, x + half, y + half) for x, y in self.places[number].values()]
 
     def __call__(self, photo: np.ndarray, boxes: list[Any]) -> list[Fit]:
+        self.calls += 1
         return [self._fit(photo, [(x0 + x1) / 2, (y0 + y1) / 2]) for x0, y0, x1, y1 in boxes]
 
     def follow(self, photo: np.ndarray, landmarks: torch.Tensor) -> list[Fit]:
@@ -100,6 +102,7 @@ def test_identities_stay_and_the_detector_rests():
     assert [frame[0] for frame in found] == [pytest.approx(place) for place in first]
     assert [frame[1] for frame in found] == [pytest.approx(place) for place in second]
     assert scene.looked == [0, 15, 30]
+    assert scene.calls == 1, "all boxes of a frame at once, and none of those that are sure"
 
 
 def test_births_and_deaths():

@@ -22,7 +22,22 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DescentError(f"{path}: expected a JSON file: {error}") from error
+        raise unreadable(path, "a JSON file", error) from error
+
+
+def unreadable(path: Path, wanted: str, error: Exception) -> DescentError:
+    """What there is to say of a file that is not what was expected.
+
+    Example:
+        >>> print(unreadable(Path("a.csv"), "a table of text", ValueError("odd")))
+        a.csv: expected a table of text: odd
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return DescentError(
+            f"{path}: expected {wanted} in UTF-8, got byte {error.object[error.start]:#x}, as of "
+            "Latin-1: save it anew as UTF-8 (in a spreadsheet: CSV UTF-8)"
+        )
+    return DescentError(f"{path}: expected {wanted}: {error}")
 
 
 def entry(data: Any, key: str, where: str, kind: type = object) -> Any:

@@ -11,6 +11,7 @@ from ...errors import DescentError, calling, check_choice
 from ...registry import builtin, resolve_class
 from . import LABEL_FORMATS, FormatName
 from .format import LabelFormat, Labelled
+from .tables import read_titles
 
 _FOLDERS: Sequence[Split] = ("train", "val", "test")
 _NO_LABELS = {"schema", "boxes", "bounding_boxes"}
@@ -88,6 +89,12 @@ def _labels(path: Path, form: LabelFormat) -> list[Labelled]:
 
 
 def _of_file(path: Path, found: LabelFormat | None) -> LabelFormat:
+    if found is None and path.suffix.lower() in (".csv", ".tsv") and (first := read_titles(path)):
+        raise DescentError(
+            f"data: {path}: no format is known by this ending and its first row, "
+            f"{','.join(first[:5])}: expected titles such as image,x0,y0,x1,y1 or image,point,x,y"
+            "; add or mend them"
+        )
     if found is None:
         raise DescentError(
             f"data: {path}: no format is known by this ending and content; expected one of "

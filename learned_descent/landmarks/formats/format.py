@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -194,7 +195,8 @@ def parse_number(text: str, where: str, what: str) -> float:
     try:
         value = float(text) if text.strip() else torch.nan
     except ValueError as error:
-        raise DescentError(f"{where}: {what}: expected a number, got {text!r}") from error
+        comma = "; write a point for the comma" if re.fullmatch(r"\s*-?\d+,\d+\s*", text) else ""
+        raise DescentError(f"{where}: {what}: expected a number, got {text!r}{comma}") from error
     if math.isinf(value):
         raise DescentError(f"{where}: {what}: expected a finite number, got {text!r}; mend it")
     return value

@@ -10,7 +10,7 @@ import torch
 
 from ...data.samples import Split
 from ...errors import DescentError
-from .documents import find_image
+from .documents import find_image, unreadable
 from .format import LabelFormat, Labelled, parse_number
 
 _WFLW, _COFW, _AFLW = 98, 29, 19
@@ -150,7 +150,7 @@ def _words(path: Path) -> Iterator[list[str]]:
             for line in file:
                 yield line.split()
     except (OSError, ValueError) as error:
-        raise DescentError(f"{path}: expected lines of text: {error}") from error
+        raise unreadable(path, "lines of text", error) from error
 
 
 def _part(path: Path) -> Split | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...data.samples import Split
 from ...errors import DescentError
+from .documents import unreadable
 from .format import parse_number, split_of
 
 _IMAGES = frozenset(
@@ -96,7 +97,7 @@ def read_table(path: Path) -> list[Row]:
         if len(cells) != len(titles):
             raise DescentError(
                 f"{where}: expected {len(titles)} cells, as there are titles, got {len(cells)}; "
-                "mend the row"
+                "mend the row, and write numbers with a point, not a comma"
             )
         rest = {title: cells[place] for place, title in enumerate(titles) if place not in known}
         part = None if split is None else split_of(cells[split], where)
@@ -118,16 +119,25 @@ def _box(
     return (x0, y0, x0 + x1, y0 + y1) if sized else (x0, y0, x1, y1)
 
 
+def delimiter_of(line: str) -> str:
+    """What separates the cells of a line: comma, semicolon or tab.
+
+    Example:
+        >>> delimiter_of("image;x0;y0")
+        ';'
+    """
+    return max(",;\t", key=line.count)
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not empty, with their numbers from 1, as far as they are asked for."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
-            delimiter = max(",;\t", key=first.count)
-            reader = csv.reader(file, delimiter=delimiter)
+            reader = csv.reader(file, delimiter=delimiter_of(first))
             for row in reader:
                 if any(cell.strip() for cell in row):
                     yield reader.line_num, row
     except (OSError, ValueError, csv.Error) as error:
-        raise DescentError(f"{path}: expected a table of text: {error}") from error
+        raise unreadable(path, "a table of text", error) from error

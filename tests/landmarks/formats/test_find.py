@@ -92,13 +92,17 @@ def test_folders_above_the_data_have_any_name(tmp_path: Path, name: str):
         ("a.odd", "", "a.odd: no format is known by this ending and content; expected one of csv"),
         ("a.txt", "1 2 3", "a.txt: no format is known by this ending"),
         ("a.json", "{}", "a.json: no format is known by this ending"),
-        ("a.csv", "one,two\n1,2\n", "a.csv: no format is known by this ending"),
+        ("a.csv", "a.png,1,2\n", "known by .* its first row, a.png,1,2: expected titles such as"),
+        ("a.csv", b"image,x0,y0\nfl\xfcgel.png,1,2\n", "a table of text in UTF-8, got byte 0xfc"),
+        ("a.csv", "image;x0;y0\na.png;1,5;2\n", "expected a number, got '1,5'; write a point"),
+        ("a.csv", "image,x0,y0\na.png,1,5,2\n", "write numbers with a point, not a comma"),
+        ("a.json", b'{"\xfc": 1}', "a JSON file in UTF-8, got byte 0xfc"),
     ],
 )
-def test_what_is_not_recognised(tmp_path: Path, name: str | None, text: str, message: str):
+def test_what_is_not_recognised(tmp_path: Path, name: str | None, text: str | bytes, message: str):
     path = tmp_path / (name or "nothing.csv")
     if name:
-        path.write_text(text)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DescentError, match=message):
         read_labels([path])
 
