@@ -131,6 +131,12 @@ def write_json(path: str | Path, value: Any) -> None:
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text that ends with its line, atomically."""
+    whole = text.rstrip("\n") + "\n"
+    atomic_write(path, lambda temporary: temporary.write_text(whole, encoding="utf-8"))
+
+
 def or_null(value: Any) -> Any:
     """Nested mappings and lists in which numbers that are not finite are ``None``."""
     if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ from ..checkpoint.description import describe, described_problem
 from ..checkpoint.model import check_storable, save_model
 from ..data.batches import batches, fingerprint, num_samples
 from ..data.samples import Samples, Split, floating_type
-from ..errors import DescentError, about
+from ..errors import DescentError, about, check_choice
 from ..evaluation.comparison import Comparison
 from ..evaluation.evaluation import evaluate
 from ..families import (
@@ -27,7 +27,7 @@ from ..families import (
     learned_part,
     learned_parts,
 )
-from ..files import atomic_write, plain, save_figure, write_json
+from ..files import plain, save_figure, write_json, write_text
 from ..look import look
 from ..model import DescentModel
 from ..problem import Problem
@@ -36,7 +36,14 @@ from ..system.lock import locked, main_rank
 from ..training import History
 from ..training.trainer import CHECKPOINT, LOG
 from .going_on import begin, check_data, check_replaces, check_settings, telling
-from .runs import check_measurement, load_for, names_of, samples_of, write_errors
+from .runs import (
+    check_measurement,
+    load_for,
+    names_of,
+    prepare_folder,
+    samples_of,
+    write_errors,
+)
 from .sizes import sized
 
 _SIZES = ("num_features", "num_updates")
@@ -52,10 +59,13 @@ def compare(
     *,
     out: Path = Path("runs/compare"),
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     weights: Mapping[str, Path] | None = None,
     split: Split = "test",
     batch_size: int = 64,
     device: Literal["cpu", "cuda"] = "cpu",
+    figures: Literal["png", "pdf"] = "png",
+    latex: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -71,10 +81,14 @@ def compare(
             ``NAME.safetensors`` of each learned family, and ``errors.csv`` where samples have
             names.
         seed: the seed of weights, batches, starts and augmentation.
+        seeds: two or more in place of one: each learned family is trained once from each of them,
+            in the folder seed-N, and has a mean and a spread.
         weights: learned families that are loaded, not trained: name and file.
         split: the part of the data to compare on: train, val or test.
         batch_size: samples that are fitted at once.
         device: cpu or cuda, for the evaluation.
+        figures: png, or pdf for figures of a paper beside them.
+        latex: a file for the table in LaTeX, with the package booktabs.
         resume: go on from the checkpoints in the folder, with the settings that the comparison was
             started with.
         overwrite: replace the results, the weights and the checkpoints that are in the folder.
@@ -88,25 +102,62 @@ def compare(
         DescentError: as ``train`` does, for each family that is trained.
     """
     check_measurement(batch_size, device, split)
-    files = dict(weights or {})
-    trained = {
-        name: recipe.within(out / name, resume=resume)
-        for name, recipe in _to_train(families, files).items()
-    }
-    products = {
-        out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()
-    }
+    check_choice(figures, Literal["png", "pdf"], name="--figures")
+    results = [out / "results.json"]
+    if latex is not None:
+        prepare_folder(latex.parent)
+        results.append(latex)
+    each = _Each(problem, dict(weights or {}), split, batch_size, device, resume, overwrite)
     with locked(out):
-        check_replaces({out / "results.json": [], **products}, resume=resume, overwrite=overwrite)
-        stored = {name: read_stored(file) for name, file in files.items()}
-        samples = samples_of(problem, "train")
+        check_replaces(dict.fromkeys(results, ()), resume=resume, overwrite=overwrite)
+        if seeds:
+            comparison = _over_seeds(each, families, out, seeds, settings)
+        else:
+            comparison = each.compared(families, out, seed, settings)
+        if comparison is not None:
+            _write(comparison, problem, out, figures)
+            if latex is not None:
+                write_text(latex, comparison.latex())
+        return comparison
+
+
+@dataclass(frozen=True)
+class _Each:
+    """What all seeds of a comparison share: see :func:`compare`."""
+
+    problem: Problem
+    files: Mapping[str, Path]
+    split: Split
+    batch_size: int
+    device: str
+    resume: bool
+    overwrite: bool
+
+    def compared(
+        self,
+        families: Mapping[str, Family],
+        out: Path,
+        seed: int,
+        settings: Mapping[str, Any] | None,
+    ) -> Comparison | None:
+        """The comparison of one seed."""
+        trained = {
+            name: recipe.within(out / name, resume=self.resume)
+            for name, recipe in _to_train(families, self.files).items()
+        }
+        products = {
+            out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()
+        }
+        check_replaces(products, resume=self.resume, overwrite=self.overwrite)
+        stored = {name: read_stored(file) for name, file in self.files.items()}
+        samples = samples_of(self.problem, "train")
         trained, settings = sized(trained, samples, settings)
         work = _prepared(
-            problem, samples, families, stored, split=split, seed=seed, settings=settings
+            self.problem, samples, families, stored, split=self.split, seed=seed, settings=settings
         )
-        if resume:
+        if self.resume:
             _check_resumes(trained, work, out, seed=seed, settings=settings)
-        begin(out / "settings.yaml", settings, _kept(trained, out) if overwrite else ())
+        begin(out / "settings.yaml", settings, _kept(trained, out) if self.overwrite else ())
         with telling([*products, *(file for files in products.values() for file in files)]):
             histories = _train(
                 trained, work.models, work.samples, work.held, out, work.origin, seed=seed
@@ -118,15 +169,61 @@ def compare(
             file=sys.stderr,
         )
         measured = Comparison.measured(
-            work.whole, work.tested, batch_size=batch_size, device=device
+            work.whole, work.tested, batch_size=self.batch_size, device=self.device
         )
         origins = {name: _Origin.of_file(kept) for name, kept in stored.items()}
         for name, recipe in trained.items():
             file = out / f"{name}.safetensors"
             origins[name] = _Origin.of_training(file, recipe, histories[name])
-        comparison = _with_origins(measured, work, origins, split=split, folder=out)
-        _write(comparison, problem, out)
-        return comparison
+        return _with_origins(measured, work, origins, split=self.split, folder=out)
+
+
+def _over_seeds(
+    each: _Each,
+    families: Mapping[str, Family],
+    out: Path,
+    seeds: Sequence[int],
+    settings: Mapping[str, Any] | None,
+) -> Comparison | None:
+    """The comparison of several trainings of each family: those of a seed are in a folder of their
+    own. Classical solvers and loaded models, which have no seed, are measured once.
+    """
+    if len(set(seeds)) < max(2, len(seeds)):
+        raise DescentError(
+            "--seeds: expected two different ones or more, which have a spread, got "
+            f"{' '.join(map(str, seeds))}; give one by --seed"
+        )
+    again = {
+        name: family
+        for name, family in families.items()
+        if not isinstance(family, Classical) and learned_part(name) not in each.files
+    }
+    if not again:
+        raise DescentError(
+            f"--seeds: expected a family that is trained, got {', '.join(families)}: what is not "
+            "trained has no seed"
+        )
+    folders = {seed: out / f"seed-{seed}" for seed in seeds}
+    if not each.resume:
+        products = [
+            folder / f"{learned_part(name)}.safetensors"
+            for folder in folders.values()
+            for name in again
+        ]
+        check_replaces(dict.fromkeys(products, ()), resume=False, overwrite=each.overwrite)
+    found: list[Comparison | None] = []
+    for seed, folder in folders.items():
+        tqdm.write(f"seed {seed} ({len(found) + 1} of {len(seeds)})", file=sys.stderr)
+        own = None if settings is None else {**settings, "seed": seed, "seeds": None}
+        run, chosen = (replace(each, files={}), again) if found else (each, families)
+        with locked(folder):
+            found.append(run.compared(chosen, folder, seed, own))
+    measured = [comparison for comparison in found if comparison is not None]
+    if not measured:
+        return None
+    begin(out / "settings.yaml", settings)
+    origin = {"seeds": list(seeds), "settings": plain(settings)}
+    return replace(Comparison.pooled(measured, origin), folder=out)
 
 
 def _to_train(families: Mapping[str, Family], files: Mapping[str, Path]) -> dict[str, Recipe]:
@@ -385,17 +482,19 @@ def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write(comparison: Comparison, problem: Problem, out: Path) -> None:
+def _write(comparison: Comparison, problem: Problem, out: Path, kind: str) -> None:
     """Writes the results, the figures, and the report that holds them all."""
     from .report import report  # waits for Jinja
 
     content = comparison.to_json()
     write_json(out / "results.json", content)
     write_errors(out / "errors.csv", comparison.evaluations, comparison.names)
-    figures = comparison.figures()
-    files = {name: out / f"{problem.pictured if name == 'fits' else name}.png" for name in figures}
-    for name, figure in figures.items():
-        save_figure(files[name], figure)
-    images = {name: file.read_bytes() for name, file in files.items()}
+    images = {}
+    for name, figure in comparison.figures().items():
+        file = out / f"{problem.pictured if name == 'fits' else name}.png"
+        save_figure(file, figure)
+        images[name] = file.read_bytes()
+        if kind == "pdf":
+            save_figure(file.with_suffix(".pdf"), figure)
     page = report(content, images, folder=out, other=problem.other_data)
-    atomic_write(out / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    write_text(out / "report.html", page)

@@ -17,8 +17,9 @@ from ..errors import DescentError
 from ..files import atomic_write, plain
 from ..system.lock import main_rank
 
-_MEASURING = {"split", "batch_size", "device", "families"}
-"""Settings of a command that say what is measured after the training, and on which families."""
+_MEASURING = {"split", "batch_size", "device", "families", "seeds"}
+"""Settings of a command that say what is measured after the training, and on which families; the
+trainings of several seeds have settings of their own."""
 _PLACE = {"accelerator", "compile", "root", "boxes"}
 """Settings that say where a training runs and finds its data, whose content the checkpoint knows by
 a fingerprint."""

@@ -39,7 +39,7 @@ def without_markup(text: str | None) -> str | None:
 
 
 _WORDING = (
-    (r'Parser key "([\w.+-]+)":\s*', r"--\1: "),
+    (r'Parser key "([\w.+-]+)"(?: element \d+)?:\s*', r"--\1: "),
     (r"<class '([\w.]+)'>", r"\1"),
     (r"(?:typing\.)?Literal\[(.*?)\]", r"one of \1"),
     (r"Expected an? ", "expected "),

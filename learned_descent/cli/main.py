@@ -26,6 +26,7 @@ commands:
   train PROBLEM --family F --out DIR   train one family
   evaluate WEIGHTS                     measure a trained model
   compare PROBLEM [--out DIR]          train or load several families and compare them
+  table RUN ...                        join the results of several comparisons into one table
   align PHOTO ...                      find faces or other objects in photos, and their landmarks
   track VIDEO                          follow faces or other objects through a video
   calibrate WEIGHTS                    fit the boxes and the confidence that align relies on

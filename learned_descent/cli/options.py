@@ -252,7 +252,7 @@ def parsed(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values of all options, and those that are worth keeping as settings."""
     found = _parse(parser, words)
-    hidden = {"config", "task", "out", "resume", "overwrite", "weights"}
+    hidden = {"config", "task", "out", "resume", "overwrite", "weights", "figures", "latex"}
     settings = {name: value for name, value in found.as_dict().items() if name not in hidden}
     values = dict(found.as_dict())
     values["problem"] = configured(cls, values.get("problem", {}))

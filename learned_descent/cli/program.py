@@ -11,7 +11,7 @@ from ..registry import families_for, recipe_for, recipes_for, resolve_problem
 from ..system.text import printable, suggestion
 from ..weights import find_weights
 from . import align as photos
-from . import commands
+from . import commands, joining
 from . import compare as comparison
 from . import export as exporting
 from . import inspect as inspection
@@ -88,7 +88,16 @@ def _train(words: list[str]) -> int:
 
 def _compare(words: list[str]) -> int:
     parser = _options.parser(
-        "compare PROBLEM", comparison.compare, {"problem", "families", "settings", "weights"}
+        "compare PROBLEM",
+        comparison.compare,
+        {"problem", "families", "seeds", "settings", "weights"},
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="train each family once from each of these seeds, for a mean and a spread",
     )
     parser.add_argument("--families", nargs="+", type=str, metavar="F", help=_FAMILIES)
     parser.add_argument(
@@ -115,7 +124,18 @@ def _compare(words: list[str]) -> int:
         weights={name: Path(file) for name, _, file in pairs},
         **{
             name: values[name]
-            for name in ("out", "seed", "split", "batch_size", "device", "resume", "overwrite")
+            for name in (
+                "out",
+                "seed",
+                "seeds",
+                "split",
+                "batch_size",
+                "device",
+                "figures",
+                "latex",
+                "resume",
+                "overwrite",
+            )
         },
         settings={**settings, "task": task, "families": families},
     )
@@ -220,6 +240,15 @@ def _suspects(words: list[str]) -> int:
     return 0
 
 
+def _table(words: list[str]) -> int:
+    parser = _options.parser("table RUN ...", joining.join, {"runs"})
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a folder that compare has written"
+    )
+    _say(joining.join(**_options.values(parser, words)))
+    return 0
+
+
 _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -232,4 +261,5 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "check": _check,
     "show": _show,
     "suspects": _suspects,
+    "table": _table,
 }

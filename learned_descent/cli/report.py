@@ -7,24 +7,14 @@ import shlex
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..evaluation.evaluation import Evaluation
-from ..evaluation.intervals import PairedTest, against_best, estimates
+from ..evaluation.intervals import PairedTest, against_best
 from ..evaluation.plots.frames import color_of
-from ..evaluation.tables import (
-    FIGURES,
-    chance,
-    converged,
-    figures,
-    intervals,
-    legend,
-    main_metrics,
-    spreads,
-    worst,
-)
+from ..evaluation.tables import Entry, chance, converged, entries, legend, main_metrics, worst
 from ..families import learned_part
 from ..problem import OtherData
 from ..registry import names_code
@@ -116,7 +106,7 @@ def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
     versions, machine = results["versions"], results["machine"]
     return {
         "Problem": str(results["settings"].get("task", results["problem"]["name"])),
-        "Seed": str(results["seed"]),
+        "Seed": ", ".join(map(str, _seeds(results))),
         **{
             f"{split.capitalize()} data": f"{mark}, {results['samples'][split]:,} samples"
             for split, mark in results["data"].items()
@@ -127,62 +117,30 @@ def _facts(results: Mapping[str, Any], first: Evaluation) -> dict[str, str]:
     }
 
 
-class _Cell(NamedTuple):
-    """A number of the table; whether it is the best of its column, and how sure it is."""
-
-    text: str
-    best: bool = False
-    certainty: str = ""
-
-
 def _table(
     evaluations: Mapping[str, Evaluation],
     results: Mapping[str, Any],
     metrics: Sequence[str],
     test: PairedTest | None,
 ) -> dict[str, Any]:
-    """The head and the rows of the table, a :class:`_Cell` for each family and column."""
-    rows = list(evaluations.values())
-    columns: list[list[_Cell]] = []
-    for name in metrics:
-        found = [estimates(row, name) for row in rows]
-        for kind, (_, factor) in FIGURES.items():
-            column = [estimate[kind] for estimate in found]
-            texts = figures(column, factor)
-            sign = -1 if kind == "auc" else 1
-            best = _best(texts, [sign * estimate.value for estimate in column])
-            sure = zip(intervals(column, factor), spreads(column, factor))
-            columns.append(
-                [
-                    _Cell(
-                        text,
-                        text in best,
-                        " ".join(filter(None, (ends, spread and f"\u00b1 {spread}"))),
-                    )
-                    for text, (ends, spread) in zip(texts, sure)
-                ]
-            )
+    """The head and the rows of the table, an entry for each family and column."""
+    columns = [row for name in metrics for row in entries(evaluations, name).values()]
     if test and test.p:
-        columns.append([_Cell(chance(test.p.get(name))) for name in evaluations])
-    stored = list(results["families"].values())
+        columns.append([Entry(chance(test.p.get(name))) for name in evaluations])
+    rows, stored = list(evaluations.values()), list(results["families"].values())
     seconds = [family["training_seconds"] for family in stored]
-    columns.append([_Cell(_NONE if value is None else number(value)) for value in seconds])
-    columns.append([_Cell(number(1000 * row.seconds_per_sample)) for row in rows])
-    columns.append([_Cell(number(family["parameters"])) for family in stored])
+    columns.append([Entry(_NONE if value is None else number(value)) for value in seconds])
+    columns.append([Entry(number(1000 * row.seconds_per_sample)) for row in rows])
+    columns.append([Entry(number(family["parameters"])) for family in stored])
     solvers = any(row.status is not None for row in rows)
     if solvers:
-        columns.append([_Cell(converged(row) or _NONE) for row in rows])
+        columns.append([Entry(converged(row) or _NONE) for row in rows])
     return {
         "metrics": list(metrics),
         "rows": dict(zip(evaluations, zip(*columns))),
         "solvers": solvers,
         "tested": bool(test and test.p),
     }
-
-
-def _best(texts: Sequence[str], values: Sequence[float]) -> set[str]:
-    """The text of the smallest value, unless all look alike."""
-    return {texts[values.index(min(values))]} if len(set(texts)) > 1 else set()
 
 
 def _figure(image: bytes, name: str, evaluations: Mapping[str, Evaluation]) -> dict[str, str]:
@@ -267,7 +225,14 @@ def _commands(results: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 def _common(results: Mapping[str, Any]) -> str:
     """The options that make a comparison of other data one of the same families."""
-    return f"--families {' '.join(map(shlex.quote, _typed(results)))} --seed {results['seed']}"
+    seeds = _seeds(results)
+    option = f"--seed{'s' * (len(seeds) > 1)} {' '.join(map(str, seeds))}"
+    return f"--families {' '.join(map(shlex.quote, _typed(results)))} {option}"
+
+
+def _seeds(results: Mapping[str, Any]) -> list[int]:
+    """The seeds of the trainings."""
+    return list(results.get("seeds") or [results["seed"]])
 
 
 def _typed(results: Mapping[str, Any]) -> list[str]:

@@ -93,8 +93,8 @@ def names_of(problem: Problem, split: Split, samples: Samples) -> tuple[str, ...
 
 
 def write_errors(path: Path, evaluations: Mapping[str, Evaluation], names: Sequence[str]) -> None:
-    """Writes a table of the final error of every sample by its name, with a column for each family;
-    nothing where the samples have no names.
+    """Writes a table of the final error of every sample by its name, of several trainings the
+    mean, with a column for each family; nothing where the samples have no names.
 
     Args:
         path: the file, a ``.csv``.
@@ -103,7 +103,7 @@ def write_errors(path: Path, evaluations: Mapping[str, Evaluation], names: Seque
     """
     if not names:
         return
-    columns = [result.error().tolist() for result in evaluations.values()]
+    columns = [result.by_training().mean(0).tolist() for result in evaluations.values()]
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as file:

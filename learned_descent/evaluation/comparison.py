@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from ..data.samples import Samples
+from ..errors import DescentError
 from ..files import or_null
 from ..model import DescentModel
 from .basin import Basin, basin
 from .evaluation import Evaluation, check_comparable, evaluate
 from .intervals import against_best, estimates
+from .publish import latex_table
 from .tables import columns, main_metrics, size, table, unusable, worst_lines
 
 if TYPE_CHECKING:
@@ -94,6 +96,40 @@ class Comparison:
             evaluations[name] = evaluate(model, samples, batch_size=batch_size, device=device)
         return cls(models, evaluations, samples)
 
+    @classmethod
+    def pooled(
+        cls, comparisons: Sequence[Comparison], origin: Mapping[str, Any] | None = None
+    ) -> Comparison:
+        """Several trainings of the same families, measured on the same samples, as one comparison.
+
+        Args:
+            comparisons: one for each seed; the first holds every family, and what it alone holds
+                was trained, or measured, once.
+            origin: what changes in the first one's ``origin``.
+
+        Raises:
+            DescentError: if there are none, or they were not measured alike.
+        """
+        if not comparisons:
+            raise DescentError("comparisons: expected one for each seed, got none")
+        first = comparisons[0]
+        several = {
+            name: [other for other in comparisons if name in other.evaluations]
+            for name in first.evaluations
+        }
+        return replace(
+            first,
+            evaluations={
+                name: Evaluation.pooled([other.evaluations[name] for other in others])
+                for name, others in several.items()
+            },
+            seconds={
+                name: sum(other.seconds[name] for other in several[name]) / len(several[name])
+                for name in first.seconds
+            },
+            origin={**first.origin, **(origin or {})},
+        )
+
     @cached_property
     def basin(self) -> Basin | None:
         """The share of samples that each family solves, by the error at the start.
@@ -117,6 +153,14 @@ class Comparison:
             [shown, *unusable(self.evaluations), *worst_lines(self.evaluations, self.names)]
         )
         return shown if self.basin is None else f"{shown}\n\n{self.basin.table()}"
+
+    def latex(self) -> str:
+        """The errors of each family with its columns but for what it sees, as a LaTeX table: see
+        :func:`~learned_descent.evaluation.publish.latex_table`.
+        """
+        metrics = main_metrics(next(iter(self.evaluations.values())))
+        shown = {title: row for title, row in self.columns().items() if title != "observation"}
+        return latex_table(self.evaluations, shown, metrics=metrics)
 
     def figures(self) -> dict[str, Figure]:
         """New figures by name: ``ced``, ``steps``, ``time``; perhaps ``basin`` and ``fits``."""

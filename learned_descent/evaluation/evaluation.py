@@ -94,7 +94,7 @@ class Evaluation:
 
     @classmethod
     def pooled(cls, evaluations: Sequence[Evaluation]) -> Evaluation:
-        """Several trainings of one family, measured on the same samples, as one; without ``xs``.
+        """Several trainings of one family, measured on the same samples, as one.
 
         Args:
             evaluations: one for each training.
@@ -127,6 +127,7 @@ class Evaluation:
                     f"{other.num_steps} steps on {other.num_samples} samples beside "
                     f"{first.num_steps} on {first.num_samples}, or other metrics"
                 )
+        xs = [other.xs for other in evaluations if other.xs is not None]
         statuses = [other.status for other in evaluations if other.status is not None]
         invalid: Counter[str] = Counter()
         for other in evaluations:
@@ -137,7 +138,7 @@ class Evaluation:
                 name: torch.cat([other.errors[name] for other in evaluations], 1)
                 for name in first.errors
             },
-            xs=None,
+            xs=torch.cat(xs, 1) if len(xs) == len(evaluations) else None,
             seconds_per_sample=sum(other.seconds_per_sample for other in evaluations)
             / len(evaluations),
             status=torch.cat(statuses) if statuses else None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from ..errors import DescentError
 from ..model import DescentModel
@@ -11,10 +12,13 @@ from ..system.text import aligned, lay_out, number
 from .evaluation import Evaluation, check_comparable
 from .intervals import FLIPS, RESAMPLES, Estimate, PairedTest, against_best, estimates
 
+Columns: TypeAlias = Mapping[str, Mapping[str, float | int | str]]
+"""Further columns of a table by title: a number or a text by the name of the family."""
+
 
 def table(
     evaluations: Mapping[str, Evaluation],
-    columns: Mapping[str, Mapping[str, float | int | str]] | None = None,
+    columns: Columns | None = None,
     *,
     metrics: Sequence[str] | None = None,
 ) -> str:
@@ -49,34 +53,43 @@ def table(
         sdm   [1.00, 3.00]  [1.00, 3.00]  [0.00, 50.00]  [9.45, 90.55]
         intervals over samples (bootstrap, 2,000 draws; failures: Wilson)
     """
+    names, columns = checked(evaluations, columns, metrics)
+    groups = [[["family", *evaluations]]]
+    for name in names:
+        found = entries(evaluations, name)
+        groups.append([[title, *(entry.text for entry in row)] for title, row in found.items()])
+    groups.extend(
+        [[title, *(number(values.get(family, "-")) for family in evaluations)]]
+        for title, values in columns.items()
+    )
+    shown = lay_out(groups, ["", *names, *("" for _ in columns)])
+    return f"{shown}\n{measured_on(evaluations)}\n\n{certainty(evaluations, names)}"
+
+
+def checked(
+    evaluations: Mapping[str, Evaluation],
+    columns: Columns | None,
+    metrics: Sequence[str] | None,
+) -> tuple[list[str], Columns]:
+    """The metrics and the further columns of a table, of which nothing is unknown."""
     check_comparable(evaluations)
-    columns = columns or {}
-    rows = list(evaluations.values())
-    reference = rows[0]
-    names = reference.metrics if metrics is None else list(metrics)
-    for title, values in columns.items():
+    first = next(iter(evaluations.values()))
+    names = first.metrics if metrics is None else list(metrics)
+    for title, values in (columns or {}).items():
         if unknown := sorted(set(values) - set(evaluations)):
             raise DescentError(
                 f"column {title!r}: expected values for the families {list(evaluations)}, got "
                 f"{unknown}"
             )
-    groups = [[["family", *evaluations]]]
-    for name in names:
-        groups.append(
-            [
-                ["mean", *aligned([row.mean(name) for row in rows])],
-                ["median", *aligned([row.median(name) for row in rows])],
-                ["AUC %", *(f"{100 * row.auc(name):.2f}" for row in rows)],
-                ["fail. %", *(f"{100 * row.failure_rate(name):.2f}" for row in rows)],
-            ]
-        )
-    groups.extend(
-        [[title, *(number(values.get(family, "-")) for family in evaluations)]]
-        for title, values in columns.items()
-    )
-    return lay_out(groups, ["", *names, *("" for _ in columns)]) + (
-        f"\n{reference.num_samples} samples; AUC up to, and failures above, an error of "
-        f"{reference.failure_above:g}\n\n{certainty(evaluations, names)}"
+    return names, columns or {}
+
+
+def measured_on(evaluations: Mapping[str, Evaluation]) -> str:
+    """How many samples a table is about, and what failures are, in one line."""
+    first = next(iter(evaluations.values()))
+    return (
+        f"{first.num_samples} samples; AUC up to, and failures above, an error of "
+        f"{first.failure_above:g}"
     )
 
 
@@ -91,34 +104,20 @@ def certainty(evaluations: Mapping[str, Evaluation], metrics: Sequence[str] | No
     Raises:
         DescentError: as :func:`table` does.
     """
-    check_comparable(evaluations)
-    names = list(metrics or next(iter(evaluations.values())).metrics)
+    names, _ = checked(evaluations, None, metrics)
     groups = [[["95 %", *evaluations]]]
     for name in names:
-        found = [estimates(result, name) for result in evaluations.values()]
         group: list[list[str]] = []
-        for kind, (title, factor) in FIGURES.items():
-            column = [estimate[kind] for estimate in found]
-            group.append([title, *(interval or "-" for interval in intervals(column, factor))])
-            if kind != "median" and any(estimate.spread is not None for estimate in column):
-                group.append(
-                    [f"\u00b1 {title}", *(text or "-" for text in spreads(column, factor))]
-                )
+        for title, row in entries(evaluations, name).items():
+            group.append([title, *(entry.interval or "-" for entry in row)])
+            if any(entry.spread for entry in row):
+                group.append([f"\u00b1 {title}", *(entry.spread or "-" for entry in row)])
         groups.append(group)
     test = against_best(evaluations, names[0])
     if test.p:
         groups.append([["p", *(chance(test.p.get(family)) for family in evaluations)]])
     shown = lay_out(groups, ["", *names, *("" for _ in groups[len(names) + 1 :])])
     return f"{shown}\n{legend(evaluations, test)}"
-
-
-FIGURES: Mapping[str, tuple[str, float]] = {
-    "mean": ("mean", 1),
-    "median": ("median", 1),
-    "auc": ("AUC %", 100),
-    "failure_rate": ("fail. %", 100),
-}
-"""What sums up the errors of a family: its title, and the factor to its unit."""
 
 
 def legend(evaluations: Mapping[str, Evaluation], test: PairedTest) -> str:
@@ -132,29 +131,61 @@ def legend(evaluations: Mapping[str, Evaluation], test: PairedTest) -> str:
     return "; ".join(parts)
 
 
-def figures(column: Sequence[Estimate], factor: float) -> list[str]:
-    """The values of one figure of several families, as numbers of the same decimals."""
-    return _numbers([estimate.value for estimate in column], column, factor)
+class Entry(NamedTuple):
+    """A figure of a family as text.
+
+    Attributes:
+        text: the figure.
+        best: whether it is the best of its column.
+        interval: its 95 % interval; empty where there is none.
+        spread: its standard deviation over trainings; empty for one training.
+    """
+
+    text: str
+    best: bool = False
+    interval: str = ""
+    spread: str = ""
 
 
-def intervals(column: Sequence[Estimate], factor: float) -> list[str]:
-    """Their intervals, with as many decimals as the values; empty where there is none."""
-    ends = (
-        _numbers([estimate.low for estimate in column], column, factor),
-        _numbers([estimate.high for estimate in column], column, factor),
-    )
+def entries(evaluations: Mapping[str, Evaluation], metric: str) -> dict[str, list[Entry]]:
+    """The mean, the median, the AUC and the failures of each family, by the title of the column.
+
+    Args:
+        evaluations: evaluations by the name of their family.
+        metric: the name of a metric.
+    """
+    found = [estimates(result, metric) for result in evaluations.values()]
+    return {
+        "mean": _column([each["mean"] for each in found]),
+        "median": [
+            entry._replace(spread="") for entry in _column([each["median"] for each in found])
+        ],
+        "AUC %": _column([each["auc"] for each in found], percent=True, largest=True),
+        "fail. %": _column([each["failure_rate"] for each in found], percent=True),
+    }
+
+
+def _column(
+    column: Sequence[Estimate], *, percent: bool = False, largest: bool = False
+) -> list[Entry]:
+    values = [estimate.value for estimate in column]
+
+    def shown(numbers: Iterable[float | None]) -> list[str]:
+        known = [math.nan if value is None else value for value in numbers]
+        texts = [f"{100 * value:.2f}" for value in known] if percent else aligned(known, values)
+        return ["" if math.isnan(value) else text for value, text in zip(known, texts)]
+
+    texts = shown(values)
+    best = texts[values.index((max if largest else min)(values))]
+    alike = len(set(texts)) == 1
     return [
-        "" if math.isnan(estimate.low) else f"[{low}, {high}]"
-        for estimate, low, high in zip(column, *ends)
-    ]
-
-
-def spreads(column: Sequence[Estimate], factor: float) -> list[str]:
-    """Their standard deviations over trainings; empty where there is one training."""
-    known = [math.nan if estimate.spread is None else estimate.spread for estimate in column]
-    return [
-        "" if math.isnan(value) else text
-        for value, text in zip(known, _numbers(known, column, factor))
+        Entry(text, text == best and not alike, f"[{low}, {high}]" if low else "", spread)
+        for text, low, high, spread in zip(
+            texts,
+            shown(estimate.low for estimate in column),
+            shown(estimate.high for estimate in column),
+            shown(estimate.spread for estimate in column),
+        )
     ]
 
 
@@ -166,12 +197,6 @@ def chance(p: float | None) -> str:
         ('0.030', '<.001', '-')
     """
     return "-" if p is None else "<.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _numbers(values: Sequence[float], column: Sequence[Estimate], factor: float) -> list[str]:
-    if factor != 1:
-        return [f"{factor * value:.2f}" for value in values]
-    return aligned(values, [estimate.value for estimate in column])
 
 
 def columns(

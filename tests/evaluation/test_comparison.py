@@ -63,6 +63,22 @@ def test_a_comparison_is_what_the_command_prints_and_writes(problem, tmp_path):
     assert "lm" not in comparison.seconds
 
 
+def test_a_comparison_has_figures_and_a_table_for_a_paper(problem, tmp_path):
+    families = {name: recipe_for(Analytic, name) for name in ("sdm", "lm")}
+    out, file = tmp_path / "out", tmp_path / "table.tex"
+    comparison = compare(problem, families, out=out, figures="pdf", latex=file)
+    assert file.read_text() == comparison.latex() + "\n"
+    assert "observation" not in comparison.latex()
+    for kind in ("png", "pdf"):
+        assert {path.stem for path in out.glob(f"*.{kind}")} == set(comparison.figures())
+    assert b"/FontFile2" in (out / "ced.pdf").read_bytes()
+    with pytest.raises(DescentError, match=r"table.tex: is there already: give another --out, "):
+        compare(problem, families, out=tmp_path / "other", latex=file)
+    with pytest.raises(DescentError, match="--figures: expected one of png, pdf, got 'svg'"):
+        compare(problem, families, out=tmp_path / "other", figures="svg")
+    assert not (tmp_path / "other" / "settings.yaml").exists()
+
+
 def test_models_are_compared_without_files(problem, models):
     comparison = Comparison.measured(models, problem.data("test"), batch_size=32)
     assert str(comparison) == comparison.table()

@@ -41,7 +41,8 @@ def plot_fits(
     each: int = 1,
     names: Sequence[str] = (),
 ) -> Figure | None:
-    """The best, median and worst samples of one family, fitted by all families side by side.
+    """The best, median and worst samples of one family, fitted by all families side by side; of
+    several trainings the first.
 
     Every panel shows the true points (those that are known, see
     :meth:`~learned_descent.Problem.target_weights`), the start, the path of every point and where
@@ -80,7 +81,7 @@ def plot_fits(
     sight = _first_sight([model, *(other for other, _ in families.values())])
     if sight is None:
         return None
-    rows = _extremes(ranking.error(metric), each)
+    rows = _extremes(ranking.by_training(metric)[0], each)
     figure = canvas(2.8 * len(families) + 0.3, 3.0 * len(rows) + 0.8)
     panels = figure.subplots(len(rows), len(families), squeeze=False)
     evaluations = {family: evaluation for family, (_, evaluation) in families.items()}
