@@ -41,7 +41,7 @@ class GlobalSDM(LinearStages):
         return torch.einsum("bd,bf->bdf", domains.to(rows), rows).flatten(1)
 
     def begin(self, k, measure):
-        mean, covariance = measure()
+        mean, covariance, _ = measure()
         self.centres[k] = mean
         self.directions[k] = torch.linalg.eigh(covariance).eigenvectors[:, -2:]
 

@@ -16,7 +16,7 @@ from .data.samples import Samples, as_samples
 from .errors import DescentError, calling
 from .look import eyes_of, one_sample
 from .model import DescentModel
-from .models import Cascade, MnemonicDescent
+from .models import Cascade, GlobalCascade, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
@@ -399,12 +399,20 @@ _MDM = Recipe(
     MnemonicDescent, {"num_steps": 4, "hidden": 128}, trainers={"bptt": BackpropThroughTime()}
 )
 
-RECIPES: Mapping[str, Recipe] = {"sdm": _SDM, "joint": joint(_SDM, _MDM), "mdm": _MDM}
+_GLOBAL = Recipe(GlobalCascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge()})
+
+RECIPES: Mapping[str, Recipe] = {
+    "sdm": _SDM,
+    "joint": joint(_SDM, _MDM),
+    "mdm": _MDM,
+    "global-sdm": _GLOBAL,
+}
 """The families of any problem, with the problem's own eyes.
 
 * ``sdm``: a linear cascade in closed form (Xiong and De la Torre, CVPR 2013).
 * ``joint``: the same cascade, then trained jointly by gradients (Shi et al., 2014).
 * ``mdm``: one recurrent step for all iterations (Trigeorgis et al., CVPR 2016).
+* ``global-sdm``: a cascade with a linear map for each domain (Xiong and De la Torre, CVPR 2015).
 """
 
 SOLVERS: Mapping[str, Classical] = {

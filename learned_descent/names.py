@@ -38,6 +38,7 @@ DETECTORS: Mapping[str, str] = {
 
 MODELS: Mapping[str, str] = {
     "cascade": "learned_descent.models.cascade:Cascade",
+    "global-cascade": "learned_descent.models.global_cascade:GlobalCascade",
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
     "tokens": "learned_descent.models.tokens:Tokens",
 }

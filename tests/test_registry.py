@@ -81,7 +81,7 @@ def test_a_class_of_a_file(toy: Path):
     cls = resolve_problem(f"{toy}:Toy")
     assert issubclass(cls, Problem)
     assert name_of(cls, PROBLEMS) == "custom:Toy"
-    assert list(recipes_for(cls)) == ["sdm", "joint", "mdm"]
+    assert list(recipes_for(cls)) == [*RECIPES]
 
 
 def test_a_class_of_a_module():
@@ -330,11 +330,11 @@ def test_unknown_names():
     for family in ("cnn", "cnn+lm", "lm+lm", "sdm+cnn", "sdm+"):
         with pytest.raises(
             DescentError,
-            match=r"expected one of sdm, joint, mdm, mdm\+lm, lm, gn, scipy, "
+            match=r"expected one of sdm, joint, mdm, .*mdm\+lm, lm, gn, scipy, "
             r"or a learned one and a",
         ):
             recipe_for(Analytic, family)
-    with pytest.raises(DescentError, match="model 'os:system': expected one of cascade, mnemonic"):
+    with pytest.raises(DescentError, match="model 'os:system': expected one of cascade, "):
         builtin_class("os:system", MODELS, "model")
     assert name_of(Cascade, PROBLEMS) == "custom:Cascade"
 
@@ -342,7 +342,7 @@ def test_unknown_names():
 def test_a_least_squares_problem_has_solvers_among_its_families(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert list(recipes_for(Line)) == ["sdm", "joint", "mdm", "mdm+lm", "lm"]
+    assert list(recipes_for(Line)) == [*RECIPES, "mdm+lm", "lm"]
     assert recipe_for(Line, "gn") == Classical(GaussNewton)
     assert recipe_for(Line, "joint+lm") == Polish(
         RECIPES["joint"], Classical(LevenbergMarquardt, {"num_steps": 10})
@@ -365,7 +365,7 @@ def test_a_problem_may_have_solvers_of_its_own():
         def families(cls):
             return own
 
-    assert list(recipes_for(Solved)) == ["sdm", "joint", "mdm", "lm", "short", "mdm+lm"]
+    assert list(recipes_for(Solved)) == [*RECIPES, "lm", "short", "mdm+lm"]
     assert recipe_for(Solved, "lm") is own["lm"]
     assert recipe_for(Solved, "sdm+short") == Polish(
         RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10})
@@ -375,7 +375,7 @@ def test_a_problem_may_have_solvers_of_its_own():
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_general_families_reach_every_problem(problem: str):
     cls = resolve_problem(problem)
-    for name in ("sdm", "joint", "mdm"):
+    for name in RECIPES:
         assert isinstance(recipes_for(cls)[name], Recipe)
     sdm, joint = recipe_for(cls, "sdm"), recipe_for(cls, "joint")
     assert joint.after(sdm) is not None, "joint goes on where sdm ends"
@@ -387,10 +387,10 @@ def test_a_problem_brings_families_of_its_own():
         def families(cls):
             return {"own": RECIPES["sdm"]}
 
-    assert list(recipes_for(Bringing)) == ["sdm", "joint", "mdm", "own", "mdm+lm", "lm"]
+    assert list(recipes_for(Bringing)) == [*RECIPES, "own", "mdm+lm", "lm"]
     assert recipe_for(Bringing, "own+lm").learned == RECIPES["sdm"]
     with pytest.raises(
-        DescentError, match=r"family 'own': expected one of sdm, joint, mdm, mdm\+lm"
+        DescentError, match=r"family 'own': expected one of sdm, joint, mdm, .*mdm\+lm"
     ):
         recipe_for(Line, "own")
 
@@ -399,7 +399,9 @@ def test_a_problem_brings_families_of_its_own():
         def families(cls):
             return {"more": RECIPES["mdm"]}
 
-    assert list(recipes_for(Heir))[3:5] == ["own", "more"], "those of its bases, and its own"
+    assert list(recipes_for(Heir))[len(RECIPES) :][:2] == ["own", "more"], (
+        "those of its bases, and its own"
+    )
 
     class Broken(Line):
         @classmethod

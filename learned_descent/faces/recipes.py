@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, MnemonicDescent, Tokens
+from ..models import Cascade, GlobalCascade, MnemonicDescent, Tokens
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT
 from ..training import BackpropThroughTime, SequentialRidge
 
@@ -24,6 +24,9 @@ RECIPES: Mapping[str, Recipe] = {
             "ridge": _RIDGE,
             "bptt": BackpropThroughTime(iterations=1400, batch_size=32, lr=6e-5, weight_decay=0.0),
         },
+    ),
+    "global-sdm": Recipe(
+        GlobalCascade, {**_CASCADE, "rank": 64}, DenseSIFT, _DESCRIPTOR, trainers={"ridge": _RIDGE}
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, MnemonicDescent, Tokens
+from ..models import Cascade, GlobalCascade, MnemonicDescent, Tokens
 from ..observations import DenseSIFT
 from ..training import BackpropThroughTime, SequentialRidge
 
 # So few pictures teach no network what to look at: the families see a descriptor made by hand.
 _DESCRIPTOR = {"cell": 8, "cells": 3}
 
+_RIDGE = SequentialRidge(ridge=(0.1, 0.3, 1.0, 3.0), repeats=None, augment=False, batch_size=16)
+
 RECIPES: Mapping[str, Recipe] = {
-    "sdm": Recipe(
-        Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR,
-        trainers={"ridge": SequentialRidge(
-            ridge=(0.1, 0.3, 1.0, 3.0), repeats=None, augment=False, batch_size=16
-        )},
+    "sdm": Recipe(Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR, trainers={"ridge": _RIDGE}),
+    "global-sdm": Recipe(
+        GlobalCascade, {"num_steps": 5, "rank": 16}, DenseSIFT, _DESCRIPTOR,
+        trainers={"ridge": _RIDGE},
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 128}, DenseSIFT, _DESCRIPTOR,

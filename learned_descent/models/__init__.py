@@ -1,8 +1,11 @@
-"""The models: cascades without memory, the recurrent mnemonic descent, and attending tokens."""
+"""The models: cascades without memory, with a map a stage or a map a domain, the recurrent
+mnemonic descent, and attending tokens.
+"""
 
 from .cascade import Cascade
+from .global_cascade import GlobalCascade
 from .linear_stages import LinearStages
 from .mnemonic import MnemonicDescent
 from .tokens import Tokens
 
-__all__ = ["Cascade", "LinearStages", "MnemonicDescent", "Tokens"]
+__all__ = ["Cascade", "GlobalCascade", "LinearStages", "MnemonicDescent", "Tokens"]

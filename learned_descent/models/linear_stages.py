@@ -13,15 +13,18 @@ from ..model import DescentModel
 
 
 class Moments(NamedTuple):
-    """The first two moments of the features of a stage, over all training samples and starts.
+    """The first moments of the features of a stage and of its updates, over all training samples
+    and starts.
 
     Attributes:
         mean: ``(F,)``.
         covariance: ``(F, F)``.
+        cross: the covariance of the features with the missing updates, ``(F, d)``.
     """
 
     mean: Float[Tensor, " F"]
     covariance: Float[Tensor, "F F"]
+    cross: Float[Tensor, "F d"]
 
 
 Measure: TypeAlias = Callable[[], Moments]

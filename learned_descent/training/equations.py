@@ -115,12 +115,13 @@ class RidgeEquations:
             setattr(self, name, ranks.summed(fabric, getattr(self, name)))
 
     def moments(self, fabric: ranks.Fabric) -> Moments:
-        """Mean and covariance of the features."""
+        """Mean and covariance of the features, and their covariance with the updates."""
         self._gather(fabric)
         count = self.scalars[0]
         gram = self.gram.triu() + self.gram.triu(1).mT
         mean = self.sum_features / count
-        return Moments(mean, gram / count - mean.outer(mean))
+        cross = self.cross / count - mean.outer(self.sum_updates / count)
+        return Moments(mean, gram / count - mean.outer(mean), cross)
 
     def solve(
         self,

@@ -69,9 +69,12 @@ def test_a_stage_knows_the_moments_of_its_features():
     model.observation.observe = lambda k, x, batch: seen.append(looked(k, x, batch)) or seen[-1]
     SequentialRidge(ridge=1e-8, batch_size=1000, accelerator="cpu").fit(model, batch)
     first = next(features for features in seen if len(features) == len(batch["x"])).double()
-    mean, covariance = model.measured[0]
+    mean, covariance, cross = model.measured[0]
     torch.testing.assert_close(mean, first.mean(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(covariance, first.mT.cov(correction=0), rtol=1e-4, atol=1e-5)
+    # The residual is that of a matrix, so it tells of an update what the matrix does of itself
+    told = -cross @ problem.matrix.double().T
+    torch.testing.assert_close(told, covariance, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_that_asks_for_no_moments_makes_no_pass_for_them():
