@@ -14,7 +14,7 @@ import torch
 
 from .data.samples import Samples, as_samples
 from .errors import DescentError, calling
-from .look import eyes_of, one_sample
+from .look import count_points, eyes_of
 from .model import DescentModel
 from .models import Cascade, GlobalCascade, MnemonicDescent
 from .observation import ImageObservation
@@ -373,7 +373,7 @@ def image_observation(
         )
     given = {"image": own.image, **options}
     if "num_points" in inspect.signature(cls).parameters and "num_points" not in given:
-        given["num_points"] = own.points(problem.initial(one_sample(problem))).shape[1]
+        given["num_points"] = count_points(problem, own)
     try:
         return cls(own.points, **given)
     except TypeError as error:

@@ -15,7 +15,7 @@ from .data.batches import batches, check_finite
 from .data.samples import Batch, Samples, as_samples, floating_type
 from .errors import DescentError, calling, check_shape
 from .model import DescentModel, check_made, check_precision
-from .observation import Observation
+from .observation import ImageObservation, Observation
 from .problem import Problem
 
 Objective: TypeAlias = Callable[[Problem, Tensor, Batch], Tensor]
@@ -266,6 +266,12 @@ def one_sample(problem: Problem) -> Batch:
 def device_of(problem: Problem) -> torch.device:
     """Where the buffers of a problem are: a training leaves them where it ran."""
     return next((buffer.device for buffer in problem.buffers()), torch.device("cpu"))
+
+
+@torch.no_grad()
+def count_points(problem: Problem, observation: ImageObservation) -> int:
+    """The number of points at which an observation looks, found on one training sample."""
+    return observation.points(problem.initial(one_sample(problem))).shape[1]
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import DescentError, check_whole
-from ..look import device_of, eyes_of, one_sample, probe
+from ..look import count_points, device_of, eyes_of, probe
 from ..model import DescentModel, State, check_features
 from ..observation import ImageObservation, Observation
 from ..problem import Problem
@@ -41,6 +41,16 @@ class Tokens(DescentModel):
 
     Where the observation looks at no points in an image, there is one token for each number of an
     update, and each of them gets all features.
+
+    Left open by the paper, or decided in another way:
+
+    * As in the code that its authors released, one encoder serves all steps, and the patches halve
+      from step to step (``shrinking`` of :class:`~learned_descent.observations.ConvolutionalMap`).
+    * There landmarks share the maps into and out of their tokens, and a learnt query tells them
+      apart. Here each has its own, so that attention which is the same for all of them, as it is at
+      first, already adds up what each landmark sees in its own way: with shared maps the first
+      hundreds of updates teach little.
+    * The memory is that of mnemonic descent; the paper has none.
 
     Args:
         problem: the geometry.
@@ -149,19 +159,19 @@ class Tokens(DescentModel):
         """
         observation = eyes_of(problem) if observation is None else observation
         num_features, num_updates = probe(problem, observation)
-        points = _num_points(problem, observation)
+        eyes = [part for part in observation.modules() if isinstance(part, ImageObservation)]
         model = cls(
             problem,
             observation,
             num_features,
             num_updates,
-            num_updates if points is None else points,
+            count_points(problem, eyes[0]) if eyes else num_updates,
             num_steps=num_steps,
             hidden=hidden,
             layers=layers,
             heads=heads,
             memory=memory,
-            split=points is not None,
+            split=bool(eyes),
         )
         return model.to(device_of(problem))
 
@@ -185,12 +195,3 @@ class Tokens(DescentModel):
 
     def settings(self) -> dict[str, Any]:
         return self.sizes | super().settings() | {"memory": self.memory, "split": self.split}
-
-
-@torch.no_grad()
-def _num_points(problem: Problem, observation: Observation) -> int | None:
-    """The number of points at which an observation looks; ``None`` if it looks at none."""
-    for part in observation.modules():
-        if isinstance(part, ImageObservation):
-            return part.points(problem.initial(one_sample(problem))).shape[1]
-    return None
