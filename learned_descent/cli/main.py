@@ -23,6 +23,7 @@ usage: learned-descent COMMAND ...
 commands:
   show PROBLEM                         draw samples with truth, start and box, before any training
   suspects PROBLEM                     name labels that look wrong, before any training
+  convert LABELS --to F --output FILE  write labels in another format or markup
   train PROBLEM --family F --out DIR   train one family
   evaluate WEIGHTS                     measure a trained model
   compare PROBLEM [--out DIR]          train or load several families and compare them

@@ -13,6 +13,7 @@ from ..weights import find_weights
 from . import align as photos
 from . import commands, joining
 from . import compare as comparison
+from . import convert as conversion
 from . import export as exporting
 from . import inspect as inspection
 from . import options as _options
@@ -249,6 +250,15 @@ def _table(words: list[str]) -> int:
     return 0
 
 
+def _convert(words: list[str]) -> int:
+    parser = _options.parser("convert LABELS --to FORMAT", conversion.convert, {"labels"})
+    parser.add_argument(
+        "labels", nargs="+", type=Path, metavar="LABELS", help="a file or a folder of labels"
+    )
+    _say(conversion.convert(**_options.values(parser, words)))
+    return 0
+
+
 _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -262,4 +272,5 @@ _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "show": _show,
     "suspects": _suspects,
     "table": _table,
+    "convert": _convert,
 }

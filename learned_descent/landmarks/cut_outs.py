@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..data.pictures import open_picture
+from ..data.pictures import Picture, open_picture
 from ..data.samples import Batch
 from ..errors import DescentError
 from ..system.progress import progress_bar
@@ -62,16 +63,28 @@ def cut_out(
             these are not to be skipped.
     """
 
-    def read(label: Labelled, box: tuple[float, float, float, float] | None) -> Batch | str:
-        try:
-            return _sample(label, box, crop, box_side)
-        except DescentError as error:
-            return f"{label.where}: {error}"
+    def read(places: Sequence[int]) -> dict[int, Batch | str]:
+        """What is labelled in one picture, which is decoded once."""
+        results: dict[int, Batch | str] = {}
+        picture = None
+        for place in places:
+            label = labels[place]
+            try:
+                picture = picture or _opened(label.image)
+                results[place] = _sample(label, picture, boxes[place], crop, box_side)
+            except DescentError as error:
+                results[place] = f"{label.where}: {error}"
+        return results
 
+    of_one: dict[Path, list[int]] = {}
+    for place, label in enumerate(labels):
+        of_one.setdefault(label.image, []).append(place)
     with ThreadPoolExecutor() as pool:
-        results = pool.map(read, labels, boxes)
+        results = pool.map(read, of_one.values())
         silent = len(labels) == 0
-        found = list(progress_bar(results, "reading pictures", total=len(labels), disable=silent))
+        bar = progress_bar(results, "reading pictures", total=len(of_one), disable=silent)
+        read_all = {place: result for each in bar for place, result in each.items()}
+    found = [read_all[place] for place in range(len(labels))]
     refuse([result for result in found if isinstance(result, str)], len(found), skip_bad)
     samples = {place: each for place, each in enumerate(found) if not isinstance(each, str)}
     if not samples:
@@ -92,16 +105,25 @@ def _none(crop: int) -> Batch:
     }
 
 
-def _sample(
-    label: Labelled, box: tuple[float, float, float, float] | None, crop: int, box_side: float
-) -> dict[str, Tensor]:
-    """One sample; a message of what is wrong with it says which label it is."""
-    known = label.weights > 0
-    picture = open_picture(label.image)
+def _opened(image: Path) -> Picture:
+    """A picture; what is odd in it is logged."""
+    picture = open_picture(image)
     turned = "EXIF turns it; its labels are taken to be of the picture as it is displayed"
     for remark in (turned if picture.turned else "", picture.note):
         if remark:
-            _log.warning("%s: %s", label.image, remark)
+            _log.warning("%s: %s", image, remark)
+    return picture
+
+
+def _sample(
+    label: Labelled,
+    picture: Picture,
+    box: tuple[float, float, float, float] | None,
+    crop: int,
+    box_side: float,
+) -> dict[str, Tensor]:
+    """One sample; a message of what is wrong with it says which label it is."""
+    known = label.weights > 0
     height, width = picture.pixels.shape[:2]
     last = torch.tensor([width - 1, height - 1], dtype=torch.float64)
     _check_inside(label, label.points, known, last, f"the picture of {width} x {height} px")

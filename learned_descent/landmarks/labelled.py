@@ -24,7 +24,7 @@ from .detector import Box, WholePicture
 from .formats import FormatName
 from .formats.find import find_format
 from .formats.format import Labelled
-from .labels import BoxSource, Labels, boxes_of, divided, in_schema
+from .labels import BoxSource, Labels, boxes_of, check_copies, divided, in_schema
 from .metrics import Normaliser, usual_normaliser
 from .problem import Landmarks
 from .recipes import RECIPES
@@ -198,13 +198,15 @@ class LabelledLandmarks(Landmarks):
     @cached_property
     def _parts(self) -> Mapping[Split, Sequence[Labelled]]:
         """The usable labels of each part of the data."""
-        return divided(
+        parts = divided(
             self._labels.usable(self.skip_bad),
             self._labels.names,
             seed=self.seed,
             test_fraction=self.test_fraction,
             val_fraction=self.val_fraction,
         )
+        check_copies(parts, self._labels.content)
+        return parts
 
     def _read(self, split: Split) -> Batch:
         parts = self._parts

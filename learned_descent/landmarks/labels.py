@@ -87,8 +87,13 @@ class Labels:
         shown = [f"{text}{_near(each.image)}" for each, text in [*faults.items()][:_SHOWN]]
         refuse([*shown, *[*faults.values()][_SHOWN:]], len(self.every), skip_bad)
         there = [label for label in self.every if label not in faults]
-        _check_twice(there)
+        _check_twice(there, self.content)
         return there
+
+    @cached_property
+    def content(self) -> Mapping[Path, object]:
+        """What pictures of the same bytes have in common, of those that are there."""
+        return _content({label.image for label in self.every if is_file(label.image)})
 
     def markup(self) -> LandmarkSchema:
         """The markup of a file beside the data, else that which the labels tell; of a single point
@@ -173,9 +178,27 @@ def check_labels(labels: Sequence[Labelled]) -> None:
             )
 
 
-def _check_twice(labels: Sequence[Labelled]) -> None:
+def check_copies(parts: Mapping[Split, Sequence[Labelled]], content: Mapping[Path, object]) -> None:
+    """Refuses a picture whose copy is in another part of the data, whatever is labelled in them.
+
+    Raises:
+        DescentError: with the places of both.
+    """
+    first: dict[object, tuple[Labelled, Split]] = {}
+    for part, labels in parts.items():
+        for label in labels:
+            other, place = first.setdefault(content[label.image], (label, part))
+            if place != part:
+                raise DescentError(
+                    f"{label.where}: {label.image.name}, of {part}, is a copy of "
+                    f"{other.image.name}, of {place} ({other.where}): what is tested must not be "
+                    "trained on; give both the same image, or say one part of both in a column "
+                    "split"
+                )
+
+
+def _check_twice(labels: Sequence[Labelled], content: Mapping[Path, object]) -> None:
     """Refuses a thing that is labelled twice, in one picture or in a copy of it."""
-    content = _content({label.image for label in labels})
     seen: dict[object, list[Labelled]] = {}
     for label in labels:
         for other in seen.setdefault(content[label.image], []):

@@ -103,18 +103,22 @@ def write_landmarks(path: str | Path, points: Float[Tensor, "L 2"]) -> None:
 
     Args:
         path: the file; its ending is ``.pts`` or ``.ljson``.
-        points: ``(column, row)`` in px, where the centre of the first pixel is ``(0, 0)``.
+        points: ``(column, row)`` in px, where the centre of the first pixel is ``(0, 0)``;
+            NaN where one is missing.
 
     Raises:
-        DescentError: if the file has another ending, or a point is not finite.
+        DescentError: if the file has another ending, or a point is neither finite nor missing.
     """
     check_shape(points, "L 2", name="points")
     if Path(path).suffix not in LANDMARKS:
         raise DescentError(
             f"{path}: expected a file name that ends with {' or '.join(sorted(LANDMARKS))}"
         )
-    if not points.isfinite().all():
-        raise DescentError(f"{path}: expected finite landmarks to write, got NaN or infinity")
+    if not (points.isfinite().all(1) | points.isnan().all(1)).all():
+        raise DescentError(
+            f"{path}: expected finite landmarks to write, or two NaN where one is missing, got "
+            "infinity or half a position"
+        )
     with quiet_menpo():
         import menpo.io
         from menpo.shape import PointCloud

@@ -15,6 +15,8 @@ from PIL import Image
 from learned_descent import DescentError, load_model
 from learned_descent.checkpoint.description import described_problem
 from learned_descent.cli.main import main
+from learned_descent.data.pictures import Picture, open_picture
+from learned_descent.landmarks import cut_outs
 from learned_descent.landmarks.augmentation import Augmentation
 from learned_descent.landmarks.crops import apply_affine
 from learned_descent.landmarks.labelled import LabelledLandmarks
@@ -249,6 +251,34 @@ def test_a_picture_that_is_not_there_may_be_one_beside_it(wings: Path) -> None:
     message = r"there is no picture .*07.jpeg: did you mean 07.png\?"
     with pytest.raises(DescentError, match=message):
         LabelledLandmarks(str(wings)).data("train")
+
+
+def test_a_copy_in_another_part_is_refused_whatever_is_labelled_in_it(wings: Path) -> None:
+    head, *rows = wings.read_text().splitlines()
+    copy = wings.parent / "copy.png"
+    shutil.copy(wings.parent / "03.png", copy)
+    rows = [f"{row},train" for row in rows] + ["copy.png,1,2,3,4,5,6,7,8,9,9,test"]
+    wings.write_text("\n".join([f"{head},split", *rows]))
+    with pytest.raises(DescentError, match=r"csv:22: copy.png, of test, is a copy of 03.png, of"):
+        LabelledLandmarks(str(wings)).data("train")
+
+
+def test_a_picture_with_two_labels_is_decoded_once(
+    wings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = wings.read_text().splitlines()
+    wings.write_text("\n".join([*rows, "03.png,1,2,30,4,15,6,7,18,9,9"]))
+    opened: list[Path] = []
+
+    def opening(image: Path) -> Picture:
+        opened.append(image)
+        return open_picture(image)
+
+    monkeypatch.setattr(cut_outs, "open_picture", opening)
+    problem = LabelledLandmarks(str(wings), test_fraction=0, val_fraction=0)
+    assert len(problem.data("train")["image"]) == 21
+    assert len(opened) == len({*opened}) == 20
+    assert problem.names("train")[-1] == "03.png #2"
 
 
 def test_a_failure_is_as_large_for_any_number_of_points(wings: Path, tmp_path: Path) -> None:

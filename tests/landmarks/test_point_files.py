@@ -24,5 +24,5 @@ def test_landmarks_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(DescentError, match=r"ends with .ljson or .pts"):
         write_landmarks(tmp_path / "a.txt", POINTS)
     with pytest.raises(DescentError, match="expected finite landmarks"):
-        write_landmarks(tmp_path / "b.pts", POINTS * math.nan)
+        write_landmarks(tmp_path / "b.pts", POINTS * math.inf)
     assert not list(tmp_path.iterdir())

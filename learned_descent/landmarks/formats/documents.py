@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,9 +21,21 @@ def read_json(path: Path) -> Any:
         DescentError: if it cannot be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        found = path.stat()
+        return _parsed(path, found.st_mtime_ns, found.st_size)
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, "a JSON file", error) from error
+
+
+@lru_cache(maxsize=1)
+def _parsed(path: Path, changed: int, size: int) -> Any:
+    """What is in a file of that time and size: several formats look into it before one reads it."""
+    return json.loads(path.read_text(encoding="utf-8-sig"))
+
+
+def forget_json() -> None:
+    """Frees what :func:`read_json` keeps of the last file."""
+    _parsed.cache_clear()
 
 
 def unreadable(path: Path, wanted: str, error: Exception) -> DescentError:

@@ -10,6 +10,7 @@ from ...data.samples import Split
 from ...errors import DescentError, calling, check_choice
 from ...registry import builtin, resolve_class
 from . import LABEL_FORMATS, FormatName
+from .documents import forget_json
 from .format import LabelFormat, Labelled
 from .tables import read_titles
 
@@ -65,7 +66,10 @@ def read_labels(
     if not paths:
         raise DescentError("data: expected files or folders of labels, got none; give --data FILE")
     known = None if format is None else find_format(format)
-    return [label for path in paths for label in _read(Path(path), known)]
+    try:
+        return [label for path in paths for label in _read(Path(path), known)]
+    finally:
+        forget_json()
 
 
 def _read(path: Path, known: LabelFormat | None) -> list[Labelled]:

@@ -139,6 +139,9 @@ class LabelFormat(ABC):
     endings: ClassVar[tuple[str, ...]]
     """The endings of its files, in small letters, such as ``(".csv",)``."""
 
+    a_file_each: ClassVar[bool] = False
+    """Whether a file is of one picture, so that labels are written into a folder."""
+
     @abstractmethod
     def read(self, path: Path) -> list[Labelled]:
         """The labels of a file.

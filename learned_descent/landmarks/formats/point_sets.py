@@ -19,7 +19,7 @@ from .format import LabelFormat, Labelled, one_markup
 class PTS(LabelFormat):
     r"""``.pts``: two numbers a line between braces, counted from 1, beside a picture of its name.
 
-    It is written as a folder of one file a picture, in which all points must be labelled.
+    It is written as a folder of one file a picture; a point that is not labelled is ``nan nan``.
 
     Raises:
         DescentError: if the file is broken, or there is not one picture of its name.
@@ -39,6 +39,7 @@ class PTS(LabelFormat):
 
     name = "pts"
     endings = (".pts",)
+    a_file_each = True
 
     def read(self, path: Path) -> list[Labelled]:
         return [_beside(path)]
@@ -51,7 +52,7 @@ class PTS(LabelFormat):
 class LJSON(LabelFormat):
     """``.ljson`` of menpo: rows before columns, counted from 0, beside a picture of its name.
 
-    It is written as a folder of one file a picture, in which all points must be labelled.
+    It is written as a folder of one file a picture; a point that is not labelled is null.
 
     Raises:
         DescentError: if the file is broken, or there is not one picture of its name.
@@ -64,6 +65,7 @@ class LJSON(LabelFormat):
 
     name = "ljson"
     endings = (".ljson",)
+    a_file_each = True
 
     def read(self, path: Path) -> list[Labelled]:
         return [_beside(path)]
@@ -96,10 +98,10 @@ def _write(folder: Path, labelled: Sequence[Labelled], ending: str) -> None:
     one_markup(folder, labelled)
     counts: dict[str, int] = {}
     for label in labelled:
-        if not (label.weights == 1).all():
+        if not ((label.weights == 0) | (label.weights == 1)).all():
             raise DescentError(
-                f"{label.where}: a point is not labelled or weighs less than 1, which is not "
-                f"written to {ending}; write csv"
+                f"{label.where}: a point weighs neither 0 nor 1, which {ending} cannot say; write "
+                "csv"
             )
         name = label.image.stem
         counts[name] = counts.get(name, 0) + 1
@@ -108,4 +110,6 @@ def _write(folder: Path, labelled: Sequence[Labelled], ending: str) -> None:
                 f"{label.where}: {name}{ending} is written already; a file holds the points of one "
                 "thing in a picture"
             )
-        write_landmarks(folder / f"{name}{ending}", label.points)
+        known = (label.weights > 0).unsqueeze(1)
+        points = torch.where(known, label.points, torch.nan)
+        write_landmarks(folder / f"{name}{ending}", points)

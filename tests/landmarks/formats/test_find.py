@@ -153,3 +153,14 @@ def test_nan_and_an_empty_cell_are_missing(tmp_path: Path, cells: str):
     (tmp_path / "a.csv").write_text(f"image,x0,y0,x1,y1\na.png,3,4,{cells}\n")
     (label,) = read_labels([tmp_path / "a.csv"])
     assert label.weights.tolist() == [1.0, 0.0]
+
+
+def test_a_json_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each format that shares the ending looks into it."""
+    picture(tmp_path / "a.png")
+    tip = {"label": "tip", "points": [[3, 4]], "shape_type": "point"}
+    (tmp_path / "a.json").write_text(json.dumps({"imagePath": "a.png", "shapes": [tip]}))
+    parsed, loads = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: parsed.append(text) or loads(text))
+    assert len(read_labels([tmp_path / "a.json"])) == 1
+    assert len(parsed) == 1

@@ -27,8 +27,8 @@ def test_pixels_are_counted_from_one(tmp_path: Path):
 @pytest.mark.parametrize("kind", [PTS, LJSON])
 def test_what_is_written_is_read_again(tmp_path: Path, kind: type[LabelFormat]):
     labels = [
-        Labelled.of(picture(tmp_path / f"{name}.png"), [[1.5, 2.0], [9.0, 8.0]], name)
-        for name in ("a", "b")
+        Labelled.of(picture(tmp_path / f"{name}.png"), [[1.5, 2.0], second], name)
+        for name, second in (("a", [9.0, 8.0]), ("b", [torch.nan, torch.nan]))
     ]
     kind().write(tmp_path, labels)
     again = read_labels([tmp_path], kind.name)
@@ -39,8 +39,8 @@ def test_what_is_written_is_read_again(tmp_path: Path, kind: type[LabelFormat]):
 @pytest.mark.parametrize("kind", [PTS, LJSON])
 def test_what_cannot_be_said_is_not_written(tmp_path: Path, kind: type[LabelFormat]):
     image = picture(tmp_path / "a.png")
-    half = Labelled.of(image, [[1.5, 2.0], [torch.nan, torch.nan]], "wings.csv:2")
-    with pytest.raises(DescentError, match=r"wings.csv:2: a point is not labelled"):
+    half = Labelled.of(image, [[1.5, 2.0], [3.0, 4.0]], "wings.csv:2", weights=[1.0, 0.5])
+    with pytest.raises(DescentError, match=r"wings.csv:2: a point weighs neither 0 nor 1"):
         kind().write(tmp_path, [half])
     whole = Labelled.of(image, [[1.5, 2.0]], "wings.csv:2")
     with pytest.raises(DescentError, match="is written already; a file holds the points of one"):
