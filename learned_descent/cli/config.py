@@ -21,6 +21,9 @@ _CODE = {"class_path", "init_args", "dict_kwargs", "problem_file"}
 _CODE_NAME = re.compile(r"\.py(:.*)?$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 """A name that would be run or imported."""
 
+_OWN_CHOICE = re.compile(r"([A-Za-z_]\w*)\(")
+"""How settings tell of a schedule or a loss of one's own: by its class and its settings."""
+
 _TYPED = {"task", "family", "families"}
 """What a file of settings tells of a run, and a command only takes where it is typed."""
 
@@ -59,6 +62,11 @@ def check_options(file: Path, types: Mapping[str, Any]) -> None:
         DescentError: as :func:`read_config` does, and if a section is no section.
     """
     for name, value in _leaves(read_config(file)):
+        if _holds_choice(types.get(name)) and (own := _OWN_CHOICE.match(str(value))):
+            raise DescentError(
+                f"--config {file}: {name}: {value} is one of your own, and a file names no code: "
+                f"remove this line, and type --{name} file.py:{own[1]}"
+            )
         code = name not in _TYPED and _looks_like_code(value)
         if code or (_has_text(value) and not _is_data(types.get(name, str))):
             raise _names_code(file, name)
@@ -67,6 +75,13 @@ def check_options(file: Path, types: Mapping[str, Any]) -> None:
             raise DescentError(
                 f"--config {file}: {name}: expected options as NAME: VALUE below it, {found}"
             )
+
+
+def _holds_choice(hint: Any) -> bool:
+    """Whether a type is that of schedules or losses, or one of several is."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(map(_holds_choice, get_args(hint)))
+    return isinstance(hint, type) and issubclass(hint, Choice)
 
 
 def _names_code(file: Path, name: str) -> DescentError:

@@ -140,6 +140,17 @@ def test_the_example_is_chosen_on_the_command_line_alone(tmp_path, capsys, monke
     capsys.readouterr()
     assert command([*line.split(), "--out", "one", "--resume"]) == 2
     assert "schedule" in capsys.readouterr().err
+    again = ["train", "analytic", "--config", "one/settings.yaml"]
+    assert command([*again, "--out", "two"]) == 2
+    assert (
+        "--config one/settings.yaml: bptt.schedule: Stairs(count=3, drop=4.0) is one of your own, "
+        "and a file names no code: remove this line, and type --bptt.schedule file.py:Stairs"
+    ) in capsys.readouterr().err
+    lines = Path("one/settings.yaml").read_text().splitlines()
+    Path("less.yaml").write_text("\n".join(line for line in lines if "Stairs" not in line))
+    again = ["train", "analytic", "--config", "less.yaml", *chosen]
+    assert command([*again, "--out", "three"]) == 0
+    assert yaml.safe_load(Path("three/settings.yaml").read_text()) == settings
     Path("own.yaml").write_text(f"bptt: {{schedule: '{stairs}'}}")
     assert command([*line.split(), "--out", "two", "--config", "own.yaml"]) == 2
     assert "bptt.schedule: a file sets options and names no code" in capsys.readouterr().err
