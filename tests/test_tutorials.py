@@ -16,6 +16,13 @@ from .tutorials import prepare_landmarks, prepare_markup
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(bash|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
+LESS = {
+    "show": ["--count=2"],
+    "suspects": ["--folds=2"],
+    "compare": ["--sdm.ridge.repeats=1", "--sdm.ridge.ridge=1.0"],
+}
+"""What is added to a command, so that a test has little of what a reader gets much of."""
+
 
 def run(page: str, folder: Path) -> None:
     """Does what a reader does, from top to bottom: a block of YAML is the file that its first line
@@ -27,7 +34,7 @@ def run(page: str, folder: Path) -> None:
         for line in text.replace("\\\n", " ").splitlines():
             program, *words = shlex.split(line)
             assert program == "learned-descent"
-            assert main(words) == 0, line
+            assert main([*words, *LESS.get(words[0], [])]) == 0, line
 
 
 @pytest.mark.parametrize(
