@@ -26,6 +26,7 @@ OBSERVATIONS: Mapping[str, str] = {
     "dense-sift": "learned_descent.observations.descriptors:DenseSIFT",
     "convolutional-patches": "learned_descent.observations.convolutional:ConvolutionalPatches",
     "convolutional-map": "learned_descent.observations.convolutional:ConvolutionalMap",
+    "nearby-pixels": "learned_descent.observations.pixels:NearbyPixels",
 }
 """The built-in image observations: the only ones that a weights file may name by itself."""
 
@@ -41,5 +42,6 @@ MODELS: Mapping[str, str] = {
     "global-cascade": "learned_descent.models.global_cascade:GlobalCascade",
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
     "tokens": "learned_descent.models.tokens:Tokens",
+    "binary-features": "learned_descent.models.binary_features:LocalBinaryFeatures",
 }
 """The built-in models: the only ones that a weights file may name by itself."""

@@ -94,6 +94,7 @@ def refused(subject: Callable[..., Any], name: str, value: Any) -> None:
         "problem": {"Sides": Registration, "BlockMatches": FixedTemplate}.get(subject.__name__,
         Analytic)(),
         "observation": Analytic("sin").observation(), "num_features": 1, "num_updates": 1,
+        "num_groups": 1,
         "num_points": 68, "num_tokens": 1,
         "points": torch.nn.Identity(), "h": torch.sin, "y": "y", "crop": 64, "box_side": 38.0,
         "schema": IBUG68,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, GlobalCascade, MnemonicDescent, Tokens
-from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT
-from ..training import BackpropThroughTime, SequentialRidge
+from ..models import Cascade, GlobalCascade, LocalBinaryFeatures, MnemonicDescent, Tokens
+from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT, NearbyPixels
+from ..training import BackpropThroughTime, LocalForests, SequentialRidge
 
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -49,6 +49,10 @@ RECIPES: Mapping[str, Recipe] = {
         trainers={"bptt": BackpropThroughTime(
             iterations=100_000, batch_size=60, lr=3e-5, ema=0.9999, precision="bf16-mixed"
         )},  # Adam moves 156,672 inputs of a unit at once: 1e-3 saturates it in a few updates
+    ),
+    "lbf": Recipe(
+        LocalBinaryFeatures, {"num_steps": 5, "trees": 5, "depth": 5}, NearbyPixels,
+        trainers={"forests": LocalForests(augment=False)},
     ),
 }  # fmt: skip
 """The families of problems of faces, real and synthetic; ``mdm-paper`` is the network of the

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, GlobalCascade, MnemonicDescent, Tokens
-from ..observations import DenseSIFT
-from ..training import BackpropThroughTime, SequentialRidge
+from ..models import Cascade, GlobalCascade, LocalBinaryFeatures, MnemonicDescent, Tokens
+from ..observations import DenseSIFT, NearbyPixels
+from ..training import BackpropThroughTime, LocalForests, SequentialRidge
 
 # So few pictures teach no network what to look at: the families see a descriptor made by hand.
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -31,6 +31,10 @@ RECIPES: Mapping[str, Recipe] = {
         trainers={"bptt": BackpropThroughTime(
             iterations=None, batch_size=16, lr=3e-3, ema=0.99, patience=8
         )},
+    ),
+    "lbf": Recipe(
+        LocalBinaryFeatures, {"num_steps": 5, "trees": 5, "depth": 5}, NearbyPixels,
+        trainers={"forests": LocalForests(repeats=20, augment=False)},
     ),
 }  # fmt: skip
 """The families of ``landmarks``; their trainings follow from the number of pictures."""

@@ -2,10 +2,18 @@
 mnemonic descent, and attending tokens.
 """
 
+from .binary_features import LocalBinaryFeatures
 from .cascade import Cascade
 from .global_cascade import GlobalCascade
 from .linear_stages import LinearStages
 from .mnemonic import MnemonicDescent
 from .tokens import Tokens
 
-__all__ = ["Cascade", "GlobalCascade", "LinearStages", "MnemonicDescent", "Tokens"]
+__all__ = [
+    "Cascade",
+    "GlobalCascade",
+    "LinearStages",
+    "LocalBinaryFeatures",
+    "MnemonicDescent",
+    "Tokens",
+]

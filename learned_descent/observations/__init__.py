@@ -4,6 +4,7 @@ from .convolutional import ConvolutionalMap, ConvolutionalPatches
 from .descriptors import DenseHOG, DenseSIFT
 from .gauss_newton import GaussNewtonSteps
 from .patches import Patches
+from .pixels import NearbyPixels
 from .residual import Residual
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "DenseHOG",
     "DenseSIFT",
     "GaussNewtonSteps",
+    "NearbyPixels",
     "Patches",
     "Residual",
 ]

@@ -2,6 +2,7 @@
 
 from .bptt import BackpropThroughTime
 from .callbacks import Callback, CSVLog, LightningLog, tensorboard, weights_and_biases
+from .forests import LocalForests
 from .losses import Loss, ProblemLoss
 from .ridge import SequentialRidge
 from .schedules import Constant, Cosine, Linear, Schedule
@@ -16,6 +17,7 @@ __all__ = [
     "History",
     "LightningLog",
     "Linear",
+    "LocalForests",
     "Loss",
     "ProblemLoss",
     "Schedule",

@@ -26,13 +26,16 @@ def say(doubts: Sequence[str]) -> None:
         _log.warning(doubt)
 
 
-def doubts_of_ridge(records: Records, candidates: Sequence[float]) -> list[str]:
+def doubts_of_ridge(
+    records: Records, candidates: Sequence[float], trainer: str = "SequentialRidge"
+) -> list[str]:
     """Stages that make a held-out loss worse or are not solved, and a choice that ends at an edge
     of what was compared.
 
     Args:
-        records: those of :class:`SequentialRidge`.
+        records: those of :class:`SequentialRidge`, or of another trainer of stages.
         candidates: the values of ``ridge`` that were compared.
+        trainer: what the lines call the trainer.
 
     Example:
         >>> stages = [{"stage": 0, "held_out_loss": [3.0, 1.0]}, {"stage": 1,
@@ -52,14 +55,14 @@ def doubts_of_ridge(records: Records, candidates: Sequence[float]) -> list[str]:
     if risen:
         before, after = risen[0]["held_out_loss"]
         doubts.append(
-            f"SequentialRidge: the held-out loss rises in {_stages(risen)}, from {before:.3g} to "
+            f"{trainer}: the held-out loss rises in {_stages(risen)}, from {before:.3g} to "
             f"{after:.3g}: raise ridge or repeats, or take fewer stages"
         )
     unsolved = [record for record in records if "residual" in record]
     if unsolved:
         worst = max(record["residual"] for record in unsolved)
         doubts.append(
-            f"SequentialRidge: the equations of {_stages(unsolved)} are solved to a residual of "
+            f"{trainer}: the equations of {_stages(unsolved)} are solved to a residual of "
             f"{worst:.2g} only, for what is known differs from coordinate to coordinate: raise "
             "ridge"
         )
@@ -67,7 +70,7 @@ def doubts_of_ridge(records: Records, candidates: Sequence[float]) -> list[str]:
         ends = [record for record in records if _ends_at(edge, record, candidates, least)]
         if ends:
             doubts.append(
-                f"SequentialRidge: the best ridge of {_stages(ends)} is {edge(candidates):g}, the "
+                f"{trainer}: the best ridge of {_stages(ends)} is {edge(candidates):g}, the "
                 f"{name} one that was compared: give {more} ones too"
             )
     return doubts

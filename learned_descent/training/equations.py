@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -89,7 +89,7 @@ class RidgeEquations:
     def _flush(self, width: int = 1024) -> None:
         if not self._pending:
             return
-        features, updates, weights = _joined(self._pending)
+        features, updates, weights = joined(self._pending)
         self._pending, self._rows = [], 0
         seen, squares = features, updates.double().square()
         if weights is not None:
@@ -251,16 +251,16 @@ class RidgeEquations:
         return Solution(weight, offset, loss, residual)
 
 
-def _joined(pending: list[WeighedRows]) -> tuple[Tensor, Tensor, Tensor | None]:
+def joined(pending: Sequence[WeighedRows]) -> WeighedRows:
     """Rows together; where some have weights, the others have ones."""
     features = torch.cat([rows.features for rows in pending])
     updates = torch.cat([rows.updates for rows in pending])
     if all(rows.weights is None for rows in pending):
-        return features, updates, None
+        return WeighedRows(features, updates)
     weights = [
         torch.ones_like(rows.updates) if rows.weights is None else rows.weights for rows in pending
     ]
-    return features, updates, torch.cat(weights)
+    return WeighedRows(features, updates, torch.cat(weights))
 
 
 def losses_left(

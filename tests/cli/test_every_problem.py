@@ -78,14 +78,22 @@ def test_three_families_are_compared(
     assert (tmp_path / "out" / "report.html").exists()
 
 
+TRAINED_QUICKLY = {
+    "tokens": ["model.hidden=8", "bptt.iterations=2", "bptt.batch_size=4", "bptt.accelerator=cpu"],
+    "lbf": ["model.num_steps=2", "model.trees=1", "model.depth=2", "forests.repeats=1"],
+}
+
+
+@pytest.mark.parametrize("family", TRAINED_QUICKLY)
 @pytest.mark.parametrize("name", ["faces", "landmarks"])
-def test_landmarks_have_tokens(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_families_of_landmarks(
+    name: str, family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = small(resolve_problem(name), tmp_path / "data", ("tokens",))
-    quick = ["model.hidden=8", "bptt.iterations=2", "bptt.batch_size=4", "bptt.accelerator=cpu"]
-    words += [f"--tokens.{word}" for word in quick]
-    code = main(["compare", name, "--families", "tokens", *words, "--out", str(tmp_path / "out")])
+    words = small(resolve_problem(name), tmp_path / "data", (family,))
+    words += [f"--{family}.{word}" for word in TRAINED_QUICKLY[family]]
+    code = main(["compare", name, "--families", family, *words, "--out", str(tmp_path / "out")])
     assert code == 0, capsys.readouterr().err
-    model = load_model(tmp_path / "out" / "tokens.safetensors")
-    assert model.settings()["hidden"] == 8
+    settings = load_model(tmp_path / "out" / f"{family}.safetensors").settings()
+    for word in TRAINED_QUICKLY[family]:
+        part, _, value = word.partition(".")[2].partition("=")
+        assert str(settings.get(part, value)) == value

@@ -21,12 +21,14 @@ from learned_descent import (
     ShapeError,
 )
 from learned_descent.faces.alignment import FaceAlignment
-from learned_descent.models import Tokens
+from learned_descent.families import image_observation
+from learned_descent.models import LocalBinaryFeatures, Tokens
 from learned_descent.observations import (
     ConvolutionalMap,
     ConvolutionalPatches,
     DenseHOG,
     DenseSIFT,
+    NearbyPixels,
     Patches,
 )
 from learned_descent.problems import Analytic, Pose
@@ -58,6 +60,9 @@ FAMILIES: dict[str, Callable[..., DescentModel]] = {
     "gru": lambda problem, **eyes: MnemonicDescent.for_problem(
         problem, num_steps=2, hidden=4, cell="gru", **eyes
     ),
+    "lbf": lambda problem, **eyes: LocalBinaryFeatures.for_problem(
+        problem, num_steps=2, trees=2, depth=2, **eyes
+    ),
     "tokens": lambda problem, **eyes: Tokens.for_problem(problem, num_steps=2, hidden=4, **eyes),
 }
 
@@ -68,6 +73,7 @@ def sizes(problem: Problem) -> dict[str, int]:
 
 EYES: dict[str, Callable[[Problem], Observation]] = {
     "patches": lambda problem: Patches(problem.observation().points),
+    "pixels": lambda problem: image_observation(NearbyPixels, problem, {"count": 8}),
     "hog": lambda problem: DenseHOG(problem.observation().points),
     "sift": lambda problem: DenseSIFT(problem.observation().points),
     "convolutional-patches": lambda problem: ConvolutionalPatches(
