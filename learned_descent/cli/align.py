@@ -36,6 +36,7 @@ def align(
     *,
     weights: str = "mdm",
     views: int = 4,
+    anew: bool = True,
     box: Sequence[str] | None = None,
     boxes: Path | None = None,
     detector: str | None = None,
@@ -56,6 +57,8 @@ def align(
         weights: the name of weights that come with the package, or a weights file.
         views: how many copies of each object are fitted, from 1 to 4; their mirror images come on
             top.
+        anew: whether an object of which the fits are unsure is sought anew, at any angle and in
+            grey.
         box: the box of the one object in the one photo.
         boxes: a .csv of rows IMAGE,x0,y0,x1,y1, or a .json, of the boxes of the objects in pixels
             from 0; a detector finds them where neither --box nor --boxes is given.
@@ -83,7 +86,7 @@ def align(
         )
     if detector is not None and not (box is None and boxes is None):
         raise DescentError("--detector: expected without --box and --boxes: they say where to look")
-    aligner = aligner_of(weights, problem_file, model, detector, views, device)
+    aligner = aligner_of(weights, problem_file, model, detector, views, device, anew=anew)
     given = None if boxes is None else read_all_boxes(boxes)
     prepare_folder(output)
     sources = {file.resolve() for file in (*photos, *([boxes] if boxes else []))}
@@ -124,6 +127,8 @@ def aligner_of(
     detector: str | None,
     views: int,
     device: str,
+    *,
+    anew: bool = True,
 ) -> Aligner:
     """What the weights do with photos, with the detector that the user names."""
     from ..landmarks.aligner import Aligner
@@ -143,6 +148,7 @@ def aligner_of(
         model=None if model is None else resolve_model(model),
         detector=None if detector is None else made_detector(detector),
         views=views,
+        anew=anew,
         device=device,
     )
 

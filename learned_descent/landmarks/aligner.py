@@ -31,13 +31,16 @@ from .detector import (
     detected,
     listed_boxes,
 )
-from .ensemble import VIEWS, agree, fit_often, landmarks_of
+from .ensemble import VIEWS, agree, fit_anew, fit_often, landmarks_of
 from .geometry import boxes_around, fit_similarity
 from .problem import Landmarks
 
 FAR = 5.0
 """A fit lies far from where training objects lie in their boxes beyond so many standard
 deviations."""
+
+SURE = 0.99
+"""A fit of less confidence is sought anew: see :class:`Aligner`."""
 
 SAME = 0.15
 """Two fits are of the same object if their landmarks lie less than this apart (root mean square),
@@ -93,6 +96,7 @@ class Aligner:
         detector: what finds the objects where no boxes are given; by default that of the problem,
             :meth:`.Landmarks.detector`, when it is first needed.
         views: the number of copies of each crop, from 1 to 4; their mirror images come on top.
+        anew: whether an unsure fit is sought anew; only weights that are calibrated know.
         device: where the model runs.
 
     Raises:
@@ -119,6 +123,7 @@ class Aligner:
         calibration: Calibration | None = None,
         detector: Detector | None = None,
         views: int = 4,
+        anew: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
         self.problem = landmarks_of(model)
@@ -137,7 +142,7 @@ class Aligner:
             ) from error
         self.calibration = calibration or Calibration()
         self.detector = None if detector is None else checked_detector(detector)
-        self.views = int(views)
+        self.views, self.anew = int(views), anew
 
     @classmethod
     def from_pretrained(
@@ -148,6 +153,7 @@ class Aligner:
         model: type[DescentModel] | None = None,
         detector: Detector | None = None,
         views: int = 4,
+        anew: bool = True,
         device: torch.device | str = "cpu",
     ) -> Aligner:
         """The weights that come with the package under a name, or those of a file. No code is run
@@ -159,6 +165,7 @@ class Aligner:
             model: the class of the model; needed where that is not a built-in one.
             detector: as for the class.
             views: as for the class.
+            anew: as for the class.
             device: as for the class.
 
         Raises:
@@ -179,7 +186,14 @@ class Aligner:
             landmarks_of(loaded)
         except DescentError as error:
             raise DescentError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-        return cls(loaded, calibration=calibration, detector=detector, views=views, device=device)
+        return cls(
+            loaded,
+            calibration=calibration,
+            detector=detector,
+            views=views,
+            anew=anew,
+            device=device,
+        )
 
     def __call__(
         self, photo: str | Path | Image.Image | np.ndarray, boxes: Boxes | None = None
@@ -240,32 +254,48 @@ class Aligner:
         cut = [
             crop_turned(photo, box, angle, crop, side) for box, angle in zip(boxes, angles.tolist())
         ]
-        return self._agreed(boxes, cut)[0] if cut else []
+        return self._agreed(boxes, cut, anew=False)[0] if cut else []
 
     def _fit(self, pixels: np.ndarray, boxes: Sequence[Box]) -> list[Fit]:
         """The fits in checked boxes of a photo ``(H, W, 3)``."""
         cut = [crop_face(pixels, box, self.problem.crop, self.problem.box_side) for box in boxes]
-        fits, points = self._agreed(boxes, cut)
+        fits, points = self._agreed(boxes, cut, anew=self.anew)
         landmarks = torch.stack([fit.landmarks for fit in fits])
         for doubt in self._doubts(boxes, points, landmarks, pixels):
             warnings.warn(doubt, FitWarning, stacklevel=3)
         return fits
 
     def _agreed(
-        self, boxes: Sequence[Box], cut: Sequence[tuple[Tensor, Tensor]]
+        self, boxes: Sequence[Box], cut: Sequence[tuple[Tensor, Tensor]], *, anew: bool
     ) -> tuple[list[Fit], Float[Tensor, "B L 2"]]:
         """The fits in crops, given the maps to the photo, and their landmarks in px of the
         crops.
         """
         crops, ways = (torch.stack(parts) for parts in zip(*cut))
-        points, spread = agree(fit_often(self.model, crops.to(self.device), views=self.views))
-        points, spread = points.cpu(), spread.cpu() / self.problem.box_side
-        sure = self.calibration.confidence
-        confidence, each = (
-            sure(spread) if sure else (spread.mean(1) * torch.nan, spread * torch.nan)
-        )
+        crops, sure = crops.to(self.device), self.calibration.confidence
+        points, spread = self._spread(fit_often(self.model, crops, views=self.views))
+        if sure is None:
+            confidence, each = spread.mean(1) * torch.nan, spread * torch.nan
+        else:
+            doubtful = (sure(spread)[0] < SURE).nonzero().flatten()
+            if anew and len(doubtful):
+                self._seek_anew(crops, points, spread, doubtful)
+            confidence, each = sure(spread)
         landmarks = apply_affine(ways, points)
         return [Fit(*fit) for fit in zip(boxes, landmarks, confidence.tolist(), each)], points
+
+    def _spread(self, fits: Tensor) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]]:
+        """What fits agree on, in px, and their spread over the side of the box."""
+        points, spread = agree(fits)
+        return points.cpu(), spread.cpu() / self.problem.box_side
+
+    def _seek_anew(self, crops: Tensor, points: Tensor, spread: Tensor, doubtful: Tensor) -> None:
+        """Puts in place what agrees better of doubtful fits, by their numbers."""
+        for fits in fit_anew(self.model, crops[doubtful.to(self.device)], views=self.views):
+            found, apart = self._spread(fits)
+            better = apart.mean(1) < spread[doubtful].mean(1)
+            points[doubtful[better]] = found[better]
+            spread[doubtful[better]] = apart[better]
 
     def detect(self, photo: np.ndarray) -> list[Box]:
         """The boxes of the objects in the pixels ``(H, W, 3)`` of a photo, moved to where the

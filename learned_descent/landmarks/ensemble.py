@@ -13,10 +13,14 @@ from torch import Tensor
 from ..errors import DescentError
 from ..model import DescentModel
 from .crops import apply_affine, sampling_grid
+from .geometry import fit_similarity
 from .problem import Landmarks
 
 VIEWS = ((0.0, 1.0), (12.0, 1.08), (-12.0, 1.08), (0.0, 1.08))
 """How a crop is looked at: turned by so many degrees, and enlarged. Chosen on held-out faces."""
+
+ROLLS = (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)
+"""Degrees by which a crop is turned where nothing is known of how its object lies."""
 
 _SMOOTHER = 1.04
 """How much larger than their mean shape objects are on the mean: its points are means, and reach
@@ -73,10 +77,7 @@ def fit_often(
         DescentError: if a fit is not finite.
     """
     problem = cast(Landmarks, model.problem)
-    middle, half = (problem.crop - 1) / 2, problem.box_side / 2
-    start = problem.initial(
-        {"box": torch.tensor([[middle - half] * 2 + [middle + half] * 2], device=images.device)}
-    )
+    start = _start(problem, images.device)
     fits = []
     for chunk in images.split(batch_size):
         first, _ = agree(torch.stack(_fits(model, chunk, start), 1))
@@ -100,6 +101,73 @@ def fit_often(
     return found
 
 
+@torch.inference_mode()
+def fit_anew(
+    model: DescentModel, images: Shaped[Tensor, "B 3 S S"], *, views: int, batch_size: int = 16
+) -> list[Float[Tensor, "B K L 2"]]:
+    """Fits of objects that may lie at any angle, or in colours that the model never saw.
+
+    Two fits of each grey copy, turned by one of :data:`ROLLS`, say how the object lies: it is the
+    turn in which the two agree best. Around that fit the crop is turned
+    upright, and fitted by :func:`fit_often`, in its colours and in grey. Grey is the brightest
+    channel: where pictures are in shades of one colour, a mean would be dark.
+
+    Args:
+        model: a model of landmarks.
+        images: as for :func:`fit_often`.
+        views: as for :func:`fit_often`.
+        batch_size: objects at once.
+
+    Returns:
+        The fits in colours and those in grey, in px of the crops.
+    """
+    problem = cast(Landmarks, model.problem)
+    start = _start(problem, images.device)
+    mean = problem.mean_shape - problem.mean_shape.mean(0)
+    ways, turned = [], []
+    for chunk in images.split(batch_size):
+        grey = _grey(chunk)
+        found = [_fitted_twice(model, grey, roll, start) for roll in ROLLS]
+        points, spread = (torch.stack(parts, 1) for parts in zip(*found))
+        best = points[torch.arange(len(chunk), device=points.device), spread.argmin(1)]
+        way = _turns(fit_similarity(mean, best)[:, 1], (problem.crop - 1) / 2)
+        ways.append(way)
+        turned.append(_seen(chunk, way))
+    back, upright = torch.cat(ways), torch.cat(turned)
+    found = [
+        fit_often(model, copies, views=views, batch_size=batch_size)
+        for copies in (upright, _grey(upright))
+    ]
+    return [apply_affine(back, fits.flatten(1, 2)).view_as(fits) for fits in found]
+
+
+def _grey(images: Shaped[Tensor, "B 3 S S"]) -> Shaped[Tensor, "B 3 S S"]:
+    return images.amax(1, keepdim=True).expand_as(images)
+
+
+def _start(problem: Landmarks, device: torch.device) -> Float[Tensor, "1 p"]:
+    """The mean shape in the box that every crop has."""
+    middle, half = (problem.crop - 1) / 2, problem.box_side / 2
+    box = torch.tensor([[middle - half] * 2 + [middle + half] * 2], device=device)
+    return problem.initial({"box": box})
+
+
+def _fitted_twice(
+    model: DescentModel, images: Tensor, degrees: float, start: Tensor
+) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, " B"]]:
+    """What two fits of turned images agree on, in px of the images, and their mean spread: of each
+    copy and its mirror image, or of a larger copy where there is none.
+    """
+    mirrored = cast(Landmarks, model.problem).schema.mirror is not None
+    views = [_view(images, degrees, factor) for factor in ((1.0,) if mirrored else (1.0, 1.08))]
+    points, spread = agree(
+        torch.stack(
+            [apply_affine(way, fit) for copy, way in views for fit in _fits(model, copy, start)], 1
+        )
+    )
+    return points, spread.mean(1)
+
+
 def _fits(model: DescentModel, images: Tensor, start: Tensor) -> list[Float[Tensor, "B L 2"]]:
     """The landmarks found in images and, where they have mirror images, in those, in px of the
     former.
@@ -120,16 +188,18 @@ def _view(
     images: Shaped[Tensor, "B 3 S S"], degrees: float, factor: float
 ) -> tuple[Tensor, Float[Tensor, "B 2 3"]]:
     """Turned and enlarged copies, and the affine map from their px to those of the images."""
-    angle, middle = math.radians(degrees), (images.shape[-1] - 1) / 2
-    turn = (
-        torch.tensor(
-            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]],
-            device=images.device,
-        )
-        / factor
-    )
-    back = torch.cat([turn, middle * (1 - turn.sum(1, keepdim=True))], 1).expand(len(images), 2, 3)
+    angle = torch.tensor([math.radians(degrees)], device=images.device)
+    back = _turns(angle, (images.shape[-1] - 1) / 2, factor).expand(len(images), 2, 3)
     return (images if (degrees, factor) == VIEWS[0] else _seen(images, back)), back
+
+
+def _turns(
+    angle: Float[Tensor, " B"], middle: float, factor: float = 1.0
+) -> Float[Tensor, "B 2 3"]:
+    """The affine maps that turn about a middle by angles in rad, and shrink by a factor."""
+    cos, sin = angle.cos() / factor, angle.sin() / factor
+    turn = torch.stack([cos, -sin, sin, cos], 1).unflatten(1, (2, 2))
+    return torch.cat([turn, middle * (1 - turn.sum(2, keepdim=True))], 2)
 
 
 def _onto(start: Float[Tensor, "1 L 2"], points: Float[Tensor, "B L 2"]) -> Float[Tensor, "B 2 3"]:

@@ -15,6 +15,7 @@ from PIL import Image
 from learned_descent import Cascade, DescentError, weights
 from learned_descent.checkpoint.model import annotate, save_model
 from learned_descent.data.pictures import read_picture
+from learned_descent.landmarks import aligner as aligner_module
 from learned_descent.landmarks.aligner import Aligner
 from learned_descent.landmarks.calibration import BoxOffset, Calibration
 from learned_descent.landmarks.detector import Boxes, DetectorWarning, FitWarning
@@ -331,3 +332,26 @@ def test_what_is_followed_is_sought_where_it_lay(model: Cascade):
     assert aligner.follow(photo, carried[:0]) == []
     with pytest.raises(DescentError, match="has its centre outside of the image of 90 x 80 px"):
         aligner.follow(photo, carried + 200)
+
+
+def test_what_is_unsure_is_sought_anew_and_what_agrees_best_is_kept(
+    model: Cascade, photo: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+
+    def found(model, images, *, views):
+        calls.append(len(images))
+        fits = (23.5 + 28 * model.problem.mean_shape).expand(len(images), 2, 68, 2)
+        return [fits + torch.tensor([0.0, 40.0])[:, None, None], fits]
+
+    monkeypatch.setattr(aligner_module, "fit_anew", found)
+    calibrated = Calibration(confidence=SURE)
+    (kept,) = Aligner(model, calibration=calibrated, anew=False)(photo, [BOX])
+    assert calls == []
+    (better,) = Aligner(model, calibration=calibrated)(photo, [BOX])
+    assert calls == [1]
+    assert better.confidence > 0.99 > kept.confidence
+    wanted = torch.tensor([70.0, 55.0]) + 80 * model.problem.mean_shape
+    torch.testing.assert_close(better.landmarks, wanted, atol=1e-2, rtol=0)
+    Aligner(model)(photo, [BOX])  # not calibrated: nothing is known to be unsure
+    assert calls == [1]

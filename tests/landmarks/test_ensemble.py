@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from learned_descent.faces.alignment import FaceAlignment
+from learned_descent.landmarks import ensemble
 from learned_descent.landmarks.crops import apply_affine
 from learned_descent.landmarks.ensemble import (
     VIEWS,
@@ -12,8 +15,10 @@ from learned_descent.landmarks.ensemble import (
     _seen,
     _view,
     agree,
+    fit_anew,
     fit_often,
 )
+from learned_descent.landmarks.geometry import fit_similarity
 
 from .aligners import small_model
 
@@ -101,3 +106,33 @@ def test_a_model_that_does_not_move_starts_elsewhere_in_every_view(images: torch
     torch.testing.assert_close(fits[:, 3] - middle, (start - middle) / 1.08)
     apart = torch.cdist(fits[0].flatten(1), fits[0].flatten(1))
     assert apart[:4, :4].add(100 * torch.eye(4)).min() > 1.0
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_anew_an_object_is_fitted_upright_in_colours_and_in_grey(
+    images: torch.Tensor, mirror: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """The turn in which the fits agree best is that in which the object is looked at."""
+    model = small_model()
+    if not mirror:
+        bare = replace(model.problem.schema, mirror=None)
+        monkeypatch.setattr(model.problem, "schema", bare)
+        assert bare.mirror is None
+    usual = ensemble._fitted_twice
+
+    def sure_of_one(model, copies, degrees, start):
+        points, spread = usual(model, copies, degrees, start)
+        return points, spread if degrees == 120.0 else spread + 1000
+
+    monkeypatch.setattr(ensemble, "_fitted_twice", sure_of_one)
+    colours, grey = fit_anew(model, images, views=1)
+    assert colours.shape == grey.shape == fit_often(model, images, views=1).shape
+    mean = model.problem.mean_shape
+    for fits in (colours, grey):  # of a model that leaves the mean shape where it is
+        angle = fit_similarity(mean - mean.mean(0), fits[:, 0])[:, 1].rad2deg()
+        torch.testing.assert_close(angle, torch.full((3,), 120.0), atol=0.1, rtol=0)
+
+
+def test_grey_is_the_brightest_channel():
+    blue = torch.tensor([0, 0, 200], dtype=torch.uint8)[None, :, None, None].expand(1, 3, 4, 4)
+    assert (ensemble._grey(blue) == 200).all()
