@@ -20,7 +20,7 @@ from .models import Cascade, GlobalCascade, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
-from .training import BackpropThroughTime, History, SequentialRidge, Trainer
+from .training import BackpropThroughTime, History, ParallelRidge, SequentialRidge, Trainer
 
 _RESERVED = {
     "model",
@@ -399,6 +399,7 @@ _MDM = Recipe(
     MnemonicDescent, {"num_steps": 4, "hidden": 128}, trainers={"bptt": BackpropThroughTime()}
 )
 
+_INCREMENTAL = Recipe(Cascade, {"num_steps": 4}, trainers={"parallel": ParallelRidge()})
 _GLOBAL = Recipe(GlobalCascade, {"num_steps": 4}, trainers={"ridge": SequentialRidge()})
 
 RECIPES: Mapping[str, Recipe] = {
@@ -406,6 +407,7 @@ RECIPES: Mapping[str, Recipe] = {
     "joint": joint(_SDM, _MDM),
     "mdm": _MDM,
     "global-sdm": _GLOBAL,
+    "incremental": _INCREMENTAL,
 }
 """The families of any problem, with the problem's own eyes.
 
@@ -413,6 +415,8 @@ RECIPES: Mapping[str, Recipe] = {
 * ``joint``: the same cascade, then trained jointly by gradients (Shi et al., 2014).
 * ``mdm``: one recurrent step for all iterations (Trigeorgis et al., CVPR 2016).
 * ``global-sdm``: a cascade with a linear map for each domain (Xiong and De la Torre, CVPR 2015).
+* ``incremental``: a cascade whose levels are trained apart, and learn on (Asthana et al., CVPR
+  2014).
 """
 
 SOLVERS: Mapping[str, Classical] = {

@@ -255,7 +255,7 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
         >>> from learned_descent.problems import Analytic
         >>> from learned_descent.problems.curves import Sinusoid
         >>> list(recipes_for(Analytic))
-        ['sdm', 'joint', 'mdm', 'global-sdm', 'mdm+lm', 'lm']
+        ['sdm', 'joint', 'mdm', 'global-sdm', 'incremental', 'mdm+lm', 'lm']
         >>> set(recipes_for(Sinusoid)) - set(recipes_for(Analytic)) == {"mlp", "mlp+lm"}
         True
     """

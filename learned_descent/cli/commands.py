@@ -15,7 +15,7 @@ from ..checkpoint.model import (
     load_weights,
     save_model,
 )
-from ..data.batches import fingerprint
+from ..data.batches import fingerprint, num_samples
 from ..data.samples import Split
 from ..errors import DescentError, about
 from ..evaluation.evaluation import evaluate
@@ -28,6 +28,7 @@ from ..provenance import provenance
 from ..registry import recipes_for
 from ..system.lock import locked, main_rank
 from ..testing.checks import ContractError, check_model, check_observation, check_problem
+from ..training.parallel import SUMS, ParallelRidge
 from ..training.trainer import CHECKPOINT, LOG
 from ..weights import beside
 from .going_on import begin, check_output, check_replaces, check_settings, telling
@@ -136,6 +137,55 @@ def _started(recipe: Recipe, init: str | None) -> tuple[Recipe, StoredModel | No
             "out"
         )
     return left, find_stored(init)
+
+
+def update(
+    weights: StoredModel,
+    *,
+    problem: Problem,
+    out: Path,
+    problem_file: str | None = None,
+    model: str | None = None,
+    sums: Path | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Goes on training a model of the family incremental, with new samples alone: the result is
+    that of a training on all samples.
+
+    Args:
+        weights: what ``train`` or ``compare`` wrote.
+        problem: the problem, whose training samples are the new ones.
+        out: the folder for the new ``model.safetensors`` and its sums.
+        problem_file: the problem, file.py:Class, where it is not a built-in one.
+        model: the class of the model, file.py:Class, where it is not a built-in one.
+        sums: the folder of ``sums.safetensors``; by default the one that training made.
+        overwrite: replace the model that is in the folder.
+
+    Raises:
+        DescentError: if there are no sums, they are of other weights, or they have the samples.
+    """
+    target = out / "model.safetensors"
+    # compare keeps the files of each family in a folder of its name
+    own = weights.path.with_suffix("")
+    found = sums or (own if own.is_dir() else weights.path.parent)
+    with locked(out):
+        check_replaces({target: []}, resume=False, overwrite=overwrite)
+        trainer = ParallelRidge.of_sums(found, directory=out)
+        loaded = loaded_model(weights, problem, problem_file, model)
+        samples = samples_of(loaded.problem, "train")
+        history = trainer.partial_fit(loaded, samples, sums=found)
+        training = {
+            **provenance(None, None),
+            "data": {"train": fingerprint(samples)},
+            "seconds": weights.training.get("seconds", 0) + history.seconds,
+            "init": weights.training,
+        }
+        save_model(loaded, target, training=training)
+    size = (out / SUMS).stat().st_size / 1e6
+    return (
+        f"added {num_samples(samples)} samples in {history.seconds:.1f} s\nweights: {target}\n"
+        f"sums: {out / SUMS} ({size:.1f} MB)"
+    )
 
 
 def evaluate_weights(

@@ -25,6 +25,7 @@ commands:
   suspects PROBLEM                     name labels that look wrong, before any training
   convert LABELS --to F --output FILE  write labels in another format or markup
   train PROBLEM --family F --out DIR   train one family
+  update WEIGHTS --out DIR             go on training incremental weights with new samples
   evaluate WEIGHTS                     measure a trained model
   compare PROBLEM [--out DIR]          train or load several families and compare them
   table RUN ...                        join the results of several comparisons into one table

@@ -87,6 +87,11 @@ def _train(words: list[str]) -> int:
     return 0
 
 
+def _update(words: list[str]) -> int:
+    _say(commands.update(**_options.stored("update WEIGHTS --out DIR", commands.update, words)))
+    return 0
+
+
 def _compare(words: list[str]) -> int:
     parser = _options.parser(
         "compare PROBLEM",
@@ -261,6 +266,7 @@ def _convert(words: list[str]) -> int:
 
 _COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
     "train": _train,
+    "update": _update,
     "evaluate": _evaluate,
     "compare": _compare,
     "align": _align_photos,

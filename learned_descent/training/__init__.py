@@ -4,6 +4,7 @@ from .bptt import BackpropThroughTime
 from .callbacks import Callback, CSVLog, LightningLog, tensorboard, weights_and_biases
 from .forests import LocalForests
 from .losses import Loss, ProblemLoss
+from .parallel import ParallelRidge
 from .ridge import SequentialRidge
 from .schedules import Constant, Cosine, Linear, Schedule
 from .trainer import History, Trainer
@@ -19,6 +20,7 @@ __all__ = [
     "Linear",
     "LocalForests",
     "Loss",
+    "ParallelRidge",
     "ProblemLoss",
     "Schedule",
     "SequentialRidge",

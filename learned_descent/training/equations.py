@@ -60,6 +60,7 @@ class RidgeEquations:
         self.rounding = torch.finfo(like.dtype).eps
         self._pending: list[WeighedRows] = []
         self._rows = 0
+        self._gathered = False
 
     @classmethod
     def of(cls, rows: Iterable[WeighedRows]) -> RidgeEquations:
@@ -108,15 +109,18 @@ class RidgeEquations:
         apart = count.new_zeros(()) if weights is None else beyond.double().abs().mean(1).sum()
         self.scalars += torch.stack([count, squares.sum(), apart])
 
-    def _gather(self, fabric: ranks.Fabric) -> None:
-        """Sums over the ranks."""
+    def gather(self, fabric: ranks.Fabric) -> None:
+        """Sums over the ranks, once."""
         self._flush()
+        if self._gathered:
+            return
+        self._gathered = True
         for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
             setattr(self, name, ranks.summed(fabric, getattr(self, name)))
 
     def moments(self, fabric: ranks.Fabric) -> Moments:
         """Mean and covariance of the features, and their covariance with the updates."""
-        self._gather(fabric)
+        self.gather(fabric)
         count = self.scalars[0]
         gram = self.gram.triu() + self.gram.triu(1).mT
         mean = self.sum_features / count
@@ -144,7 +148,7 @@ class RidgeEquations:
         Raises:
             DescentError: if no system is positive definite; the message names the ridge to raise.
         """
-        self._gather(fabric)
+        self.gather(fabric)
         (count, square, apart), size = self.scalars.tolist(), len(self.gram)
         if not count:
             raise DescentError(

@@ -84,7 +84,26 @@ class StageRows:
 
     def prepared(self, samples: Samples, *, held_out: bool = False) -> Iterator[Prepared]:
         """The samples, batch after batch, see :meth:`of`."""
-        problem, rank, world = self.model.problem, self.fabric.global_rank, self.fabric.world_size
+        problem = self.model.problem
+        for number, first, rows, batch in self.parts(samples, held_out=held_out):
+            generator = Generator(self.fabric.device).manual_seed(
+                mix(self.seed, int(held_out), number, first)
+            )
+            with solvable(rows):
+                if self.augment and not held_out:
+                    batch = problem.augment(batch, generator)
+                target, seen = problem.target(batch), self.model.observation.prepare(batch)
+                check_finite({"target": target}, rows)
+                weights = weights_of(problem, batch, rows)
+            yield Prepared(rows, batch, seen, target, weights, generator)
+
+    def parts(
+        self, samples: Samples, *, held_out: bool = False
+    ) -> Iterator[tuple[int, int, list[int], Batch]]:
+        """The samples as they are, batch after batch: the number of the pass, where the batch
+        begins, and the places of its samples.
+        """
+        rank, world = self.fabric.global_rank, self.fabric.world_size
         place: dict[str, Any] = {
             "device": self.fabric.device,
             "dtype": floating_type(self.model.parameters()),
@@ -106,13 +125,4 @@ class StageRows:
                     batch = {name: value[keep] for name, value in batch.items()}
                     rows = [rows[row] for row in keep]
                 check_finite(batch, rows)
-                generator = Generator(self.fabric.device).manual_seed(
-                    mix(self.seed, int(held_out), number, first)
-                )
-                with solvable(rows):
-                    if self.augment and not held_out:
-                        batch = problem.augment(batch, generator)
-                    target, seen = problem.target(batch), self.model.observation.prepare(batch)
-                    check_finite({"target": target}, rows)
-                    weights = weights_of(problem, batch, rows)
-                yield Prepared(rows, batch, seen, target, weights, generator)
+                yield number, first, rows, batch

@@ -1,0 +1,421 @@
+"""The closed form of a parallel cascade: levels that do not wait for one another, and learn on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, cast, final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..data.batches import check_finite, fingerprint, mix, num_samples
+from ..data.samples import Batch, Samples
+from ..errors import DescentError, check_choice, check_real, check_whole
+from ..files import check_checksum, read_tensors, save_tensors
+from ..look import weights_of
+from ..model import DescentModel
+from ..models import LinearStages
+from . import ranks
+from .equations import RidgeEquations, Solution
+from .ranks import Accelerator
+from .rows import StageRows
+from .trainer import History, Trainer, entered, solvable
+from .uneven import KeptRows, WeighedRows
+
+SUMS = "sums.safetensors"
+"""The file of the normal equations, in the folder of a training."""
+
+_KEY = "learned_descent_sums"
+
+_NAMES = ("gram", "cross", "sum_features", "sum_updates", "scalars")
+
+_UNEVEN = 1e-6
+
+_log = logging.getLogger(__name__)
+
+
+class Spread(NamedTuple):
+    """How far the descent is from the truth at the input of a level: a normal distribution.
+
+    Attributes:
+        mean: ``(d,)``, in units of an update.
+        root: a root of the covariance, ``(d, d)``.
+    """
+
+    mean: Tensor
+    root: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class ParallelRidge(Trainer):
+    """Trains each level of a linear cascade by itself, and goes on with new samples at a cost that
+    does not grow with the old ones.
+
+    The first level sees the starts of training. A later one does not wait for those before it: it
+    sees residuals that are simulated around the truth, normal with the mean and the covariance
+    that the level before leaves on held-out samples (on those of training, where none are held
+    out). So all that a level knows of the past are its normal equations, which :meth:`partial_fit`
+    adds new samples to: the result is that of a training on the union. Where the weights of the
+    coordinates differ within a sample, the sums cannot say that, and are not kept.
+
+    The papers leave open what becomes of the covariances when samples are added: here they stay
+    as the first training found them, or the old sums would be of another distribution. Each sample
+    is varied and disturbed by a generator of its own, so that no batch matters.
+
+    Args:
+        ridge: the weight of the penalty in units of the mean feature variance of all samples.
+        repeats: random starts or simulated residuals per sample and pass.
+        passes: passes over the samples, each with fresh augmentation.
+        augment: whether the samples go through ``problem.augment``.
+        batch_size: samples that are prepared at a time.
+        accelerator: where the sums are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        directory: the folder of the sums, ``sums.safetensors``: 8 bytes for each two features of a
+            level; ``None`` keeps none.
+
+    References:
+        A. Asthana, S. Zafeiriou, S. Cheng and M. Pantic. Incremental face alignment in the wild.
+        CVPR 2014, section 3.
+        E. Sánchez-Lozano, B. Martinez, G. Tzimiropoulos and M. Valstar. Cascaded continuous
+        regression for real-time incremental face tracking. ECCV 2016.
+
+    Example:
+        >>> from learned_descent import Cascade
+        >>> from learned_descent.problems import Analytic
+        >>> problem = Analytic("sin")
+        >>> model = Cascade.for_problem(problem, num_steps=3)
+        >>> history = ParallelRidge(ridge=1e-6).fit(model, problem.data("train"))
+        >>> [record["stage"] for record in history.records]
+        [0, 1, 2]
+    """
+
+    closed_form: ClassVar[bool] = True
+    places: ClassVar[frozenset[str]] = frozenset({"directory"})
+
+    ridge: float = 1e-3
+    repeats: int = 4
+    passes: int = 1
+    augment: bool = True
+    batch_size: int = 64
+    accelerator: Accelerator = "auto"
+    directory: str | None = None
+
+    def __post_init__(self) -> None:
+        check_real(self.ridge, name="ridge")
+        for name in ("repeats", "passes", "batch_size"):
+            check_whole(getattr(self, name), name=name)
+        check_choice(self.accelerator, Accelerator, name="accelerator")
+
+    def fit(
+        self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0
+    ) -> History:
+        """Trains the levels of ``model`` in place.
+
+        Args:
+            model: one with linear stages, such as a :class:`~learned_descent.Cascade`.
+            train: training samples.
+            val: held-out samples, on which the residuals of a level are measured.
+            seed: the seed of starts, residuals and augmentation.
+
+        Returns:
+            One record per level: ``stage``, ``ridge``, and the mean square ``loss`` of the update
+            that is left of its rows.
+
+        Raises:
+            DescentError: if a stage of the model is not linear, a sample is not finite, or a system
+                is singular.
+        """
+        start = time.perf_counter()
+        cascade = _linear(model)
+        samples, held = entered(model, train, val, gradients=False, augment=self.augment)
+        source = self._source(cascade, seed)
+        history, levels, spreads = History(), [], list[Spread | None]()
+        with torch.no_grad():
+            for stage in range(cascade.num_steps):
+                spread = None if stage == 0 else _spread(source, stage, samples, held)
+
+                def rows(
+                    *, lift: bool = True, stage: int = stage, spread: Spread | None = spread
+                ) -> Iterator[WeighedRows]:
+                    return _rows(source, stage, spread, samples, lift=lift)
+
+                cascade.begin(
+                    stage, lambda: RidgeEquations.of(rows(lift=False)).moments(source.fabric)
+                )
+                equations = RidgeEquations.of(rows())
+                equations.gather(source.fabric)
+                # Solving overwrites the sums
+                levels.append({name: getattr(equations, name).clone() for name in _NAMES})
+                spreads.append(spread)
+                history.records.append(self._fill(source, stage, equations, KeptRows(rows, 0)))
+        known = {"seed": seed, "samples": num_samples(samples), "data": [fingerprint(samples)]}
+        self._keep(cascade, levels, spreads, known)
+        history.seconds = time.perf_counter() - start
+        return history
+
+    def partial_fit(
+        self, model: DescentModel, new: Samples, *, sums: str | Path | None = None
+    ) -> History:
+        """Goes on with new samples: the levels are then those of a training on all samples.
+
+        Args:
+            model: the model that the sums are of; it is changed in place.
+            new: the new samples alone.
+            sums: the folder of the sums; by default the trainer's own, where the new ones go.
+
+        Raises:
+            DescentError: if there are no sums, they are of other weights or settings, or they have
+                these samples already.
+        """
+        start = time.perf_counter()
+        cascade = _linear(model)
+        levels, spreads, known = self._kept(cascade, sums)
+        samples, _ = entered(model, new, None, gradients=False, augment=self.augment)
+        added = fingerprint(samples)
+        if added in known["data"]:
+            raise DescentError(
+                "new: expected samples that the sums do not have, these were added before: give "
+                "the new ones alone"
+            )
+        source, history = self._source(cascade, known["seed"]), History()
+        with torch.no_grad():
+            for stage, (level, spread) in enumerate(zip(levels, spreads)):
+                rows = _rows(source, stage, spread, samples, before=known["samples"])
+                equations = RidgeEquations.of(rows)
+                equations.gather(source.fabric)
+                for name in _NAMES:
+                    getattr(equations, name).add_(level[name].to(source.fabric.device))
+                    level[name] = getattr(equations, name).clone()
+                if _uneven(level):
+                    raise DescentError(
+                        "target_weights: they differ within a sample, and the sums of a level know "
+                        "one weight for all of it: train on all samples at once"
+                    )
+                history.records.append(self._fill(source, stage, equations, ()))
+        known["samples"] += num_samples(samples)
+        known["data"].append(added)
+        self._keep(cascade, levels, spreads, known)
+        history.seconds = time.perf_counter() - start
+        return history
+
+    @classmethod
+    def of_sums(cls, folder: str | Path, *, directory: str | Path) -> ParallelRidge:
+        """The trainer whose sums are in a folder, with its settings, to go on in another.
+
+        Raises:
+            DescentError: if there are none.
+        """
+        settings = _read(Path(folder) / SUMS)[0]["settings"]
+        return cls(**settings, directory=str(directory))
+
+    def augmenting(self) -> ParallelRidge:
+        return replace(self, augment=True)
+
+    def within(self, folder: Path, *, resume: bool) -> ParallelRidge:
+        return replace(self, directory=str(folder))
+
+    def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
+        """Nothing that is worth a rehearsal, beside a training by gradients."""
+        return 0.0
+
+    def _source(self, model: LinearStages, seed: int) -> StageRows:
+        fabric = ranks.launch(self.accelerator, 1)
+        model.to(fabric.device).eval()
+        return StageRows(
+            fabric, model, seed, self.repeats, self.passes, self.augment, self.batch_size, 0
+        )
+
+    def _fill(
+        self,
+        source: StageRows,
+        stage: int,
+        equations: RidgeEquations,
+        rows: Iterable[WeighedRows],
+    ) -> dict[str, Any]:
+        """Solves a level, and tells what became of it."""
+        layer = cast(nn.Linear, cast(LinearStages, source.model).linear(stage))
+        bias = layer.bias is not None
+        found = equations.solve(source.fabric, (self.ridge,), rows, bias=bias, stage=stage)
+        solution: Solution = found[self.ridge]
+        layer.weight.copy_(solution.weight.T)
+        if bias:
+            layer.bias.copy_(solution.offset)
+        return {"stage": stage, "ridge": self.ridge, "loss": solution.loss}
+
+    def _keep(
+        self,
+        model: LinearStages,
+        levels: list[dict[str, Tensor]],
+        spreads: list[Spread | None],
+        known: dict[str, Any],
+    ) -> None:
+        """Writes the sums, if there is a folder for them, and says how large they are."""
+        if self.directory is None or any(map(_uneven, levels)):
+            return
+        tensors: dict[str, Tensor] = {}
+        for stage, (level, spread) in enumerate(zip(levels, spreads)):
+            upper = torch.ones_like(level["gram"], dtype=torch.bool).triu()
+            parts = {**level, "gram": level["gram"][upper]}
+            parts |= {} if spread is None else spread._asdict()
+            tensors |= {f"{stage}.{name}": part.cpu().contiguous() for name, part in parts.items()}
+        about = {**known, "settings": self.settings(), "weights": _digest(model)}
+        path = Path(self.directory) / SUMS
+        save_tensors(path, tensors, {_KEY: json.dumps(about)})
+        size = sum(part.numel() * part.element_size() for part in tensors.values())
+        _log.info("%s: the sums of %d samples, %.1f MB", path, known["samples"], size / 1e6)
+
+    def _kept(
+        self, model: LinearStages, sums: str | Path | None
+    ) -> tuple[list[dict[str, Tensor]], list[Spread | None], dict[str, Any]]:
+        """The sums of earlier samples, level by level."""
+        folder = self.directory if sums is None else sums
+        if folder is None:
+            raise DescentError("directory: expected the folder of the sums, got none")
+        path = Path(folder) / SUMS
+        about, tensors = _read(path)
+        own, stored = self.settings(), about.pop("settings")
+        for name in ("repeats", "passes", "augment"):
+            if own[name] != stored[name]:
+                raise DescentError(
+                    f"{path}: made with {name}={stored[name]!r}, this training has {own[name]!r}"
+                )
+        if about.pop("weights") != _digest(model):
+            raise DescentError(
+                f"{path}: the sums are of other weights: give the weights that were written with "
+                "them"
+            )
+        levels, spreads = [], list[Spread | None]()
+        for stage in range(model.num_steps):
+            level = {name: tensors[f"{stage}.{name}"] for name in _NAMES}
+            size = len(level["sum_features"])
+            gram = level["sum_features"].new_zeros(size, size)
+            gram[torch.ones(size, size, dtype=torch.bool).triu()] = level["gram"]
+            levels.append({**level, "gram": gram})
+            spreads.append(
+                Spread(tensors[f"{stage}.mean"], tensors[f"{stage}.root"]) if stage else None
+            )
+        return levels, spreads, about
+
+
+def _linear(model: DescentModel) -> LinearStages:
+    if not isinstance(model, LinearStages) or any(
+        model.linear(stage) is None for stage in range(model.num_steps)
+    ):
+        raise DescentError(
+            "ParallelRidge trains linear stages, such as those of a Cascade with hidden=None, got "
+            f"{type(model).__name__}: use BackpropThroughTime"
+        )
+    return model
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise DescentError(
+            f"{path}: expected the sums of a training of the family incremental, found nothing "
+            "there: train it, or give the folder of its sums"
+        )
+    try:
+        metadata, tensors = read_tensors(path)
+    except OSError as error:
+        raise DescentError(f"{path}: cannot be read ({error}); train again") from error
+    if _KEY not in metadata:
+        raise DescentError(f"{path}: expected the sums of a training, got another kind of file")
+    check_checksum(path, tensors, metadata)
+    return json.loads(metadata[_KEY]), tensors
+
+
+def _uneven(level: dict[str, Tensor]) -> bool:
+    """Whether the weights of a row differed."""
+    count, _, apart = level["scalars"].tolist()
+    return bool(apart > _UNEVEN * count)
+
+
+def _digest(model: LinearStages) -> str:
+    """What tells the weights of a model from others."""
+    layers = [cast(nn.Linear, model.linear(stage)) for stage in range(model.num_steps)]
+    return fingerprint(
+        {str(stage): layer.weight.detach().flatten()[None] for stage, layer in enumerate(layers)}
+    )
+
+
+def _spread(source: StageRows, stage: int, train: Samples, val: Samples | None) -> Spread:
+    """How far the levels that are filled leave held-out samples, from starts of training."""
+    model, problem = source.model, source.model.problem
+    sums: tuple[Tensor, Tensor, Tensor] | None = None
+    for part in source.prepared(train if val is None else val, held_out=val is not None):
+        for _ in range(source.repeats):
+            start = problem.initial(part.batch, part.generator)
+            x = model.descend(part.seen, start, num_steps=stage).final
+            left = problem.local(x, part.target).double()
+            own = (left.new_tensor(len(left)), left.sum(0), left.mT @ left)
+            sums = own if sums is None else (sums[0] + own[0], sums[1] + own[1], sums[2] + own[2])
+    if sums is None:
+        raise DescentError("samples: expected one or more for every rank, got none for one of them")
+    count, first, second = (ranks.summed(source.fabric, value) for value in sums)
+    mean = first / count
+    variances, vectors = torch.linalg.eigh(second / count - mean.outer(mean))
+    return Spread(mean, vectors * variances.clamp(min=0).sqrt())
+
+
+def _rows(
+    source: StageRows,
+    stage: int,
+    spread: Spread | None,
+    samples: Samples,
+    *,
+    before: int = 0,
+    lift: bool = True,
+) -> Iterator[WeighedRows]:
+    """The rows of a level in float64: sums of any batches are then equal."""
+    model, problem = cast(LinearStages, source.model), source.model.problem
+    for number, _, places, whole in source.parts(samples):
+        draws = [
+            Generator(source.fabric.device).manual_seed(
+                mix(source.seed, stage, number, before + place)
+            )
+            for place in places
+        ]
+        ones: list[Batch] = [
+            {name: value[row : row + 1] for name, value in whole.items()}
+            for row in range(len(places))
+        ]
+        with solvable(places):
+            if source.augment:
+                ones = [problem.augment(one, draw) for one, draw in zip(ones, draws)]
+            batch = {name: torch.cat([one[name] for one in ones]) for name in ones[0]}
+            target, seen = problem.target(batch), model.observation.prepare(batch)
+            check_finite({"target": target}, places)
+            weights = weights_of(problem, batch, places)
+            for _ in range(source.repeats):
+                x = _guesses(model, spread, ones, target, draws)
+                features = model.observation.observe(stage, x, seen)
+                check_finite({f"features of stage {stage}": features}, places)
+                features = model.lifted(stage, features) if lift else features
+                updates = problem.local(x, target).double()
+                yield WeighedRows(
+                    features.double(), updates, None if weights is None else weights.double()
+                )
+
+
+def _guesses(
+    model: LinearStages,
+    spread: Spread | None,
+    ones: list[Batch],
+    target: Tensor,
+    draws: list[Generator],
+) -> Tensor:
+    """Where a level starts from: a start of training, or the truth, disturbed."""
+    problem = model.problem
+    if spread is None:
+        return torch.cat([problem.initial(one, draw) for one, draw in zip(ones, draws)])
+    mean, root = (value.to(target.device) for value in spread)
+    noise = [
+        torch.randn(len(mean), generator=draw, dtype=mean.dtype, device=mean.device)
+        for draw in draws
+    ]
+    return problem.retract(target, -(mean + torch.stack(noise) @ root.mT).to(target.dtype))

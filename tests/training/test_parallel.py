@@ -1,0 +1,125 @@
+"""The parallel cascade: adding samples is training on all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from learned_descent import Cascade, DescentError
+from learned_descent.checkpoint import load_model
+from learned_descent.cli.main import main
+from learned_descent.problems import Analytic
+from learned_descent.training import ParallelRidge, parallel
+from learned_descent.training.parallel import SUMS
+
+from ..toys import Bent, Gaps, Line
+
+TRAINER = ParallelRidge(ridge=1e-4, accelerator="cpu")
+
+
+def cut(batch, first, last):
+    return {name: value[first:last] for name, value in batch.items()}
+
+
+def made(problem):
+    return Cascade.for_problem(problem, num_steps=3, observation=Bent())
+
+
+def same(one, other, tolerance):
+    for first, second in zip(one.parameters(), other.parameters()):
+        torch.testing.assert_close(first, second, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_an_update_is_a_training_on_the_union(tmp_path, monkeypatch, batch_size):
+    problem = Line(count=60)
+    batch, val = problem.data("train"), problem.data("val")
+    spreads, measure = {}, parallel._spread
+
+    def frozen(source, stage, train, held):
+        return spreads.setdefault(stage, measure(source, stage, train, held))
+
+    # The residuals stay as the first training found them
+    monkeypatch.setattr(parallel, "_spread", frozen)
+    trainer = replace(TRAINER, directory=str(tmp_path), batch_size=batch_size)
+    model, union = made(problem), made(problem)
+    trainer.fit(model, cut(batch, 0, 25), val)
+    for first, last in ((25, 40), (40, 60)):
+        trainer.partial_fit(model, cut(batch, first, last))
+    replace(TRAINER, batch_size=64).fit(union, batch, val)
+    same(model, union, 1e-6)
+
+
+def test_the_cost_of_an_update_does_not_grow_with_the_old_samples(tmp_path):
+    seen = []
+    for count in (20, 200):
+        problem, folder = Line(count=count), tmp_path / str(count)
+        batch, model = problem.data("train"), made(problem)
+        trainer = replace(TRAINER, directory=str(folder))
+        trainer.fit(model, cut(batch, 0, count - 5))
+        looked, rows = model.observation.forward, []
+        model.observation.forward = lambda x, batch, looked=looked, rows=rows: (
+            rows.append(len(x)) or looked(x, batch)
+        )
+        trainer.partial_fit(model, cut(batch, count - 5, count))
+        seen.append((sum(rows), (folder / SUMS).stat().st_size // 64))
+    assert seen[0] == seen[1]
+
+
+def test_the_levels_descend():
+    problem = Analytic("sin")
+    model = Cascade.for_problem(problem)
+    history = replace(TRAINER, repeats=20).fit(model, problem.data("train"))
+    batch = problem.data("test")
+    with torch.no_grad():
+        errors = [problem.error(x, batch).mean().item() for x in model(batch).xs]
+    assert errors[-1] < 0.1 * errors[0]
+    assert [record["stage"] for record in history.records] == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_updated_is_refused(tmp_path):
+    problem = Line()
+    batch, model = problem.data("train"), made(problem)
+    with pytest.raises(DescentError, match="directory: expected the folder of the sums"):
+        TRAINER.partial_fit(model, batch)
+    trainer = replace(TRAINER, directory=str(tmp_path))
+    with pytest.raises(DescentError, match="expected the sums of a training of the family"):
+        trainer.partial_fit(model, batch)
+    trainer.fit(model, batch)
+    with pytest.raises(DescentError, match="these were added before"):
+        trainer.partial_fit(model, batch)
+    with pytest.raises(DescentError, match="made with repeats=4, this training has 5"):
+        replace(trainer, repeats=5).partial_fit(model, batch)
+    with pytest.raises(DescentError, match="the sums are of other weights"):
+        trainer.partial_fit(made(problem), problem.data("val"))
+    with pytest.raises(DescentError, match="ParallelRidge trains linear stages"):
+        trainer.fit(Cascade.for_problem(problem, hidden=3), batch)
+
+
+def test_uneven_weights_are_trained_and_keep_no_sums(tmp_path):
+    problem = Gaps()
+    model = made(problem)
+    replace(TRAINER, directory=str(tmp_path)).fit(model, problem.data("train"))
+    assert model.stages[0].weight.abs().max() > 0
+    assert not (tmp_path / SUMS).exists()
+
+
+def test_the_command_goes_on_with_new_samples(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    quick = "--problem.num_points 8 --problem.num_train 32"
+    train = f"train pose --family incremental --out one --parallel.accelerator cpu {quick}"
+    assert main(train.split()) == 0
+    again = "update one/model.safetensors --out two --problem.num_train 32"
+    assert main(again.split()) == 2
+    assert "these were added before" in capsys.readouterr().err
+    more = "update one/model.safetensors --out two --problem.num_train 40"
+    code = main(more.split())
+    found = capsys.readouterr()
+    assert code == 0, found.err
+    assert "added 40 samples" in found.out
+    assert "MB)" in found.out
+    old, new = (load_model(f"{name}/model.safetensors") for name in ("one", "two"))
+    assert not torch.equal(old.stages[0].weight, new.stages[0].weight)
