@@ -127,8 +127,8 @@ def fit_anew(
     ways, turned = [], []
     for chunk in images.split(batch_size):
         grey = _grey(chunk)
-        found = [_fitted_twice(model, grey, roll, start) for roll in ROLLS]
-        points, spread = (torch.stack(parts, 1) for parts in zip(*found))
+        pairs = [_fitted_twice(model, grey, roll, start) for roll in ROLLS]
+        points, spread = (torch.stack(parts, 1) for parts in zip(*pairs))
         best = points[torch.arange(len(chunk), device=points.device), spread.argmin(1)]
         way = _turns(fit_similarity(mean, best)[:, 1], (problem.crop - 1) / 2)
         ways.append(way)

@@ -608,7 +608,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ("inspect mdm --faces many", "--faces: expected int, got many"),
         (
             "fly",
-            "command 'fly': expected one of train, evaluate, compare, align, track, calibrate, ",
+            "command 'fly': expected one of train, update, evaluate, compare, align, track, ",
         ),
         (
             "train",
