@@ -16,11 +16,18 @@ from .data.samples import Samples, as_samples
 from .errors import DescentError, calling
 from .look import count_points, eyes_of
 from .model import DescentModel
-from .models import Cascade, GlobalCascade, MnemonicDescent
+from .models import Cascade, GlobalCascade, LearnedLevenbergMarquardt, MnemonicDescent
 from .observation import ImageObservation
 from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
-from .training import BackpropThroughTime, History, ParallelRidge, SequentialRidge, Trainer
+from .training import (
+    BackpropThroughTime,
+    History,
+    ParallelRidge,
+    ProjectOut,
+    SequentialRidge,
+    Trainer,
+)
 
 _RESERVED = {
     "model",
@@ -408,6 +415,7 @@ RECIPES: Mapping[str, Recipe] = {
     "mdm": _MDM,
     "global-sdm": _GLOBAL,
     "incremental": _INCREMENTAL,
+    "po-cr": Recipe(Cascade, {"num_steps": 4}, trainers={"jacobians": ProjectOut()}),
 }
 """The families of any problem, with the problem's own eyes.
 
@@ -417,7 +425,24 @@ RECIPES: Mapping[str, Recipe] = {
 * ``global-sdm``: a cascade with a linear map for each domain (Xiong and De la Torre, CVPR 2015).
 * ``incremental``: a cascade whose levels are trained apart, and learn on (Asthana et al., CVPR
   2014).
+* ``po-cr``: averaged Jacobians, projected out of the appearance (Tzimiropoulos, CVPR 2015).
 """
+
+RARE = frozenset(
+    {"cfss", "global-sdm", "incremental", "lbf", "learned-lm", "mdm-paper", "po-cr", "tokens"}
+)
+"""Families that are in a comparison only where they are named: it is done sooner without them."""
+
+LEARNED_LM = Recipe(
+    LearnedLevenbergMarquardt,
+    trainers={
+        "bptt": BackpropThroughTime(
+            iterations=1000, batch_size=64, lr=3e-3, ema=0.99, detach="observation"
+        )
+    },
+)
+"""The family ``learned-lm`` of any least-squares problem: a recurrent model that gives damping and
+step (Clark et al., ECCV 2018), and never raises the cost."""
 
 SOLVERS: Mapping[str, Classical] = {
     "gn": Classical(GaussNewton),

@@ -43,5 +43,6 @@ MODELS: Mapping[str, str] = {
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
     "tokens": "learned_descent.models.tokens:Tokens",
     "binary-features": "learned_descent.models.binary_features:LocalBinaryFeatures",
+    "learned-lm": "learned_descent.models.learned_lm:LearnedLevenbergMarquardt",
 }
 """The built-in models: the only ones that a weights file may name by itself."""

@@ -290,6 +290,24 @@ class LeastSquares(Problem):
         return matrix, gradient, self.kernel.cost(residual)
 
 
+def with_cost(problem: Problem, who: str = "a classical solver") -> LeastSquares:
+    """The problem itself, which has to have residuals.
+
+    Args:
+        problem: the problem.
+        who: what the message calls those who need them.
+
+    Raises:
+        DescentError: if it has none.
+    """
+    if not isinstance(problem, LeastSquares):
+        raise DescentError(
+            f"{type(problem).__name__}: {who} needs the residuals of a LeastSquares problem; this "
+            "is a Problem"
+        )
+    return problem
+
+
 _DERIVED: Mapping[str, Sequence[str]] = {
     "jacobian": ("residual", "retract"),
     "cost": ("residual",),

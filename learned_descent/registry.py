@@ -16,6 +16,8 @@ from typing import Any
 
 from .errors import DescentError, calling
 from .families import (
+    LEARNED_LM,
+    RARE,
     RECIPES,
     SOLVERS,
     Classical,
@@ -245,8 +247,8 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
     ``joint`` is the cascade of ``sdm`` and the gradients of ``mdm``, as the problem has tuned them.
     What a problem overrides wins: one that has an ``observation`` of its own is trained with that,
     whatever the families of its bases see, and one with an ``augment`` of its own is augmented. A
-    least-squares problem also has its classical yardstick ``lm``, and ``mdm+lm``: learned descent,
-    then a few of its steps.
+    least-squares problem also has its classical yardstick ``lm``, ``mdm+lm``: learned descent, then
+    a few of its steps, and ``learned-lm``, which learns damping and step.
 
     Raises:
         DescentError: if a problem brings something that is no family.
@@ -255,7 +257,7 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
         >>> from learned_descent.problems import Analytic
         >>> from learned_descent.problems.curves import Sinusoid
         >>> list(recipes_for(Analytic))
-        ['sdm', 'joint', 'mdm', 'global-sdm', 'incremental', 'mdm+lm', 'lm']
+        ['sdm', 'joint', 'mdm', 'global-sdm', 'incremental', 'po-cr', 'mdm+lm', 'lm', 'learned-lm']
         >>> set(recipes_for(Sinusoid)) - set(recipes_for(Analytic)) == {"mlp", "mlp+lm"}
         True
     """
@@ -272,7 +274,20 @@ def recipes_for(problem: type[Problem]) -> dict[str, Family]:
         if isinstance(mdm, Recipe):
             recipes.setdefault("mdm+lm", Polish(mdm, solver.brief()))
         recipes.setdefault("lm", solver)
+        recipes.setdefault("learned-lm", LEARNED_LM)
     return recipes
+
+
+def usual_families(problem: type[Problem]) -> list[str]:
+    """The families of a comparison that names none: those of :func:`recipes_for` but for
+    :data:`~learned_descent.families.RARE`.
+
+    Example:
+        >>> from learned_descent.problems import Analytic
+        >>> usual_families(Analytic)
+        ['sdm', 'joint', 'mdm', 'mdm+lm', 'lm']
+    """
+    return [name for name in recipes_for(problem) if name not in RARE]
 
 
 def recipe_for(problem: type[Problem], family: str) -> Family:

@@ -330,7 +330,7 @@ def test_unknown_names():
     for family in ("cnn", "cnn+lm", "lm+lm", "sdm+cnn", "sdm+"):
         with pytest.raises(
             DescentError,
-            match=r"expected one of sdm, joint, mdm, .*mdm\+lm, lm, gn, scipy, "
+            match=r"expected one of sdm, joint, mdm, .*po-cr, mdm\+lm, lm, learned-lm, gn, scipy, "
             r"or a learned one and a",
         ):
             recipe_for(Analytic, family)
@@ -342,7 +342,7 @@ def test_unknown_names():
 def test_a_least_squares_problem_has_solvers_among_its_families(
     toy: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert list(recipes_for(Line)) == [*RECIPES, "mdm+lm", "lm"]
+    assert list(recipes_for(Line)) == [*RECIPES, "mdm+lm", "lm", "learned-lm"]
     assert recipe_for(Line, "gn") == Classical(GaussNewton)
     assert recipe_for(Line, "joint+lm") == Polish(
         RECIPES["joint"], Classical(LevenbergMarquardt, {"num_steps": 10})
@@ -365,7 +365,7 @@ def test_a_problem_may_have_solvers_of_its_own():
         def families(cls):
             return own
 
-    assert list(recipes_for(Solved)) == [*RECIPES, "lm", "short", "mdm+lm"]
+    assert list(recipes_for(Solved)) == [*RECIPES, "lm", "short", "mdm+lm", "learned-lm"]
     assert recipe_for(Solved, "lm") is own["lm"]
     assert recipe_for(Solved, "sdm+short") == Polish(
         RECIPES["sdm"], Classical(GaussNewton, {"num_steps": 10})
@@ -387,7 +387,7 @@ def test_a_problem_brings_families_of_its_own():
         def families(cls):
             return {"own": RECIPES["sdm"]}
 
-    assert list(recipes_for(Bringing)) == [*RECIPES, "own", "mdm+lm", "lm"]
+    assert list(recipes_for(Bringing)) == [*RECIPES, "own", "mdm+lm", "lm", "learned-lm"]
     assert recipe_for(Bringing, "own+lm").learned == RECIPES["sdm"]
     with pytest.raises(
         DescentError, match=r"family 'own': expected one of sdm, joint, mdm, .*mdm\+lm"

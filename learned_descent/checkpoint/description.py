@@ -13,6 +13,7 @@ from ..errors import DescentError
 from ..model import DescentModel
 from ..names import MODELS, OBSERVATIONS, PROBLEMS
 from ..observation import Concat, Frozen, Observation
+from ..observations import ScaledEquations
 from ..problem import Problem
 from ..registry import name_of
 from ..solvers import Polished, Solver
@@ -58,6 +59,8 @@ def described_observation(observation: Observation) -> dict[str, Any]:
     if isinstance(observation, Concat):
         parts = cast(Iterable[Observation], observation.parts)
         return {"name": "concat", "parts": [described_observation(part) for part in parts]}
+    if isinstance(observation, ScaledEquations):
+        return {"name": "scaled-equations", "settings": {}}
     return {"name": name_of(type(observation), OBSERVATIONS), "settings": _settings(observation)}
 
 

@@ -20,6 +20,7 @@ from ..files import save_tensors
 from ..model import DescentModel
 from ..names import MODELS, OBSERVATIONS, PROBLEMS
 from ..observation import Concat, Frozen, ImageObservation, Observation
+from ..observations import ScaledEquations
 from ..problem import LeastSquares, Problem
 from ..registry import builtin_class, configured, name_of
 from .description import describe, described_observation
@@ -361,6 +362,8 @@ def _build_observation(
         return Frozen(_build_observation(spec["inner"], problem, tensors))
     if name == "concat":
         return Concat(*(_build_observation(part, problem, tensors) for part in spec["parts"]))
+    if name == "scaled-equations":
+        return ScaledEquations(problem)
     if name not in OBSERVATIONS:
         raise DescentError(
             f"the observation {_plain(name)} with the settings {spec['settings']} is not built in, "

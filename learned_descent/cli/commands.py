@@ -281,7 +281,7 @@ def check(problem: Problem, families: Mapping[str, Family] | None = None) -> tup
 
     Args:
         problem: the problem.
-        families: the families; all of the problem by default.
+        families: the families; the usual ones of the problem by default.
 
     Returns:
         A list of what passes and what fails, and whether all that is required passes.

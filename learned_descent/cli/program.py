@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import DescentError
 from ..families import Recipe, learned_part
-from ..registry import families_for, recipe_for, recipes_for, resolve_problem
+from ..registry import families_for, recipe_for, recipes_for, resolve_problem, usual_families
 from ..system.text import printable, suggestion
 from ..weights import find_weights
 from . import align as photos
@@ -21,7 +21,7 @@ from . import show as showing
 from . import suspects as suspecting
 from . import track as videos
 
-_FAMILIES = "the families, or file.py:NAME of a recipe (default: all of the problem)"
+_FAMILIES = "the families, or file.py:NAME of a recipe (default: the usual ones)"
 
 
 def run(words: list[str]) -> int:
@@ -116,7 +116,7 @@ def _compare(words: list[str]) -> int:
     )
     task, choice = _options.chosen(parser, words)
     cls = resolve_problem(task)
-    families = choice.get("families") or list(recipes_for(cls))
+    families = choice.get("families") or usual_families(cls)
     recipes = families_for(cls, families)
     _options.add_problem(parser, cls)
     _options.add_families(parser, recipes)
@@ -219,7 +219,7 @@ def _check(words: list[str]) -> int:
     _options.add_problem(parser, cls)
     values, _ = _options.parsed(parser, cls, words)
     text, passed = commands.check(
-        values["problem"], families_for(cls, choice.get("families") or list(recipes_for(cls)))
+        values["problem"], families_for(cls, choice.get("families") or usual_families(cls))
     )
     _say(text)
     return 0 if passed else 1

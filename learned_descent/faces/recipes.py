@@ -1,4 +1,6 @@
-"""The families on faces: observations and trainings that were chosen on held-out training faces."""
+"""The families on faces. What sdm, joint and mdm see, and how they are trained, was chosen on
+held-out training faces; what was measured of the others is in docs/experiments.md.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Mapping
 from ..families import Recipe
 from ..models import Cascade, GlobalCascade, LocalBinaryFeatures, MnemonicDescent, Tokens
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT, NearbyPixels
-from ..training import BackpropThroughTime, LocalForests, SequentialRidge
+from ..training import BackpropThroughTime, LocalForests, ProjectOut, SequentialRidge
 
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -53,6 +55,12 @@ RECIPES: Mapping[str, Recipe] = {
     "lbf": Recipe(
         LocalBinaryFeatures, {"num_steps": 5, "trees": 5, "depth": 5}, NearbyPixels,
         trainers={"forests": LocalForests(augment=False)},
+    ),
+    "po-cr": Recipe(
+        Cascade, {"num_steps": 8}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(
+            components=30, appearance=(0, 100, 400), damping=(0.3, 1.0, 3.0, 10.0), augment=False,
+            batch_size=16
+        )},
     ),
 }  # fmt: skip
 """The families of problems of faces, real and synthetic; ``mdm-paper`` is the network of the

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..families import Recipe
 from ..models import Cascade, GlobalCascade, LocalBinaryFeatures, MnemonicDescent, Tokens
 from ..observations import DenseSIFT, NearbyPixels
-from ..training import BackpropThroughTime, LocalForests, SequentialRidge
+from ..training import BackpropThroughTime, LocalForests, ProjectOut, SequentialRidge
 
 # So few pictures teach no network what to look at: the families see a descriptor made by hand.
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -35,6 +35,11 @@ RECIPES: Mapping[str, Recipe] = {
     "lbf": Recipe(
         LocalBinaryFeatures, {"num_steps": 5, "trees": 5, "depth": 5}, NearbyPixels,
         trainers={"forests": LocalForests(repeats=20, augment=False)},
+    ),
+    "po-cr": Recipe(
+        Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(
+            components=20, damping=(0.3, 1.0, 3.0, 10.0), augment=False, batch_size=16
+        )},
     ),
 }  # fmt: skip
 """The families of ``landmarks``; their trainings follow from the number of pictures."""

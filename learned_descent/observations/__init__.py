@@ -6,6 +6,7 @@ from .gauss_newton import GaussNewtonSteps
 from .patches import Patches
 from .pixels import NearbyPixels
 from .residual import Residual
+from .scaled_equations import ScaledEquations
 
 __all__ = [
     "ConvolutionalMap",
@@ -16,4 +17,5 @@ __all__ = [
     "NearbyPixels",
     "Patches",
     "Residual",
+    "ScaledEquations",
 ]

@@ -18,11 +18,11 @@ from ..errors import DescentError, check_choice, check_real, check_shape
 from ..kernels import Cauchy, Huber, Kernel, Squares
 from ..model import State
 from ..observation import Observation
-from ..problem import LeastSquares, Problem
+from ..problem import LeastSquares, Problem, with_cost
 from ..system.precision import outside_autocast
 from .reasons import why_invalid
 from .scipy import Task, task_of
-from .solver import Solver, Status, in_double, raised, with_cost
+from .solver import Solver, Status, in_double, raised
 
 AnswerFunction: TypeAlias = Callable[[Float[Tensor, "B p"], Batch], Float[Tensor, "B p"]]
 """Maps the start and the batch to an answer; NaN in the row of a sample says that there is none."""

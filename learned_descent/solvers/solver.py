@@ -18,7 +18,7 @@ from ..data.samples import Batch
 from ..errors import DescentError, check_real
 from ..model import DescentModel, Outcome, State, Trajectory
 from ..observation import Observation
-from ..problem import LeastSquares, Problem
+from ..problem import LeastSquares, Problem, with_cost
 from ..system.allocator import keep_freed_memory
 from ..system.precision import outside_autocast
 from .reasons import why_invalid
@@ -320,16 +320,6 @@ def shorter(
 def unit_of(value: Tensor) -> float:
     """The rounding unit."""
     return torch.finfo(value.dtype).eps
-
-
-def with_cost(problem: Problem) -> LeastSquares:
-    """The problem itself, which has to have residuals."""
-    if not isinstance(problem, LeastSquares):
-        raise DescentError(
-            f"{type(problem).__name__}: a classical solver needs the residuals of a LeastSquares "
-            "problem; this is a Problem"
-        )
-    return problem
 
 
 def in_double(problem: LeastSquares) -> LeastSquares:

@@ -5,6 +5,7 @@ from .callbacks import Callback, CSVLog, LightningLog, tensorboard, weights_and_
 from .forests import LocalForests
 from .losses import Loss, ProblemLoss
 from .parallel import ParallelRidge
+from .project_out import ProjectOut
 from .ridge import SequentialRidge
 from .schedules import Constant, Cosine, Linear, Schedule
 from .trainer import History, Trainer
@@ -22,6 +23,7 @@ __all__ = [
     "Loss",
     "ParallelRidge",
     "ProblemLoss",
+    "ProjectOut",
     "Schedule",
     "SequentialRidge",
     "Trainer",

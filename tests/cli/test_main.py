@@ -634,7 +634,7 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
         ),
         (
             "compare analytic --families sdm+cnn --out x",
-            "mdm+lm, lm, gn, scipy, or a learned one and a solver, such as sdm+gn",
+            "mdm+lm, lm, learned-lm, gn, scipy, or a learned one and a solver, such as sdm+gn",
         ),
         (
             "compare analytic --families lm --lm.num_steps 0 --out x",
