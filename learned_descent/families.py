@@ -16,7 +16,13 @@ from .data.samples import Samples, as_samples
 from .errors import DescentError, calling
 from .look import count_points, eyes_of
 from .model import DescentModel
-from .models import Cascade, GlobalCascade, LearnedLevenbergMarquardt, MnemonicDescent
+from .models import (
+    Cascade,
+    CoarseToFineSearch,
+    GlobalCascade,
+    LearnedLevenbergMarquardt,
+    MnemonicDescent,
+)
 from .observation import ImageObservation
 from .problem import Problem
 from .solvers import GaussNewton, LevenbergMarquardt, Polished, ScipyLeastSquares, Solver
@@ -25,6 +31,7 @@ from .training import (
     History,
     ParallelRidge,
     ProjectOut,
+    SearchRidge,
     SequentialRidge,
     Trainer,
 )
@@ -416,6 +423,7 @@ RECIPES: Mapping[str, Recipe] = {
     "global-sdm": _GLOBAL,
     "incremental": _INCREMENTAL,
     "po-cr": Recipe(Cascade, {"num_steps": 4}, trainers={"jacobians": ProjectOut()}),
+    "cfss": Recipe(CoarseToFineSearch, {"num_steps": 4}, trainers={"search": SearchRidge()}),
 }
 """The families of any problem, with the problem's own eyes.
 
@@ -426,6 +434,7 @@ RECIPES: Mapping[str, Recipe] = {
 * ``incremental``: a cascade whose levels are trained apart, and learn on (Asthana et al., CVPR
   2014).
 * ``po-cr``: averaged Jacobians, projected out of the appearance (Tzimiropoulos, CVPR 2015).
+* ``cfss``: coarse-to-fine search with several candidates a step (Zhu et al., CVPR 2015).
 """
 
 RARE = frozenset(

@@ -41,6 +41,7 @@ MODELS: Mapping[str, str] = {
     "cascade": "learned_descent.models.cascade:Cascade",
     "global-cascade": "learned_descent.models.global_cascade:GlobalCascade",
     "mnemonic": "learned_descent.models.mnemonic:MnemonicDescent",
+    "search": "learned_descent.models.search:CoarseToFineSearch",
     "tokens": "learned_descent.models.tokens:Tokens",
     "binary-features": "learned_descent.models.binary_features:LocalBinaryFeatures",
     "learned-lm": "learned_descent.models.learned_lm:LearnedLevenbergMarquardt",

@@ -330,8 +330,8 @@ def test_unknown_names():
     for family in ("cnn", "cnn+lm", "lm+lm", "sdm+cnn", "sdm+"):
         with pytest.raises(
             DescentError,
-            match=r"expected one of sdm, joint, mdm, .*po-cr, mdm\+lm, lm, learned-lm, gn, scipy, "
-            r"or a learned one and a",
+            match=r"expected one of sdm, joint, mdm, .*cfss, mdm\+lm, lm, learned-lm, gn, "
+            r"scipy, or a learned one and a",
         ):
             recipe_for(Analytic, family)
     with pytest.raises(DescentError, match="model 'os:system': expected one of cascade, "):

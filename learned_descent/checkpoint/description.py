@@ -14,6 +14,7 @@ from ..model import DescentModel
 from ..names import MODELS, OBSERVATIONS, PROBLEMS
 from ..observation import Concat, Frozen, Observation
 from ..observations import ScaledEquations
+from ..observations.around import Around
 from ..problem import Problem
 from ..registry import name_of
 from ..solvers import Polished, Solver
@@ -54,6 +55,8 @@ def described_problem(problem: Problem) -> dict[str, Any]:
 
 def described_observation(observation: Observation) -> dict[str, Any]:
     """The name and settings of an observation, part by part."""
+    if isinstance(observation, Around):  # the model puts it around
+        return described_observation(observation.inner)
     if isinstance(observation, Frozen):
         return {"name": "frozen", "inner": described_observation(observation.inner)}
     if isinstance(observation, Concat):

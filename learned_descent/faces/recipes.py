@@ -7,9 +7,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, GlobalCascade, LocalBinaryFeatures, MnemonicDescent, Tokens
+from ..models import (
+    Cascade,
+    CoarseToFineSearch,
+    GlobalCascade,
+    LocalBinaryFeatures,
+    MnemonicDescent,
+    Tokens,
+)
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT, NearbyPixels
-from ..training import BackpropThroughTime, LocalForests, ProjectOut, SequentialRidge
+from ..training import BackpropThroughTime, LocalForests, ProjectOut, SearchRidge, SequentialRidge
 
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -60,6 +67,12 @@ RECIPES: Mapping[str, Recipe] = {
         Cascade, {"num_steps": 8}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(
             components=30, appearance=(0, 100, 400), damping=(0.3, 1.0, 3.0, 10.0), augment=False,
             batch_size=16
+        )},
+    ),
+    "cfss": Recipe(
+        CoarseToFineSearch, {"num_steps": 6, "candidates": 6}, DenseSIFT, _DESCRIPTOR,
+        trainers={"search": SearchRidge(
+            ridge=3.0, radius=0.7, repeats=2, augment=False, batch_size=16
         )},
     ),
 }  # fmt: skip

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..families import Recipe
-from ..models import Cascade, GlobalCascade, LocalBinaryFeatures, MnemonicDescent, Tokens
+from ..models import (
+    Cascade,
+    CoarseToFineSearch,
+    GlobalCascade,
+    LocalBinaryFeatures,
+    MnemonicDescent,
+    Tokens,
+)
 from ..observations import DenseSIFT, NearbyPixels
-from ..training import BackpropThroughTime, LocalForests, ProjectOut, SequentialRidge
+from ..training import BackpropThroughTime, LocalForests, ProjectOut, SearchRidge, SequentialRidge
 
 # So few pictures teach no network what to look at: the families see a descriptor made by hand.
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -39,6 +46,12 @@ RECIPES: Mapping[str, Recipe] = {
     "po-cr": Recipe(
         Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(
             components=20, damping=(0.3, 1.0, 3.0, 10.0), augment=False, batch_size=16
+        )},
+    ),
+    "cfss": Recipe(
+        CoarseToFineSearch, {"num_steps": 6, "candidates": 6}, DenseSIFT, _DESCRIPTOR,
+        trainers={"search": SearchRidge(
+            ridge=1.0, radius=0.7, repeats=2, augment=False, batch_size=16
         )},
     ),
 }  # fmt: skip

@@ -1,5 +1,5 @@
 """The models: cascades without memory, with a map a stage or a map a domain, the recurrent
-mnemonic descent, attending tokens, and a learned Levenberg-Marquardt.
+mnemonic descent, attending tokens, a coarse-to-fine search, and a learned Levenberg-Marquardt.
 """
 
 from .binary_features import LocalBinaryFeatures
@@ -8,10 +8,12 @@ from .global_cascade import GlobalCascade
 from .learned_lm import LearnedLevenbergMarquardt
 from .linear_stages import LinearStages
 from .mnemonic import MnemonicDescent
+from .search import CoarseToFineSearch
 from .tokens import Tokens
 
 __all__ = [
     "Cascade",
+    "CoarseToFineSearch",
     "GlobalCascade",
     "LearnedLevenbergMarquardt",
     "LinearStages",

@@ -8,6 +8,7 @@ from .parallel import ParallelRidge
 from .project_out import ProjectOut
 from .ridge import SequentialRidge
 from .schedules import Constant, Cosine, Linear, Schedule
+from .search_ridge import SearchRidge
 from .trainer import History, Trainer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ProblemLoss",
     "ProjectOut",
     "Schedule",
+    "SearchRidge",
     "SequentialRidge",
     "Trainer",
     "tensorboard",
