@@ -16,7 +16,14 @@ from ..models import (
     Tokens,
 )
 from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT, NearbyPixels
-from ..training import BackpropThroughTime, LocalForests, ProjectOut, SearchRidge, SequentialRidge
+from ..training import (
+    BackpropThroughTime,
+    LocalForests,
+    ParallelRidge,
+    ProjectOut,
+    SearchRidge,
+    SequentialRidge,
+)
 
 _CASCADE = {"num_steps": 5}
 _DESCRIPTOR = {"cell": 8, "cells": 3}
@@ -36,6 +43,11 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "global-sdm": Recipe(
         GlobalCascade, {**_CASCADE, "rank": 64}, DenseSIFT, _DESCRIPTOR, trainers={"ridge": _RIDGE}
+    ),
+    "incremental": Recipe(
+        Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, trainers={"parallel": ParallelRidge(
+            ridge=3.0, repeats=4, augment=False, batch_size=16
+        )},
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},

@@ -39,8 +39,7 @@ class LocalForests(Trainer):
     mean variance of a leaf (eq. 4), by conjugate gradients on the sparse leaves.
 
     What the paper leaves open: places are drawn once for each point and stage and not for each
-    node; thresholds are random, which costs a tenth and does no harm on held-out faces; the radii
-    are settings and not chosen stage by stage.
+    node; thresholds are random; the radii are settings and not chosen stage by stage.
 
     Args:
         ridge: the weight of the penalty, in units of the mean variance of a leaf.
