@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.problems.learned_lm import figures, measured
 from learned_descent import (
     BackpropThroughTime,
     Concat,
@@ -22,6 +23,7 @@ from learned_descent.models import LearnedLevenbergMarquardt
 from learned_descent.names import PROBLEMS
 from learned_descent.observations import Residual, ScaledEquations
 from learned_descent.problems import Analytic
+from learned_descent.problems.curves import TwoExponentials
 from learned_descent.registry import recipe_for, resolve_problem
 from learned_descent.solvers import NormalEquations
 from learned_descent.testing.checks import check_model
@@ -160,3 +162,27 @@ def test_another_observation_is_refused():
             LearnedLevenbergMarquardt(problem, wrong, 4, 1)
     with pytest.raises(DescentError, match="alone: expected no observation beside"):
         LearnedLevenbergMarquardt.for_problem(problem, alone=True, observation=eyes)
+
+
+@pytest.mark.filterwarnings("ignore:BackpropThroughTime")
+def test_the_benchmark_counts_what_is_solved():
+    found = measured(TwoExponentials(num_train=64, num_test=16), [0, 1], iterations=1)
+    assert list(found) == [
+        "learned-lm, 8 steps, seed 0",
+        "learned-lm, 8 steps, seed 1",
+        "learned-lm, 8 steps, all seeds",
+        "lm, 8 steps",
+        "lm, 16 steps",
+    ]
+    one, other, both, *_ = found.values()
+    assert both["solved"] == (one["solved"] + other["solved"]) / 2
+    for row in found.values():
+        assert row["interval"][0] <= row["solved"] <= row["interval"][1]
+        assert row["median_error"] > 0
+
+
+def test_the_benchmark_counts_what_is_not_finite_as_unsolved():
+    errors = [torch.tensor([0.0, 0.1, torch.nan, torch.inf]), torch.tensor([0.0, 0.0, 0.1, 0.3])]
+    found = figures(errors, within=0.1)
+    assert found["solved"] == 5 / 8
+    assert found["median_error"] == pytest.approx(0.1)
