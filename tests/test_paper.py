@@ -315,6 +315,11 @@ def test_steps_are_trained_for_and_run_for(run: Run, tmp_path: Path):
     assert are_figures(tmp_path, "steps")
     assert "training T" not in run("steps", tmp_path, "--iterations", 1, "--most", 1)
     assert read(tmp_path / "steps.json")["steps"] == [1]
+    words = ("--iterations", 1, "--cell", "gru", "lstm", "--extra-steps", 2)
+    assert "training gru1-3\ntraining lstm1-3\n" in run("steps", tmp_path, *words)
+    found = read(tmp_path / "steps.json")["mean"]
+    assert list(found)[2:] == ["gru1-3, run for T", "lstm1-3, run for T"]
+    assert all(map(math.isfinite, numbers(found)))
     with pytest.raises(DescentError, match="--most: expected 1 or more, got 0"):
         run("steps", tmp_path, "--most", 0)
 

@@ -7,7 +7,7 @@ from .cascade import Cascade
 from .global_cascade import GlobalCascade
 from .learned_lm import LearnedLevenbergMarquardt
 from .linear_stages import LinearStages
-from .mnemonic import MnemonicDescent
+from .mnemonic import LSTMState, MnemonicDescent
 from .search import CoarseToFineSearch
 from .tokens import Tokens
 
@@ -15,6 +15,7 @@ __all__ = [
     "Cascade",
     "CoarseToFineSearch",
     "GlobalCascade",
+    "LSTMState",
     "LearnedLevenbergMarquardt",
     "LinearStages",
     "LocalBinaryFeatures",

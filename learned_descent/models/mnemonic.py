@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,8 +14,19 @@ from ..model import DescentModel, State, check_features
 from ..observation import Observation
 from ..problem import Problem
 
-Cell: TypeAlias = Literal["tanh", "gru"]
+Cell: TypeAlias = Literal["tanh", "gru", "lstm"]
 """What carries the memory from step to step."""
+
+_CELLS = {"tanh": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
+
+
+class LSTMState(NamedTuple):
+    """The memory of ``cell="lstm"``: what the update is made of, and what is kept behind the gates,
+    ``(B, H)`` each.
+    """
+
+    told: Tensor
+    kept: Tensor
 
 
 @final
@@ -32,7 +43,8 @@ class MnemonicDescent(DescentModel):
         num_updates: the size ``d`` of an update.
         num_steps: the number ``T`` of steps; any other may be asked for in the call.
         hidden: the size ``H`` of the memory.
-        cell: ``"tanh"`` as in the paper, or ``"gru"``.
+        cell: ``"tanh"`` as in the paper, or ``"gru"`` or ``"lstm"``, whose gates decide what of
+            the memory stays.
         memory: whether the state lives on from step to step; without it every step starts from
             zero, which shows what the memory is worth.
         dropout: the share of the features that training hides from each step. It is no part of
@@ -44,6 +56,11 @@ class MnemonicDescent(DescentModel):
     References:
         G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent
         method: a recurrent process applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
+
+        S. Hochreiter and J. Schmidhuber. Long short-term memory. Neural Computation 9, 1997.
+
+        K. Cho et al. Learning phrase representations using RNN encoder-decoder for statistical
+        machine translation. EMNLP 2014, eqs. 5 to 8 (GRU).
 
         Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov. Dropout: a simple way to
         prevent neural networks from overfitting. JMLR 15, 2014.
@@ -85,9 +102,7 @@ class MnemonicDescent(DescentModel):
         self.memory = memory
         self.dropout = nn.Dropout(dropout)
         self.cell_name: Cell = cell
-        self.cell = (
-            nn.RNNCell(num_features, hidden) if cell == "tanh" else nn.GRUCell(num_features, hidden)
-        )
+        self.cell = _CELLS[cell](num_features, hidden)
         # PyTorch draws input weights within 1 / sqrt(H) however many there are: beyond 16 H
         # features tanh would saturate.
         self.cell.weight_ih.data *= min(1.0, 4 * math.sqrt(hidden / num_features))
@@ -113,7 +128,7 @@ class MnemonicDescent(DescentModel):
             problem: the task.
             num_steps: the number ``T`` of steps.
             hidden: the size ``H`` of the memory.
-            cell: ``"tanh"`` or ``"gru"``.
+            cell: ``"tanh"``, ``"gru"`` or ``"lstm"``.
             memory: whether the state lives on from step to step.
             dropout: the share of the features that training hides from each step.
             observation: the eyes; ``None`` takes the problem's own.
@@ -130,13 +145,17 @@ class MnemonicDescent(DescentModel):
         return model.to(device_of(problem))
 
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        return x.new_zeros(x.shape[0], self.hidden)
+        zeros = x.new_zeros(x.shape[0], self.hidden)
+        return LSTMState(zeros, zeros) if self.cell_name == "lstm" else zeros
 
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
         check_features(features, self.num_features, self.cell.weight_ih, k)
         state = self.cell(self.dropout(features), state if self.memory else None)
+        if self.cell_name == "lstm":
+            state = LSTMState(*state)
+            return self.update(state.told), state
         return self.update(state), state
 
     def settings(self) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from ..data.batches import (
     training_batches,
 )
 from ..data.samples import Batch, Samples, as_samples, floating_type
-from ..errors import DescentError, calling, check_choice, check_real, check_whole
+from ..errors import DescentError, about, calling, check_choice, check_real, check_whole
 from ..files import load_state, save_state
-from ..model import DescentModel, Detach
+from ..model import MOST_STEPS, DescentModel, Detach
 from ..system.crowd import Crowd
 from ..system.lock import locked
 from ..system.progress import progress_bar
@@ -62,6 +62,9 @@ _UPDATES = 8
 _ITERATIONS = (400, 8000)
 """Fewest and most iterations then."""
 
+_ALL_RANKS = -1
+"""Where a seed holds the rank: what is drawn is drawn alike on all."""
+
 _COSINE, _OWN_LOSS = Cosine(), ProblemLoss()
 
 
@@ -88,6 +91,9 @@ class BackpropThroughTime(Trainer):
         loss: what is made small: ``problem`` for what the problem says, or one's own
             :class:`Loss`; on the command line ``file.py:Class``.
         step_weights: weight of the loss after each step; ``None`` for ones.
+        extra_steps: the most steps that a batch is run beyond those of the model, so that more of
+            them do no harm later: how many, from 0 to this, is drawn for each batch. They count
+            with the last of ``step_weights``. For models that take any number of steps.
         detach: where back-propagation is cut, see :data:`learned_descent.model.Detach`.
         clip: the largest norm of a gradient; ``None`` for no limit.
         ema: decay of the moving average of the weights; 0 for none.
@@ -127,6 +133,7 @@ class BackpropThroughTime(Trainer):
     weight_decay: float = 1e-4
     warmup: float = 0.05
     step_weights: tuple[float, ...] | None = None
+    extra_steps: int = 0
     detach: Detach = "none"
     clip: float | None = 1.0
     ema: float = 0.999
@@ -149,6 +156,7 @@ class BackpropThroughTime(Trainer):
             check_whole(self.iterations, name="iterations")
         for name in ("validate_every", "patience"):
             check_whole(getattr(self, name), name=name, least=0)
+        check_whole(self.extra_steps, name="extra_steps", least=0, most=MOST_STEPS)
         check_real(self.lr, name="lr", positive=True)
         check_real(self.weight_decay, name="weight_decay")
         check_real(self.ema, name="ema", below=1)
@@ -360,11 +368,14 @@ class _Training:
         self.train, self.val = entered(model, train, val, gradients=True, loss=loss)
         self.fabric = ranks.launch(settings.accelerator, settings.devices, settings.precision)
         model.to(self.fabric.device)
+        if settings.extra_steps:
+            self.try_all_steps()
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         fused = settings.precision != "16-mixed"  # whose scaled gradients could not be clipped
         optimizer = torch.optim.AdamW(
             self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=fused
         )
+        weights += weights[-1:] * settings.extra_steps
         objective: nn.Module = _Objective(model, weights, settings)
         compiled = torch.compile(objective) if settings.compile else objective
         self.runner, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
@@ -381,6 +392,14 @@ class _Training:
         # The sum stays on the device, and is read where a record is made.
         self.total = torch.zeros((), device=self.fabric.device)
         self.since = 0
+
+    @torch.no_grad()
+    def try_all_steps(self) -> None:
+        """Refuses, before anything is trained, a model that cannot take the extra steps."""
+        dtype = floating_type(self.model.parameters())
+        one = next(batches(self.train, 1, device=self.fabric.device, dtype=dtype))
+        with about("extra_steps"):
+            self.model(one, num_steps=self.model.num_steps + self.settings.extra_steps)
 
     def run(self) -> History:
         """The training, from top to bottom."""
@@ -477,7 +496,7 @@ class _Training:
         ):
             torch.manual_seed(mix(self.seed, iteration, rank, 1))
             batch = self.model.problem.augment(batch, self.generator)
-            losses: Tensor = self.runner(batch, self.generator)
+            losses: Tensor = self.runner(batch, self.generator, self.num_steps(iteration))
         if not losses.isfinite().all():
             check_finite({**batch, "target": self.model.problem.target(batch)}, indices)
             bad = [indices[row] for row in (~losses.isfinite()).nonzero().flatten().tolist()]
@@ -486,6 +505,11 @@ class _Training:
                 "clip"
             )
         return losses
+
+    def num_steps(self, iteration: int) -> int:
+        """The steps of a batch, the same on all ranks."""
+        extra = self.settings.extra_steps
+        return self.model.num_steps + mix(self.seed, iteration, _ALL_RANKS) % (extra + 1)
 
     def note(self, iteration: int) -> None:
         """Validates, keeps the best weights, and adds a record of the updates since the last
@@ -590,7 +614,7 @@ def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """
     state: dict[str, Any] = load_state(path)
     # Written when there was no other
-    firsts = {"schedule": str(_COSINE), "loss": str(_OWN_LOSS), "patience": 0}
+    firsts = {"schedule": str(_COSINE), "loss": str(_OWN_LOSS), "patience": 0, "extra_steps": 0}
     for name, first in firsts.items():
         state["identity"]["settings"].setdefault(name, first)
     check_identity(path, state["identity"], identity)
@@ -607,8 +631,8 @@ class _Objective(nn.Module):
         self.model, self.weights = model, weights
         self.detach, self.loss = settings.detach, settings.loss
 
-    def forward(self, batch: Batch, generator: Generator) -> Tensor:
-        xs = self.model(batch, detach=self.detach, generator=generator).xs[1:]
+    def forward(self, batch: Batch, generator: Generator, num_steps: int) -> Tensor:
+        xs = self.model(batch, num_steps=num_steps, detach=self.detach, generator=generator).xs[1:]
         problem = self.model.problem
         return torch.stack(
             [weight * self.loss(problem, x, batch) for weight, x in zip(self.weights, xs)]

@@ -586,8 +586,8 @@ def test_help_shows_every_option(run: Run, capsys: pytest.CaptureFixture[str], d
             "arguments: --bptt.iteratoins 5: did you mean --bptt.iterations?",
         ),
         (
-            "train DOT --family mdm --out x --model.cell lstm",
-            "--model.cell: expected one of 'tanh', 'gru', got lstm",
+            "train DOT --family mdm --out x --model.cell relu",
+            "--model.cell: expected one of 'tanh', 'gru', 'lstm', got relu",
         ),
         ("train DOT --family mdm --out x --bptt.lr 1.5x", "--bptt.lr: expected float, got 1.5x"),
         (

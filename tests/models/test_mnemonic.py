@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from learned_descent import DescentError, MnemonicDescent
+from learned_descent.model import tensors_of
+from learned_descent.models import LSTMState
 from learned_descent.testing.checks import check_model
 
 from ..toys import Turn
 
 
-@pytest.mark.parametrize("cell", ["tanh", "gru"])
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
 def test_untrained_returns_its_start(cell, device):
     model = MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell)
     assert not check_model(model, untrained=True, device=device).warnings
@@ -54,29 +56,32 @@ def test_memory_starts_at_zero_and_has_the_dtype_of_x():
     assert torch.equal(state, torch.zeros(3, 6, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("cell", ["tanh", "gru"])
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
 def test_without_memory_a_step_depends_on_its_features_alone(cell):
     torch.manual_seed(0)
     plain, forgetful = (
         MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell, memory=memory)
         for memory in (True, False)
     )
-    features, state = torch.ones(3, 2), torch.ones(3, 6)
+    features = torch.ones(3, 2)
+    state = LSTMState(*torch.ones(2, 3, 6)) if cell == "lstm" else torch.ones(3, 6)
     for model, same in ((plain, False), (forgetful, True)):
         _, remembered = model.step(0, features, state)
         _, fresh = model.step(0, features, model.init_state(torch.ones(3, 2)))
-        assert torch.equal(remembered, fresh) == same
+        for one, other in zip(tensors_of(remembered), tensors_of(fresh), strict=True):
+            assert torch.equal(one, other) == same
 
 
-@pytest.mark.parametrize("cell", ["tanh", "gru"])
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
 def test_dropout_hides_features_in_training_alone(cell):
     torch.manual_seed(0)
     model = MnemonicDescent.for_problem(Turn(), hidden=6, cell=cell, dropout=0.5)
-    features, state = torch.ones(64, 2), torch.zeros(64, 6)
-    seen = model.step(0, features, state)[1]
+    features, state = torch.ones(64, 2), model.init_state(torch.ones(64, 2))
+    seen = tensors_of(model.step(0, features, state)[1])[0]
     assert len(seen.unique(dim=0)) == 4  # none, one of two, the other, both
     model.eval()
-    assert torch.equal(model.step(0, features, state)[1], model.cell(features, state))
+    found, wanted = model.step(0, features, state)[1], model.cell(features, state)
+    assert all(map(torch.equal, tensors_of(found), tensors_of(wanted)))
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])

@@ -49,7 +49,7 @@ def equal(one: DescentModel, other: DescentModel) -> bool:
 
 
 @pytest.mark.parametrize("problem", [Analytic("sin"), Line(), Turn()], ids=["sin", "line", "turn"])
-@pytest.mark.parametrize("family", ["linear", "mlp", "tanh", "gru"])
+@pytest.mark.parametrize("family", ["linear", "mlp", "tanh", "gru", "lstm"])
 def test_every_family_learns(problem, family, device):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -110,9 +110,10 @@ def test_step_weights_change_the_result_and_need_one_for_each_step():
 
 
 @pytest.mark.parametrize(
-    ("stop", "dropout", "by_columns"), [(10, 0.0, False), (15, 0.5, False), (10, 0.0, True)]
+    ("stop", "dropout", "by_columns", "extra_steps"),
+    [(10, 0.0, False, 0), (15, 0.5, False, 0), (10, 0.0, True, 0), (10, 0.0, False, 3)],
 )
-def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns):
+def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns, extra_steps):
     problem = Turn()
     train, val = problem.data("train"), problem.data("val")
 
@@ -136,7 +137,7 @@ def test_resume_equals_an_uninterrupted_run(tmp_path, stop, dropout, by_columns)
     )
     for model in (whole, broken, fresh) if by_columns else ():
         model.cell.weight_ih.data = model.cell.weight_ih.data.T.contiguous().T
-    settings = {"iterations": 30, "validate_every": 5, "ema": 0.9}
+    settings = {"iterations": 30, "validate_every": 5, "ema": 0.9, "extra_steps": extra_steps}
     wanted = trainer(**settings, directory=str(tmp_path / "whole")).fit(whole, train, val, seed=3)
     with pytest.raises(StopHereError):
         trainer(**settings, directory=str(tmp_path / "broken")).fit(broken, train, val, seed=3)
@@ -256,6 +257,60 @@ def test_dropout_depends_on_the_seed_of_the_training_alone():
     assert equal(one, other)
     assert not equal(one, plain)
     assert not equal(one, otherwise)
+
+
+@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+def test_with_extra_steps_more_steps_do_no_harm(cell):
+    problem = Analytic("sin")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MnemonicDescent.for_problem(problem, num_steps=4, hidden=16, cell=cell)
+    test = problem.data("test")
+    trainer(iterations=150, ema=0.9, extra_steps=4).fit(
+        model, problem.data("train"), problem.data("val")
+    )
+    with torch.no_grad():
+        errors = [problem.error(x, test).mean() for x in model(test, num_steps=8).xs]
+    assert errors[8] <= errors[4] < 0.1 * errors[0]
+
+
+def test_extra_steps_are_drawn_for_each_batch(monkeypatch):
+    problem = Turn()
+    taken = []
+
+    def counted(self, *arguments, num_steps=None, forward=MnemonicDescent.forward, **settings):
+        if self.training:
+            taken.append(num_steps)
+        return forward(self, *arguments, num_steps=num_steps, **settings)
+
+    monkeypatch.setattr(MnemonicDescent, "forward", counted)
+    for extra_steps, seed in ((0, 0), (2, 0), (2, 0), (2, 1)):
+        trainer(extra_steps=extra_steps).fit(recurrent(problem), problem.data("train"), seed=seed)
+    plain, one, same, other = (taken[first : first + 20] for first in range(0, 80, 20))
+    assert set(plain) == {3}
+    assert set(one) == {3, 4, 5}
+    assert one == same != other
+
+
+def test_the_extra_steps_have_the_last_weight():
+    problem = Turn()
+    models = [recurrent(problem) for _ in range(2)]
+    for model, extra_steps in zip(models, (0, 2)):
+        trainer(extra_steps=extra_steps, step_weights=(1.0, 1.0, 0.0), iterations=1).fit(
+            model, problem.data("train")
+        )
+    assert equal(*models)
+
+
+def test_a_model_without_further_steps_is_refused_before_training():
+    problem = Turn()
+    model = Cascade.for_problem(problem, num_steps=3)
+    before = weights(model)
+    with pytest.raises(
+        DescentError, match="extra_steps: num_steps: a cascade runs at most the 3 stages"
+    ):
+        trainer(extra_steps=1).fit(model, problem.data("train"))
+    assert all(map(torch.equal, before, model.parameters()))
 
 
 def test_resume_of_a_finished_training_returns_its_weights(tmp_path):
@@ -548,7 +603,7 @@ def test_bfloat16_learns():
 
 
 def test_settings_are_frozen_and_few():
-    assert len(dataclasses.fields(BackpropThroughTime)) <= 20
+    assert len(dataclasses.fields(BackpropThroughTime)) <= 21  # the last one: extra_steps
     with pytest.raises(dataclasses.FrozenInstanceError):
         trainer().lr = 1.0
 
@@ -566,6 +621,8 @@ def test_settings_are_frozen_and_few():
         ({"clip": 0.0}, "clip: expected a positive number, got 0"),
         ({"validate_every": -1}, "validate_every: expected 0 or more, got -1"),
         ({"patience": -1}, "patience: expected 0 or more, got -1"),
+        ({"extra_steps": -1}, "extra_steps: expected 0 or more, got -1"),
+        ({"extra_steps": 1.5}, "extra_steps: expected a whole number, 0 or more, got 1.5"),
         (
             {"resume": True},
             "resume: expected a directory that holds the checkpoint, got directory=None",
