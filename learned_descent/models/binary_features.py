@@ -28,10 +28,10 @@ class LocalBinaryFeatures(DescentModel):
     the update is the sum of what the leaves stand for.
 
     1. The features are in equal groups, one for each point of the image; a group has trees of its
-       own, which see nothing but its features (eq. 5: local).
+       own, which see nothing but its features (local).
     2. A node compares the difference of two features with a threshold, or one feature alone.
-    3. The leaves of all trees make a vector of zeros and ones, one of each tree (eq. 3), and the
-       update is a linear map of it (eq. 4: global). The map is kept as a row for each leaf.
+    3. The leaves of all trees make a vector of zeros and ones, one of each tree, and the
+       update is a linear map of it (global). The map is kept as a row for each leaf.
 
     A tree is complete: ``depth`` levels of nodes, those after node ``n`` are ``2 n + 1`` and ``2 n
     + 2``. Where it was grown less deep, every sample goes left. An untrained model returns its
@@ -52,7 +52,7 @@ class LocalBinaryFeatures(DescentModel):
 
     References:
         S. Ren, X. Cao, Y. Wei and J. Sun. Face alignment at 3000 FPS via regressing local binary
-        features. CVPR 2014, eqs. 3 to 5.
+        features. CVPR 2014, section 3.
 
     Example:
         >>> from learned_descent.problems import Analytic

@@ -40,7 +40,7 @@ class NearbyPixels(ImageObservation):
 
     References:
         S. Ren, X. Cao, Y. Wei and J. Sun. Face alignment at 3000 FPS via regressing local binary
-        features. CVPR 2014, section 3.1.
+        features. CVPR 2014, section 3.
 
     Example:
         >>> eyes = NearbyPixels(lambda x: x.unflatten(1, (-1, 2)), num_points=5, count=4)

@@ -34,9 +34,9 @@ class LocalForests(Trainer):
 
     The forests are scikit-learn's ``ExtraTreesRegressor``: of the differences that a node tries,
     each at a random threshold, it takes the one that leaves least variance of the update of its own
-    point (eq. 5). What their leaves would answer is thrown away (section 3.2). The ridge minimises
+    point. What their leaves would answer is thrown away. The ridge minimises
     ``sum |local(x_k, x*) - W f(x_k) - b|^2 + ridge v N |W|^2`` over ``N`` rows, where ``v`` is the
-    mean variance of a leaf (eq. 4), by conjugate gradients on the sparse leaves.
+    mean variance of a leaf, by conjugate gradients on the sparse leaves.
 
     What the paper leaves open: places are drawn once for each point and stage and not for each
     node; thresholds are random; the radii are settings and not chosen stage by stage.
