@@ -242,7 +242,7 @@ class Landmarks(Problem):
         if odd:
             raise DescentError(
                 f"training {self.noun}s {odd[:10]}: expected landmarks in a box, got ones that are "
-                " all in one place or not finite, or a box without area; remove or mend them"
+                "all in one place or not finite, or a box without area; remove or mend them"
             )
         self.mean_shape.copy_(mean)
         if len(shapes) > 4:

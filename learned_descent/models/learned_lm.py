@@ -262,7 +262,7 @@ class LearnedLevenbergMarquardt(DescentModel):
 
 def _damped(system: ScaledSystem, log_damping: Float[Tensor, " B"]) -> Float[Tensor, "B d"]:
     """The step of Levenberg-Marquardt, no longer than it may be; differentiable in the damping."""
-    with torch.autocast(system.matrix.device.type, enabled=False):
+    with outside_autocast():
         identity = torch.eye(
             system.matrix.shape[1], dtype=torch.float64, device=system.matrix.device
         )

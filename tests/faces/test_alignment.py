@@ -306,8 +306,7 @@ def test_a_training_face_without_extent_is_named_before_the_training(problem):
     own = OwnFaces(schema="ibug68", normaliser="inter_ocular", crop=96, box_side=30.0, **settings)
     with pytest.raises(
         DescentError,
-        match=r"training faces \[3\]: expected landmarks of a face in a box, got ones .* in one "
-        r"place",
+        match=r"training objects \[3\]: expected landmarks in a box, got ones .* in one place",
     ):
         own.data("train")
 
