@@ -56,9 +56,7 @@ class MnemonicDescent(DescentModel):
     References:
         G. Trigeorgis, P. Snape, M. Nicolaou, E. Antonakos and S. Zafeiriou. Mnemonic descent
         method: a recurrent process applied for end-to-end face alignment. CVPR 2016, eqs. 5 and 6.
-
         S. Hochreiter and J. Schmidhuber. Long short-term memory. Neural Computation 9, 1997.
-
         K. Cho et al. Learning phrase representations using RNN encoder-decoder for statistical
         machine translation. EMNLP 2014, eqs. 5 to 8 (GRU).
 
