@@ -492,7 +492,10 @@ def test_a_file_without_settings_is_packed_too(path: Path):
         ),
         ({"model__settings__hidden": "8"}, "MnemonicDescent: hidden: expected int, got '8'"),
         ({"model__settings__hidden": None}, "MnemonicDescent: hidden: expected int, got None"),
-        ({"model__settings__cell": "lstm"}, "cell: expected one of 'tanh', 'gru', got 'lstm'"),
+        (
+            {"model__settings__cell": "relu"},
+            "cell: expected one of 'tanh', 'gru', 'lstm', got 'relu'",
+        ),
         ({"model__name": ["mnemonic"]}, "expected the name and the settings of the model"),
         ({"observation": {"name": "concat", "parts": {}}}, "expected the parts of the observation"),
         (
