@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from ..data.samples import Batch
-from ..errors import DescentError, check_real, check_whole
+from ..errors import DescentError, check_real, check_shape, check_whole
 from ..observation import ImageObservation
 from .patches import as_float, shrink
 
@@ -99,6 +99,8 @@ class NearbyPixels(ImageObservation):
 
     def observe(self, k: int, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
         levels, centres = batch["levels"], self.points(x)
+        name = f"points (num_points={self.num_points})"
+        check_shape(centres, f"B {self.num_points} 2", name=name)
         height, width = levels.shape[1:]
         places = self.places[min(k, len(self.places) - 1)] * (min(height, width) * self.spacing)
         at = (centres.unsqueeze(2) + places @ self._frame(centres) + 0.5) / self.spacing - 0.5

@@ -27,7 +27,11 @@ def say(doubts: Sequence[str]) -> None:
 
 
 def doubts_of_ridge(
-    records: Records, candidates: Sequence[float], trainer: str = "SequentialRidge"
+    records: Records,
+    candidates: Sequence[float],
+    trainer: str = "SequentialRidge",
+    *,
+    unsolved_for: str = "what is known differs from coordinate to coordinate",
 ) -> list[str]:
     """Stages that make a held-out loss worse or are not solved, and a choice that ends at an edge
     of what was compared.
@@ -36,6 +40,7 @@ def doubts_of_ridge(
         records: those of :class:`SequentialRidge`, or of another trainer of stages.
         candidates: the values of ``ridge`` that were compared.
         trainer: what the lines call the trainer.
+        unsolved_for: why its equations may not be solved.
 
     Example:
         >>> stages = [{"stage": 0, "held_out_loss": [3.0, 1.0]}, {"stage": 1,
@@ -63,8 +68,7 @@ def doubts_of_ridge(
         worst = max(record["residual"] for record in unsolved)
         doubts.append(
             f"{trainer}: the equations of {_stages(unsolved)} are solved to a residual of "
-            f"{worst:.2g} only, for what is known differs from coordinate to coordinate: raise "
-            "ridge"
+            f"{worst:.2g} only, for {unsolved_for}: raise ridge"
         )
     for edge, name, more in ((max, "largest", "larger"), (min, "smallest", "smaller")):
         ends = [record for record in records if _ends_at(edge, record, candidates, least)]

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import DescentError, check_shape
 from ..models.linear_stages import Moments
 from . import ranks
-from .uneven import UnevenWeights, WeighedRows, conjugate_gradients, product
+from .uneven import TOLERANCE, UnevenWeights, WeighedRows, conjugate_gradients, product
 
-_EVEN = 1e-6
+EVEN = 1e-6
 """The weights of a row are alike where they differ from their mean by less than this: by
 rounding."""
+
+SUMMED = ("gram", "cross", "sum_features", "sum_updates", "scalars")
+"""The sums that all ranks add up."""
 
 
 class Solution(NamedTuple):
@@ -32,6 +35,17 @@ class Solution(NamedTuple):
     offset: Tensor
     loss: float
     residual: float = 0.0
+
+    def fill(self, layer: nn.Linear) -> None:
+        """Puts it in a layer."""
+        layer.weight.copy_(self.weight.T)
+        if layer.bias is not None:
+            layer.bias.copy_(self.offset)
+
+    @property
+    def unsolved(self) -> dict[str, float]:
+        """What a record says where it is not solved: ``residual``."""
+        return {} if self.residual <= TOLERANCE else {"residual": self.residual}  # NaN is not
 
 
 class RidgeEquations:
@@ -110,13 +124,18 @@ class RidgeEquations:
         self.scalars += torch.stack([count, squares.sum(), apart])
 
     def gather(self, fabric: ranks.Fabric) -> None:
-        """Sums over the ranks, once."""
+        """Sums over the ranks, once.
+
+        Raises:
+            DescentError: if nothing is known of any row.
+        """
         self._flush()
         if self._gathered:
             return
         self._gathered = True
-        for name in ("gram", "cross", "sum_features", "sum_updates", "scalars"):
+        for name in SUMMED:
             setattr(self, name, ranks.summed(fabric, getattr(self, name)))
+        check_known(self.scalars[0].item())
 
     def moments(self, fabric: ranks.Fabric) -> Moments:
         """Mean and covariance of the features, and their covariance with the updates."""
@@ -150,14 +169,9 @@ class RidgeEquations:
         """
         self.gather(fabric)
         (count, square, apart), size = self.scalars.tolist(), len(self.gram)
-        if not count:
-            raise DescentError(
-                "target_weights: all are 0, so nothing is known of any sample: give some that are "
-                "not"
-            )
         # Where nothing but rounding is left to see
         least = max(self.rounding * self.gram.diagonal().mean().item(), 1e-100)
-        uneven = self._uneven(fabric, count, bias=bias) if apart > _EVEN * count else None
+        uneven = self._uneven(fabric, count, bias=bias) if apart > EVEN * count else None
         middle = self._centre(count) if bias else None
         diagonal = self.gram.diagonal().clone()
         solutions = {}
@@ -255,6 +269,30 @@ class RidgeEquations:
         return Solution(weight, offset, loss, residual)
 
 
+def check_known(count: float) -> None:
+    """Refuses rows of which nothing is known.
+
+    Args:
+        count: the sum of their weights.
+
+    Raises:
+        DescentError: if it is 0.
+    """
+    if not count:
+        raise DescentError(
+            "target_weights: all are 0, so nothing is known of any sample: give some that are not"
+        )
+
+
+def check_held_known(count: float) -> None:
+    """Refuses held-out rows of which nothing is known, as :func:`check_known` does others."""
+    if not count:
+        raise DescentError(
+            "target_weights: all are 0 for the held-out samples, so nothing can be chosen on them: "
+            "hold out some that are known, or give one ridge and no held-out samples"
+        )
+
+
 def joined(pending: Sequence[WeighedRows]) -> WeighedRows:
     """Rows together; where some have weights, the others have ones."""
     features = torch.cat([rows.features for rows in pending])
@@ -288,9 +326,5 @@ def losses_left(
         sums[:-1] += torch.stack([part.sum(dtype=torch.float64) for part in squares])
         sums[-1] += updates.numel() if weights is None else weights.sum(dtype=torch.float64)
     *squares_left, count = ranks.summed(fabric, sums).tolist()
-    if not count:
-        raise DescentError(
-            "target_weights: all are 0 for the held-out samples, so nothing can be chosen on them: "
-            "hold out some that are known, or give one ridge and no held-out samples"
-        )
+    check_held_known(count)
     return [value / count for value in squares_left]

@@ -19,10 +19,10 @@ from ..models import LocalBinaryFeatures
 from ..system.progress import progress_bar
 from . import ranks
 from .doubts import doubts_of_ridge, say
-from .equations import joined
+from .equations import check_held_known, check_known, joined
 from .rows import StageRows
 from .trainer import History, Trainer, entered
-from .uneven import WeighedRows, conjugate_gradients
+from .uneven import TOLERANCE, WeighedRows, conjugate_gradients
 
 
 @final
@@ -122,16 +122,22 @@ class LocalForests(Trainer):
         ):
             for stage in range(model.num_steps):
                 rows = joined(list(made.of(stage, train)))
+                if rows.weights is not None:
+                    check_known(rows.weights.sum().item())
                 self._grow(model, stage, rows, seed)
-                loss = self._regress(model, stage, rows)
+                loss, residual = self._regress(model, stage, rows)
                 record: dict[str, Any] = {"stage": stage, "ridge": self.ridge, "loss": loss}
+                if not residual <= TOLERANCE:
+                    record["residual"] = residual
                 if val is not None:
                     held = joined(list(made.of(stage, val, held_out=True)))
                     record["held_out_loss"] = _losses(model, stage, held)
                 records.append(record)
                 progress.set_postfix(loss=f"{loss:.3g}")
                 progress.update()
-        doubts = doubts_of_ridge(records, (self.ridge,), type(self).__name__)
+        doubts = doubts_of_ridge(
+            records, (self.ridge,), type(self).__name__, unsolved_for="many leaves hold like rows"
+        )
         say(doubts)
         return History(records, time.perf_counter() - start, doubts=doubts)
 
@@ -161,9 +167,11 @@ class LocalForests(Trainer):
                 compared[tree] = names[tested].to(compared)
                 thresholds[tree] = limits.to(thresholds)
 
-    def _regress(self, model: LocalBinaryFeatures, stage: int, rows: WeighedRows) -> float:
+    def _regress(
+        self, model: LocalBinaryFeatures, stage: int, rows: WeighedRows
+    ) -> tuple[float, float]:
         """Solves the ridge regression of the updates on the leaves, and gives the mean square that
-        is left.
+        is left, and how far it is from solved.
         """
         features, updates, weights = rows
         from scipy.sparse import csr_matrix
@@ -188,15 +196,13 @@ class LocalForests(Trainer):
             return torch.from_numpy(back @ (counts * given)) + penalty * solution
 
         right = torch.from_numpy(back @ (counts * missing))
-        solution, _, _ = conjugate_gradients(product, lambda x: x / (filled + penalty), right)
+        solution, _, residual = conjugate_gradients(
+            product, lambda x: x / (filled + penalty), right
+        )
         model.rows[stage] = solution.to(model.rows)
         model.offsets[stage] = mean.to(model.offsets)
         left = missing - leaves @ solution.numpy()
-        return float((counts * left**2).sum() / counts.sum())
-
-    def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
-        """It cannot tell."""
-        return None
+        return float((counts * left**2).sum() / counts.sum()), residual
 
 
 def complete_tree(tree: Any, depth: int) -> tuple[Tensor, Tensor]:
@@ -269,7 +275,9 @@ def _grouped(
         if shared:
             each = updates.shape[1] // groups
             part = slice(group * each, (group + 1) * each)
-        counts = None if weights is None else weights[:, part].mean(1).numpy()
+        own_weights = None if weights is None else weights[:, part].mean(1)
+        # Where nothing is known at all, there is nothing to tell apart, whatever a row counts
+        counts = None if own_weights is None or not own_weights.any() else own_weights.numpy()
         wanted = updates[:, part].numpy()
         yield own.numpy(), wanted.ravel() if wanted.shape[1] == 1 else wanted, counts
 
@@ -285,5 +293,6 @@ def _losses(model: LocalBinaryFeatures, stage: int, rows: WeighedRows) -> list[f
     features, updates, weights = rows
     given = torch.cat([model.step(stage, part, None)[0] for part in features.split(1024)])
     counts = torch.ones_like(updates) if weights is None else weights
+    check_held_known(counts.sum().item())
     squares = [(counts * left.square()).sum() for left in (updates, updates - given)]
     return [float(square / counts.sum()) for square in squares]

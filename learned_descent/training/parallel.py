@@ -20,21 +20,19 @@ from ..files import check_checksum, read_tensors, save_tensors
 from ..look import weights_of
 from ..model import DescentModel
 from ..models import LinearStages
+from ..problem import Problem
 from . import ranks
-from .equations import RidgeEquations, Solution
+from .doubts import doubts_of_ridge, say
+from .equations import EVEN, SUMMED, RidgeEquations, check_known
 from .ranks import Accelerator
 from .rows import StageRows
-from .trainer import History, Trainer, entered, solvable
+from .trainer import History, Trainer, entered, solvable, with_linear_stages
 from .uneven import KeptRows, WeighedRows
 
 SUMS = "sums.safetensors"
 """The file of the normal equations, in the folder of a training."""
 
 _KEY = "learned_descent_sums"
-
-_NAMES = ("gram", "cross", "sum_features", "sum_updates", "scalars")
-
-_UNEVEN = 1e-6
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +129,7 @@ class ParallelRidge(Trainer):
                 is singular.
         """
         start = time.perf_counter()
-        cascade = _linear(model)
+        cascade = with_linear_stages(model, "ParallelRidge")
         samples, held = entered(model, train, val, gradients=False, augment=self.augment)
         source = self._source(cascade, seed)
         history, levels, spreads = History(), [], list[Spread | None]()
@@ -149,13 +147,17 @@ class ParallelRidge(Trainer):
                 )
                 equations = RidgeEquations.of(rows())
                 equations.gather(source.fabric)
-                # Solving overwrites the sums
-                levels.append({name: getattr(equations, name).clone() for name in _NAMES})
+                if self.directory is not None:  # solving overwrites the sums
+                    levels.append({name: getattr(equations, name).clone() for name in SUMMED})
                 spreads.append(spread)
-                history.records.append(self._fill(source, stage, equations, KeptRows(rows, 0)))
+                again = KeptRows.beside(rows, len(equations.gram))
+                history.records.append(self._fill(source, stage, equations, again))
         known = {"seed": seed, "samples": num_samples(samples), "data": [fingerprint(samples)]}
         self._keep(cascade, levels, spreads, known)
         history.seconds = time.perf_counter() - start
+        history.doubts = doubts_of_ridge(history.records, (self.ridge,), type(self).__name__)
+        if source.fabric.is_global_zero:
+            say(history.doubts)
         return history
 
     def partial_fit(
@@ -173,7 +175,7 @@ class ParallelRidge(Trainer):
                 these samples already.
         """
         start = time.perf_counter()
-        cascade = _linear(model)
+        cascade = with_linear_stages(model, "ParallelRidge")
         levels, spreads, known = self._kept(cascade, sums)
         samples, _ = entered(model, new, None, gradients=False, augment=self.augment)
         added = fingerprint(samples)
@@ -188,7 +190,7 @@ class ParallelRidge(Trainer):
                 rows = _rows(source, stage, spread, samples, before=known["samples"])
                 equations = RidgeEquations.of(rows)
                 equations.gather(source.fabric)
-                for name in _NAMES:
+                for name in SUMMED:
                     getattr(equations, name).add_(level[name].to(source.fabric.device))
                     level[name] = getattr(equations, name).clone()
                 if _uneven(level):
@@ -212,9 +214,6 @@ class ParallelRidge(Trainer):
         """
         settings = _read(Path(folder) / SUMS)[0]["settings"]
         return cls(**settings, directory=str(directory))
-
-    def augmenting(self) -> ParallelRidge:
-        return replace(self, augment=True)
 
     def within(self, folder: Path, *, resume: bool) -> ParallelRidge:
         return replace(self, directory=str(folder))
@@ -241,11 +240,10 @@ class ParallelRidge(Trainer):
         layer = cast(nn.Linear, cast(LinearStages, source.model).linear(stage))
         bias = layer.bias is not None
         found = equations.solve(source.fabric, (self.ridge,), rows, bias=bias, stage=stage)
-        solution: Solution = found[self.ridge]
-        layer.weight.copy_(solution.weight.T)
-        if bias:
-            layer.bias.copy_(solution.offset)
-        return {"stage": stage, "ridge": self.ridge, "loss": solution.loss}
+        solution = found[self.ridge]
+        solution.fill(layer)
+        told = {"stage": stage, "ridge": self.ridge, "loss": solution.loss}
+        return told | solution.unsolved
 
     def _keep(
         self,
@@ -291,7 +289,7 @@ class ParallelRidge(Trainer):
             )
         levels, spreads = [], list[Spread | None]()
         for stage in range(model.num_steps):
-            level = {name: tensors[f"{stage}.{name}"] for name in _NAMES}
+            level = {name: tensors[f"{stage}.{name}"] for name in SUMMED}
             size = len(level["sum_features"])
             gram = level["sum_features"].new_zeros(size, size)
             gram[torch.ones(size, size, dtype=torch.bool).triu()] = level["gram"]
@@ -300,17 +298,6 @@ class ParallelRidge(Trainer):
                 Spread(tensors[f"{stage}.mean"], tensors[f"{stage}.root"]) if stage else None
             )
         return levels, spreads, about
-
-
-def _linear(model: DescentModel) -> LinearStages:
-    if not isinstance(model, LinearStages) or any(
-        model.linear(stage) is None for stage in range(model.num_steps)
-    ):
-        raise DescentError(
-            "ParallelRidge trains linear stages, such as those of a Cascade with hidden=None, got "
-            f"{type(model).__name__}: use BackpropThroughTime"
-        )
-    return model
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -332,7 +319,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _uneven(level: dict[str, Tensor]) -> bool:
     """Whether the weights of a row differed."""
     count, _, apart = level["scalars"].tolist()
-    return bool(apart > _UNEVEN * count)
+    return bool(apart > EVEN * count)
 
 
 def _digest(model: LinearStages) -> str:
@@ -345,20 +332,23 @@ def _digest(model: LinearStages) -> str:
 
 def _spread(source: StageRows, stage: int, train: Samples, val: Samples | None) -> Spread:
     """How far the levels that are filled leave held-out samples, from starts of training."""
-    model, problem = source.model, source.model.problem
+    problem = source.model.problem
     sums: tuple[Tensor, Tensor, Tensor] | None = None
     for part in source.prepared(train if val is None else val, held_out=val is not None):
         for _ in range(source.repeats):
-            start = problem.initial(part.batch, part.generator)
-            x = model.descend(part.seen, start, num_steps=stage).final
-            left = problem.local(x, part.target).double()
-            own = (left.new_tensor(len(left)), left.sum(0), left.mT @ left)
+            left = problem.local(source.reached(stage, part), part.target).double()
+            check_finite({f"update that is missing in stage {stage}": left}, part.rows)
+            known = torch.ones_like(left) if part.weights is None else part.weights.double().sqrt()
+            seen = known * left
+            own = (known.mT @ known, (known * seen).sum(0), seen.mT @ seen)
             sums = own if sums is None else (sums[0] + own[0], sums[1] + own[1], sums[2] + own[2])
     if sums is None:
         raise DescentError("samples: expected one or more for every rank, got none for one of them")
-    count, first, second = (ranks.summed(source.fabric, value) for value in sums)
-    mean = first / count
-    variances, vectors = torch.linalg.eigh(second / count - mean.outer(mean))
+    counts, first, second = (ranks.summed(source.fabric, value) for value in sums)
+    check_known(counts.diagonal().sum().item())
+    mean = (first / counts.diagonal()).where(counts.diagonal() > 0, 0)
+    covariance = (second / counts - mean.outer(mean)).where(counts > 0, 0)
+    variances, vectors = torch.linalg.eigh(covariance)
     return Spread(mean, vectors * variances.clamp(min=0).sqrt())
 
 
@@ -391,8 +381,9 @@ def _rows(
             target, seen = problem.target(batch), model.observation.prepare(batch)
             check_finite({"target": target}, places)
             weights = weights_of(problem, batch, places)
+            truth = target if weights is None else _as_known(problem, batch, target, weights)
             for _ in range(source.repeats):
-                x = _guesses(model, spread, ones, target, draws)
+                x = _guesses(model, spread, ones, truth, draws)
                 features = model.observation.observe(stage, x, seen)
                 check_finite({f"features of stage {stage}": features}, places)
                 features = model.lifted(stage, features) if lift else features
@@ -402,20 +393,26 @@ def _rows(
                 )
 
 
+def _as_known(problem: Problem, batch: Batch, target: Tensor, weights: Tensor) -> Tensor:
+    """The truth; what is not known of it stays as it is at the start of testing."""
+    start = problem.initial(batch)
+    return problem.retract(start, problem.local(start, target).where(weights > 0, 0))
+
+
 def _guesses(
     model: LinearStages,
     spread: Spread | None,
     ones: list[Batch],
-    target: Tensor,
+    truth: Tensor,
     draws: list[Generator],
 ) -> Tensor:
     """Where a level starts from: a start of training, or the truth, disturbed."""
     problem = model.problem
     if spread is None:
         return torch.cat([problem.initial(one, draw) for one, draw in zip(ones, draws)])
-    mean, root = (value.to(target.device) for value in spread)
+    mean, root = (value.to(truth.device) for value in spread)
     noise = [
         torch.randn(len(mean), generator=draw, dtype=mean.dtype, device=mean.device)
         for draw in draws
     ]
-    return problem.retract(target, -(mean + torch.stack(noise) @ root.mT).to(target.dtype))
+    return problem.retract(truth, -(mean + torch.stack(noise) @ root.mT).to(truth.dtype))

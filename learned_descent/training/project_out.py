@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast, final
 
 import torch
@@ -22,7 +22,7 @@ from . import ranks
 from .equations import RidgeEquations, Solution, losses_left
 from .ranks import Accelerator
 from .rows import StageRows
-from .trainer import History, Trainer, entered, solvable
+from .trainer import History, Trainer, entered, several, solvable
 from .uneven import WeighedRows
 
 _EVERY = 10
@@ -151,7 +151,7 @@ class ProjectOut(Trainer):
     devices: int = 1
 
     def __post_init__(self) -> None:
-        counts, dampings = self._candidates()
+        counts, dampings = several(self.appearance), several(self.damping)
         if not counts or not dampings:
             raise DescentError(
                 "appearance, damping: expected a number >= 0 or several, got "
@@ -195,7 +195,7 @@ class ProjectOut(Trainer):
             )
         start = time.perf_counter()
         train, val = entered(model, train, val, gradients=False, augment=self.augment)
-        counts, dampings = self._candidates()
+        counts, dampings = several(self.appearance), several(self.damping)
         every = _EVERY if val is None and len(counts) * len(dampings) > 1 else 0
         if num_samples(train) < every:
             raise DescentError(
@@ -217,19 +217,9 @@ class ProjectOut(Trainer):
                 records.append(stages.fit(stage, train, val))
         return History(records, time.perf_counter() - start)
 
-    def augmenting(self) -> ProjectOut:
-        return replace(self, augment=True)
-
     def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
         """Nothing that is worth a rehearsal, beside a training by gradients."""
         return 0.0
-
-    def _candidates(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
-        counts, dampings = self.appearance, self.damping
-        return (
-            (counts,) if isinstance(counts, int) else tuple(counts),
-            (dampings,) if isinstance(dampings, (int, float)) else tuple(dampings),
-        )
 
 
 @dataclass(frozen=True)
@@ -268,9 +258,7 @@ class _Stages:
             before, *losses = losses_left(fabric, held, list(solutions.values()))
             least, chosen = min(zip(losses, solutions))
             told = {"held_out_loss": [before, least]}
-        layer = cast(nn.Linear, self.model.linear(stage))
-        layer.weight.copy_(solutions[chosen].weight.T)
-        layer.bias.copy_(solutions[chosen].offset)
+        solutions[chosen].fill(cast(nn.Linear, self.model.linear(stage)))
         return {"stage": stage, "appearance": chosen[0], "damping": chosen[1], **told}
 
     def _at_truth(self, stage: int, samples: Samples) -> Iterator[WeighedRows]:
@@ -284,7 +272,10 @@ class _Stages:
                 x = problem.retract(start, (shape @ self.basis.mT).to(start))
                 features = eyes.observe(stage, x, part.seen)
             check_finite({f"features of stage {stage} at the truth": features}, part.rows)
-            yield WeighedRows(features, updates)
+            known = None  # a sample of which nothing is would count as it is at its start
+            if part.weights is not None:
+                known = part.weights.any(1, keepdim=True).to(updates).expand_as(updates)
+            yield WeighedRows(features, updates, known)
 
     def _averaged(self, stage: int, samples: Samples, mean: Tensor) -> Averaged:
         """The Jacobian of the features at the input of a stage, over all starts."""

@@ -24,18 +24,14 @@ from .doubts import doubts_of_ridge, say
 from .equations import RidgeEquations, losses_left
 from .ranks import Accelerator
 from .rows import StageRows
-from .trainer import History, Trainer, entered
-from .uneven import TOLERANCE, KeptRows, WeighedRows
+from .trainer import History, Trainer, entered, several, with_linear_stages
+from .uneven import KeptRows, WeighedRows
 
 _STARTS = 2000
 """Random starts that a training has in all, where they follow from the number of samples."""
 
 _REPEATS = (4, 48)
 """Fewest and most starts of a sample then."""
-
-_KEPT = 2**25
-"""Numbers of features that are kept for the passes over uneven weights, whatever their matrix
-needs: 128 MiB."""
 
 
 @final
@@ -134,13 +130,7 @@ class SequentialRidge(Trainer):
             DescentError: if a stage of the model is not linear, a sample is not finite, or a system
                 is singular.
         """
-        if not isinstance(model, LinearStages) or any(
-            model.linear(stage) is None for stage in range(model.num_steps)
-        ):
-            raise DescentError(
-                "SequentialRidge trains linear stages, such as those of a Cascade with "
-                f"hidden=None, got {type(model).__name__}: use BackpropThroughTime"
-            )
+        model = with_linear_stages(model, "SequentialRidge")
         if self.repeats is None:
             own = self.sized(num_samples(as_samples(train, "train")))
             return own.fit(model, train, val, seed=seed)
@@ -201,8 +191,7 @@ class SequentialRidge(Trainer):
         model.begin(stage, lambda: RidgeEquations.of(rows(train, lift=False)).moments(fabric))
         layer = cast(nn.Linear, model.linear(stage))
         equations = RidgeEquations.of(rows(train))
-        size = len(equations.gram)  # those that are kept need as much memory as it, or little
-        again = KeptRows(lambda: rows(train), max(2 * size, _KEPT // size))
+        again = KeptRows.beside(lambda: rows(train), len(equations.gram))
         bias = layer.bias is not None
         solutions = equations.solve(fabric, candidates, again, bias=bias, stage=stage)
         solved = list(solutions)
@@ -212,12 +201,9 @@ class SequentialRidge(Trainer):
             before, *losses = losses_left(fabric, held, list(solutions.values()))
             best = losses.index(min(losses))
         solution = solutions[solved[best]]
-        layer.weight.copy_(solution.weight.T)
-        if bias:
-            layer.bias.copy_(solution.offset)
+        solution.fill(layer)
         record: dict[str, Any] = {"stage": stage, "ridge": solved[best], "loss": solution.loss}
-        if not solution.residual <= TOLERANCE:  # NaN is not solved either
-            record["residual"] = solution.residual
+        record |= solution.unsolved
         if losses:
             record["held_out_loss"] = [before, losses[best]]
         if len(candidates) > 1:
@@ -237,12 +223,9 @@ class SequentialRidge(Trainer):
         fewest, most = _REPEATS
         return replace(self, repeats=min(max(fewest, _STARTS // max(1, count)), most))
 
-    def augmenting(self) -> SequentialRidge:
-        return replace(self, augment=True)
-
     def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
         """Nothing that is worth a rehearsal, beside a training by gradients."""
         return 0.0
 
     def _candidates(self) -> tuple[float, ...]:
-        return (self.ridge,) if isinstance(self.ridge, (int, float)) else tuple(self.ridge)
+        return several(self.ridge)

@@ -76,11 +76,16 @@ class StageRows:
         for part in self.prepared(samples, held_out=held_out):
             with solvable(part.rows):
                 for _ in range(1 if held_out else self.repeats):
-                    start = problem.initial(part.batch, part.generator)
-                    x = model.descend(part.seen, start, num_steps=stage).final
+                    x = self.reached(stage, part)
                     features = model.observation.observe(stage, x, part.seen)
                     check_finite({f"features of stage {stage}": features}, part.rows)
                     yield WeighedRows(features, problem.local(x, part.target), part.weights)
+
+    def reached(self, stage: int, part: Prepared) -> Tensor:
+        """The input of a stage, from a random start of each sample, ``(B, p)``."""
+        with solvable(part.rows):
+            start = self.model.problem.initial(part.batch, part.generator)
+            return self.model.descend(part.seen, start, num_steps=stage).final
 
     def prepared(self, samples: Samples, *, held_out: bool = False) -> Iterator[Prepared]:
         """The samples, batch after batch, see :meth:`of`."""

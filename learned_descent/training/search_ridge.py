@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import torch
@@ -18,6 +18,7 @@ from ..model import DescentModel
 from ..models import CoarseToFineSearch
 from ..system.progress import progress_bar
 from . import ranks
+from .doubts import doubts_of_ridge, say
 from .equations import RidgeEquations
 from .ranks import Accelerator
 from .rows import StageRows
@@ -114,10 +115,10 @@ class SearchRidge(Trainer):
                     range(model.num_steps), "cfss", unit="stage", disable=fabric.global_rank > 0
                 )
             ]
-        return History(records, time.perf_counter() - start)
-
-    def augmenting(self) -> SearchRidge:
-        return replace(self, augment=True)
+        doubts = doubts_of_ridge(records, (self.ridge,), type(self).__name__)
+        if fabric.is_global_zero:
+            say(doubts)
+        return History(records, time.perf_counter() - start, doubts=doubts)
 
     def forecast(self, model: DescentModel, train: Samples, *, seed: int = 0) -> float | None:
         """Nothing that is worth a rehearsal, beside a training by gradients."""
@@ -134,13 +135,11 @@ class SearchRidge(Trainer):
             return (at_candidates(row, places) for row in source.of(stage, samples))
 
         equations = RidgeEquations.of(rows())
-        solutions = equations.solve(
-            source.fabric, (self.ridge,), KeptRows(rows, 0), bias=True, stage=stage
-        )
-        solution, layer = solutions[self.ridge], model.linear(stage)
-        layer.weight.copy_(solution.weight.T)
-        layer.bias.copy_(solution.offset)
-        return {"stage": stage, "loss": solution.loss}
+        again = KeptRows.beside(rows, len(equations.gram))
+        solutions = equations.solve(source.fabric, (self.ridge,), again, bias=True, stage=stage)
+        solution = solutions[self.ridge]
+        solution.fill(model.linear(stage))
+        return {"stage": stage, "loss": solution.loss, **solution.unsolved}
 
 
 def at_candidates(row: WeighedRows, offsets: Float[Tensor, "M d"]) -> WeighedRows:
@@ -148,7 +147,8 @@ def at_candidates(row: WeighedRows, offsets: Float[Tensor, "M d"]) -> WeighedRow
     square.
 
     Args:
-        row: features ``(B, M F)``, and the updates that are missing at the centre.
+        row: features ``(B, M F)``, and the updates that are missing at the centre; where nothing
+            is known of them, nor is how far a candidate is.
         offsets: where the candidates are.
 
     Example:
@@ -165,7 +165,7 @@ def at_candidates(row: WeighedRows, offsets: Float[Tensor, "M d"]) -> WeighedRow
     total = squares.shape[1] if weights is None else weights.sum(1, keepdim=True).clamp(min=_LEAST)
     far = (squares.sum(1, keepdim=True) / total + _LEAST).log()
     if weights is not None:
-        weights = torch.cat([weights, torch.ones_like(far)], 1)
+        weights = torch.cat([weights, weights.any(1, keepdim=True).to(far)], 1)
     return WeighedRows(features, torch.cat([missing, far], 1), weights)
 
 
@@ -177,14 +177,11 @@ def drawn_offsets(
 
     Where there are fewer rows, those that are there come again.
     """
-    model, fabric = source.model, source.fabric
     kept: Tensor | None = None
     keys = torch.zeros(0, dtype=torch.float64)
     draw = Generator().manual_seed(mix(source.seed, stage))
     for part in source.prepared(samples):
-        start = model.problem.initial(part.batch, part.generator)
-        x = model.descend(part.seen, start, num_steps=stage).final
-        missing = model.problem.local(x, part.target)
+        missing = source.model.problem.local(source.reached(stage, part), part.target)
         if part.weights is not None:
             missing = missing.where(part.weights > 0, 0)
         keys = torch.cat([keys, torch.rand(len(missing), generator=draw, dtype=keys.dtype)])
@@ -194,4 +191,5 @@ def drawn_offsets(
     if kept is None:
         raise DescentError("samples: expected one or more, got none")
     whole = kept[torch.arange(count) % len(kept)] if count else kept[:0]
+    fabric = source.fabric
     return ranks.summed(fabric, whole if fabric.is_global_zero else torch.zeros_like(whole))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..errors import DescentError, about
 from ..files import atomic_write
 from ..look import Objective, look, look_training
 from ..model import DescentModel
+from ..models import LinearStages
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.csv"
 """What a training keeps in its folder."""
@@ -60,7 +61,8 @@ class History:
                         else {name: value}
                     )
             with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, rows[0].keys())
+                names = dict.fromkeys(name for row in rows for name in row)  # not all have all
+                writer = csv.DictWriter(file, names)
                 writer.writeheader()
                 writer.writerows(rows)
 
@@ -121,9 +123,9 @@ class Trainer(ABC):
 
     def augmenting(self) -> Trainer:
         """The same trainer on samples that go through ``problem.augment``, as they do by
-        default.
+        default: its setting ``augment`` says so, where it has one.
         """
-        return self
+        return self.changed({"augment": True}) if "augment" in self.settings() else self
 
     def within(self, folder: Path, *, resume: bool) -> Trainer:
         """The same trainer with its files in ``folder``; as it is, where it keeps none."""
@@ -146,6 +148,39 @@ class Trainer(ABC):
         cannot tell.
         """
         return None
+
+
+T = TypeVar("T")
+
+
+def several(value: T | Iterable[T]) -> tuple[T, ...]:
+    """The values of a setting that is one of them or several.
+
+    Example:
+        >>> several(0.1), several((0.1, 1.0))
+        ((0.1,), (0.1, 1.0))
+    """
+    return tuple(value) if isinstance(value, Iterable) else (value,)
+
+
+def with_linear_stages(model: DescentModel, trainer: str) -> LinearStages:
+    """The model, if every stage of it is linear.
+
+    Args:
+        model: any model.
+        trainer: what the message calls the trainer.
+
+    Raises:
+        DescentError: if one is not.
+    """
+    if not isinstance(model, LinearStages) or any(
+        model.linear(stage) is None for stage in range(model.num_steps)
+    ):
+        raise DescentError(
+            f"{trainer} trains linear stages, such as those of a Cascade with hidden=None, got "
+            f"{type(model).__name__}: use BackpropThroughTime"
+        )
+    return model
 
 
 def check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

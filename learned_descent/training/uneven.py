@@ -24,6 +24,11 @@ TOLERANCE = 1e-6
 """The relative residual, in the norm of the preconditioner, at which a coordinate is solved."""
 
 
+_KEPT = 2**25
+"""Numbers of features that are kept for the passes over uneven weights, whatever their matrix
+needs: 128 MiB in single precision."""
+
+
 class WeighedRows(NamedTuple):
     """Rows of a regression.
 
@@ -54,6 +59,11 @@ class KeptRows(Iterable[WeighedRows]):
     def __init__(self, make: Callable[[], Iterator[WeighedRows]], most: int) -> None:
         self.make, self.most = make, most
         self.kept: list[WeighedRows] | None = None
+
+    @classmethod
+    def beside(cls, make: Callable[[], Iterator[WeighedRows]], num_features: int) -> KeptRows:
+        """Rows that are kept where they need no more memory than their matrix, or little."""
+        return cls(make, max(2 * num_features, _KEPT // num_features))
 
     def __iter__(self) -> Iterator[WeighedRows]:
         if self.kept is not None:

@@ -11,6 +11,8 @@ from learned_descent.models import CoarseToFineSearch
 from learned_descent.problems import Analytic
 from learned_descent.testing.checks import check_model
 from learned_descent.training import SearchRidge
+from learned_descent.training.search_ridge import at_candidates
+from learned_descent.training.uneven import WeighedRows
 
 from ..landmarks.dots import Dots
 from ..toys import Bent, Gaps, Line, Turn
@@ -100,6 +102,14 @@ def test_what_a_missing_coordinate_holds_is_not_used():
         RIDGE.fit(model.double(), samples)
     for one, two in zip(*(model.state_dict().values() for model in models)):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_how_far_a_candidate_is_from_nothing_is_not_learned():
+    weights = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    row = WeighedRows(torch.ones(2, 6), torch.ones(2, 2), weights)
+    found = at_candidates(row, torch.zeros(2, 2)).weights
+    assert found[:, 2].tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert torch.equal(found[:, :2], weights.repeat_interleave(2, dim=0))
 
 
 def test_the_candidates_are_stored_with_the_weights(tmp_path):

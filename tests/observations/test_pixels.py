@@ -56,6 +56,13 @@ def test_without_a_reference_and_around_one_point_places_are_not_turned():
         assert torch.equal(found, (shape[:, None] + 24 * seen.places[0])[..., 0].round())
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_another_number_of_points_is_refused(count):
+    seen = eyes(num_points=count)
+    with pytest.raises(DescentError, match=rf"points \(num_points={count}\): expected shape"):
+        seen(TRIANGLE.flatten()[None], seen.prepare({"image": ramp()["image"][:1]}))
+
+
 def test_each_step_has_places_of_its_own_nearer_and_nearer():
     seen, x = eyes(radii=(0.3, 0.1)), TRIANGLE.flatten()[None]
     batch = seen.prepare({"image": ramp()["image"][:1]})

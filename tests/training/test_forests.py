@@ -15,7 +15,7 @@ from learned_descent.registry import recipes_for
 from learned_descent.testing.checks import check_model
 from learned_descent.training import LocalForests
 
-from ..toys import Line
+from ..toys import Bent, Line
 
 
 def fitted(problem, *, train=None, seed=0, num_steps=2, trees=6, **settings):
@@ -81,6 +81,38 @@ def test_what_is_not_known_of_a_sample_teaches_nothing():
     one, other = (fitted(problem, train=partly(lie), augment=False)[0] for lie in (0.0, 50.0))
     assert torch.allclose(one.rows[0], other.rows[0], atol=1e-5)
     assert torch.equal(one.thresholds[0], other.thresholds[0])
+
+
+def test_a_coordinate_of_which_nothing_is_known_stays():
+    problem = Partly()
+    batch = partly(0.0)
+    batch["weights"][:, 1] = 0
+    problem.data = lambda split: batch
+    model = LocalBinaryFeatures(problem, Bent(), 6, 2, 2, num_steps=1, trees=2, depth=2)
+    LocalForests().fit(model, batch)
+    assert model.rows[0, :, 0].any()
+    assert not model.rows[..., 1].any()
+    assert not model.offsets[..., 1].any()
+
+
+def test_held_out_samples_of_which_nothing_is_known_are_refused():
+    problem, train, val = Partly(), partly(0.0), partly(0.0)
+    val["weights"] = torch.zeros_like(val["weights"])
+    problem.data = lambda split: train
+    model = LocalBinaryFeatures.for_problem(problem, num_steps=1)
+    with pytest.raises(DescentError, match="target_weights: all are 0 for the held-out samples"):
+        LocalForests().fit(model, train, val)
+
+
+def test_equations_that_are_not_solved_are_said(monkeypatch):
+    monkeypatch.setattr("learned_descent.training.uneven.MOST_PASSES", 1)
+    _, history = fitted(Line(), num_steps=1)
+    assert history.records[0]["residual"] > 1e-6
+    assert any("LocalForests: the equations of stage 0 are solved" in d for d in history.doubts)
+
+
+def test_it_can_be_made_to_augment():
+    assert LocalForests(augment=False).augmenting() == LocalForests()
 
 
 def test_held_out_samples_tell_of_a_stage_that_makes_it_worse():

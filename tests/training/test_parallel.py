@@ -107,6 +107,29 @@ def test_uneven_weights_are_trained_and_keep_no_sums(tmp_path):
     assert not (tmp_path / SUMS).exists()
 
 
+def test_what_a_missing_coordinate_holds_is_not_used():
+    problem = Gaps(torch.float64)
+    batch = problem.data("train")
+    other = {**batch, "x": torch.where(batch["weights"] == 0, 100.0, batch["x"])}
+    models = [made(problem).double() for _ in range(2)]
+    for model, samples in zip(models, (batch, other)):
+        TRAINER.fit(model, samples)
+    same(*models, 1e-6)
+
+
+def test_a_descent_that_leaves_all_bounds_is_said():
+    class Wild(Line):
+        def retract(self, x, delta):
+            return x + delta / 0
+
+    problem = Wild()
+    model = made(problem)
+    with pytest.raises(
+        DescentError, match="expected finite numbers in 'update that is missing in stage 1'"
+    ):
+        TRAINER.fit(model, problem.data("train"))
+
+
 def test_the_command_goes_on_with_new_samples(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     quick = "--problem.num_points 8 --problem.num_train 32"

@@ -136,6 +136,21 @@ def test_what_a_missing_coordinate_holds_is_not_used():
             torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-8)
 
 
+def test_a_sample_of_which_nothing_is_known_teaches_nothing():
+    class Still(Gaps):
+        def initial(self, batch, generator=None):
+            return super().initial(batch)
+
+    problem = Still(torch.float64)
+    batch = problem.data("train")
+    batch["weights"][5:] = 0
+    models = [cascade(problem, observation=Bent()) for _ in range(2)]
+    for model, samples in zip(models, (batch, {name: each[:5] for name, each in batch.items()})):
+        replace(PLAIN, appearance=1).fit(model, samples)
+    for one, two in zip(*(model.parameters() for model in models)):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-8)
+
+
 def test_a_coordinate_that_is_not_known_is_told_by_the_others():
     basis = torch.tensor([[0.6], [0.8]]).double()
     updates = torch.tensor([[0.6, -7.0]])
@@ -171,6 +186,8 @@ def test_other_models_are_refused():
     [
         ({"appearance": ()}, "appearance, damping: expected a number >= 0 or several"),
         ({"appearance": (3, -1)}, "appearance: expected"),
+        ({"appearance": 1.5}, "appearance: expected a whole number"),
+        ({"damping": None}, "damping: expected a number >= 0"),
         ({"damping": -0.5}, "damping: expected"),
         ({"components": 0}, "components: expected"),
     ],

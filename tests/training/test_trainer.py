@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from learned_descent import BackpropThroughTime, Cascade, DescentError, SequentialRidge
+from learned_descent.models import CoarseToFineSearch
+from learned_descent.training import SearchRidge
+from learned_descent.training.trainer import History
 
 from ..toys import Turn
 
@@ -22,13 +25,14 @@ def numpy_fails(batch):
 @pytest.mark.parametrize("decompose", [torch_fails, numpy_fails])
 @pytest.mark.parametrize("place", ["augment", "initial"])
 @pytest.mark.parametrize(
-    "trainer",
+    ("trainer", "family"),
     [
-        BackpropThroughTime(iterations=3, batch_size=6, accelerator="cpu"),
-        SequentialRidge(ridge=1.0, batch_size=6),
+        (BackpropThroughTime(iterations=3, batch_size=6, accelerator="cpu"), Cascade),
+        (SequentialRidge(ridge=1.0, batch_size=6), Cascade),
+        (SearchRidge(ridge=1.0, batch_size=6), CoarseToFineSearch),
     ],
 )
-def test_a_sample_that_no_matrix_can_be_made_of_is_named(decompose, place, trainer):
+def test_a_sample_that_no_matrix_can_be_made_of_is_named(decompose, place, trainer, family):
     problem = Turn()
     batch = problem.data("train")
     degenerate = batch["x"][13].clone()
@@ -44,4 +48,10 @@ def test_a_sample_that_no_matrix_can_be_made_of_is_named(decompose, place, train
         DescentError,
         match=r"samples \[.*\b13\b.*\]: one of them makes a matrix that cannot be decomposed",
     ):
-        trainer.fit(Cascade.for_problem(problem), batch)
+        trainer.fit(family.for_problem(problem), batch)
+
+
+def test_a_table_has_the_columns_of_all_records(tmp_path):
+    path = tmp_path / "log.csv"
+    History([{"stage": 0}, {"stage": 1, "residual": 0.5}]).write_csv(path)
+    assert path.read_text().split() == ["stage,residual", "0,", "1,0.5"]

@@ -13,7 +13,8 @@ from learned_descent import (
     MnemonicDescent,
     SequentialRidge,
 )
-from learned_descent.training import uneven
+from learned_descent.models import CoarseToFineSearch, GlobalCascade, LocalBinaryFeatures
+from learned_descent.training import LocalForests, ParallelRidge, ProjectOut, SearchRidge, uneven
 from learned_descent.training.uneven import KeptRows, WeighedRows, conjugate_gradients
 
 from ..landmarks.dots import Dots
@@ -190,6 +191,38 @@ def test_nothing_that_is_known_is_refused():
     batch["weights"] = torch.zeros_like(batch["weights"])
     with pytest.raises(DescentError, match="target_weights: all are 0, so nothing is known of any"):
         SequentialRidge(ridge=1e-3).fit(Cascade.for_problem(problem), batch)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "family"), [(ParallelRidge(), Cascade), (SearchRidge(), CoarseToFineSearch)]
+)
+def test_what_another_closed_form_does_not_solve_is_said(trainer, family, monkeypatch):
+    monkeypatch.setattr(uneven, "MOST_PASSES", 1)
+    problem = Gaps()
+    history = trainer.fit(
+        family.for_problem(problem, num_steps=1, observation=Bent()), problem.data("train")
+    )
+    assert history.records[0]["residual"] > 1e-6
+    (doubt,) = history.doubts
+    assert doubt.startswith(f"{type(trainer).__name__}: the equations of stage 0 are solved to")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "family"),
+    [
+        (SequentialRidge(ridge=1e-3), GlobalCascade),
+        (ParallelRidge(), Cascade),
+        (ProjectOut(appearance=0, damping=0.0), Cascade),
+        (SearchRidge(), CoarseToFineSearch),
+        (LocalForests(), LocalBinaryFeatures),
+    ],
+)
+def test_no_closed_form_is_made_of_nothing(trainer, family):
+    problem = Gaps()
+    batch = problem.data("train")
+    batch["weights"] = torch.zeros_like(batch["weights"])
+    with pytest.raises(DescentError, match="target_weights: all are 0, so nothing is known of any"):
+        trainer.fit(family.for_problem(problem), batch)
 
 
 def test_held_out_samples_of_which_nothing_is_known_are_refused():
