@@ -64,7 +64,8 @@ class ParallelRidge(Trainer):
 
     The papers leave open what becomes of the covariances when samples are added: here they stay
     as the first training found them, or the old sums would be of another distribution. Each sample
-    is varied and disturbed by a generator of its own, so that no batch matters.
+    is varied and disturbed by a generator of its own, so that the sums are those of any batches;
+    the starts from which the residuals are measured are drawn batch by batch.
 
     Args:
         ridge: the weight of the penalty in units of the mean feature variance of all samples.
