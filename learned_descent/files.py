@@ -281,6 +281,6 @@ def save_figure(path: Path, figure: Figure) -> None:
     """
     from matplotlib import rc_context  # only what draws waits for it
 
-    known = {"CreationDate": None} if path.suffix == ".pdf" else None
+    known = {"CreationDate": None} if path.suffix.lower() == ".pdf" else None
     with rc_context({"pdf.fonttype": 42}):
         atomic_write(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=known))

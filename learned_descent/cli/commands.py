@@ -19,7 +19,7 @@ from ..data.batches import fingerprint, num_samples
 from ..data.samples import Split
 from ..errors import DescentError, about
 from ..evaluation.evaluation import evaluate
-from ..evaluation.tables import columns, main_metrics, steps, table, worst_lines
+from ..evaluation.tables import columns, eyes, main_metrics, size, steps, table, worst_lines
 from ..families import Family, Recipe, held_out_of
 from ..files import write_json
 from ..look import eyes_of
@@ -159,7 +159,7 @@ def update(
         problem_file: the problem, file.py:Class, where it is not a built-in one.
         model: the class of the model, file.py:Class, where it is not a built-in one.
         sums: the folder of ``sums.safetensors``; by default the one that training made.
-        overwrite: replace the model that is in the folder.
+        overwrite: replace the model and the sums that are in the folder.
 
     Raises:
         DescentError: if there are no sums, they are of other weights, or they have the samples.
@@ -169,7 +169,12 @@ def update(
     own = weights.path.with_suffix("")
     found = sums or (own if own.is_dir() else weights.path.parent)
     with locked(out):
-        check_replaces({target: []}, resume=False, overwrite=overwrite)
+        for file in (target, out / SUMS):
+            prepare_folder(
+                out,
+                None if overwrite else file,
+                "give another --out, or --overwrite to replace it",
+            )
         trainer = ParallelRidge.of_sums(found, directory=out)
         loaded = loaded_model(weights, problem, problem_file, model)
         samples = samples_of(loaded.problem, "train")
@@ -181,10 +186,10 @@ def update(
             "init": weights.training,
         }
         save_model(loaded, target, training=training)
-    size = (out / SUMS).stat().st_size / 1e6
+    written = (out / SUMS).stat().st_size / 1e6
     return (
         f"added {num_samples(samples)} samples in {history.seconds:.1f} s\nweights: {target}\n"
-        f"sums: {out / SUMS} ({size:.1f} MB)"
+        f"sums: {out / SUMS} ({written:.1f} MB)"
     )
 
 
@@ -250,7 +255,7 @@ def evaluate_weights(
     )
     shown = table(
         {file.stem: result},
-        columns({file.stem: (loaded, result)}, {}),
+        columns({file.stem: result}, {}, {file.stem: size(loaded)}, {file.stem: eyes(loaded)}),
         metrics=main_metrics(result),
     )
     lines = [shown, steps(result, split), *worst_lines({file.stem: result}, names)]

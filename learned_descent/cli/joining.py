@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DescentError
 from ..evaluation.evaluation import Evaluation
 from ..evaluation.publish import csv_table, latex_table
-from ..evaluation.tables import Columns, converged, main_metrics, table
+from ..evaluation.tables import columns, main_metrics, table
 from ..files import write_text
 from .runs import WAY_OUT, prepare_folder
 
@@ -53,10 +53,12 @@ def join(runs: Sequence[Path], *, output: Path | None = None, overwrite: bool = 
     rows = _rows(found)
     evaluations = {name: row.evaluation for name, row in rows.items()}
     metrics = main_metrics(next(iter(evaluations.values())))
-    shown = table(evaluations, _columns(rows), metrics=metrics)
+    seconds = {name: row.seconds for name, row in rows.items() if row.seconds is not None}
+    further = columns(evaluations, seconds, {name: row.size for name, row in rows.items()}, {})
+    shown = table(evaluations, further, metrics=metrics)
     if output is None:
         return shown
-    write_text(output, _WRITERS[output.suffix](evaluations, _columns(rows), metrics=metrics))
+    write_text(output, _WRITERS[output.suffix](evaluations, further, metrics=metrics))
     return f"{shown}\n\ntable: {output}"
 
 
@@ -178,15 +180,3 @@ def _as_one(rows: Sequence[_Row]) -> _Row | None:
         sum(known) / len(known) if known else None,
         first.size,
     )
-
-
-def _columns(rows: Mapping[str, _Row]) -> Columns:
-    """The columns beside the errors."""
-    solvers = {name: text for name, row in rows.items() if (text := converged(row.evaluation))}
-    seconds = {name: row.seconds for name, row in rows.items() if row.seconds is not None}
-    return {
-        **({"training s": seconds} if seconds else {}),
-        **({"converged %": solvers} if solvers else {}),
-        "ms/sample": {name: 1000 * row.evaluation.seconds_per_sample for name, row in rows.items()},
-        "parameters": {name: row.size for name, row in rows.items()},
-    }

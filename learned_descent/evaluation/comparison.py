@@ -16,7 +16,7 @@ from .basin import Basin, basin
 from .evaluation import Evaluation, check_comparable, evaluate
 from .intervals import against_best, estimates
 from .publish import latex_table
-from .tables import columns, main_metrics, size, table, unusable, worst_lines
+from .tables import columns, eyes, main_metrics, size, table, unusable, worst_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,7 +141,12 @@ class Comparison:
 
     def columns(self) -> dict[str, dict[str, float | str]]:
         """The columns beside the errors, by title: seconds, sizes, and what each family sees."""
-        return columns(self._pairs, self.seconds)
+        return columns(
+            self.evaluations,
+            self.seconds,
+            {name: size(model) for name, model in self.models.items()},
+            {name: eyes(model) for name, model in self.models.items()},
+        )
 
     def table(self) -> str:
         """The errors of each family with its columns, what a solver failed on, the worst samples by

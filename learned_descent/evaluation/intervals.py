@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,6 +27,10 @@ _LARGE = 1e100
 
 _AT_ONCE = 2**22
 """How many errors are drawn at once."""
+
+_KEPT = 256
+"""How many results are kept by their errors: a comparison asks for each in its table, its file and
+its report."""
 
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -89,25 +94,12 @@ def estimates(result: Evaluation, metric: str | None = None) -> dict[str, Estima
         >>> mean.low < mean.value < mean.high, round(mean.high - mean.low, 2)
         (True, 0.16)
     """
-    from scipy.stats import bootstrap  # slow to import
-
     errors = np.nan_to_num(result.by_training(metric).double().numpy(), nan=np.inf, posinf=np.inf)
     errors = errors.clip(max=_LARGE)
     above = result.failure_above
-    low = high = np.full(3, np.nan)
-    if result.num_samples > 1:
-        low, high = bootstrap(
-            (np.arange(result.num_samples),),
-            lambda rows, axis: _figures(errors[:, rows], above, (0, axis)),
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=max(1, _AT_ONCE // errors.size),
-            method="percentile",
-            random_state=0,
-        ).confidence_interval
     failures = result.failure_rate(metric)
     ends = [
-        *zip(map(_unbounded, low), map(_unbounded, high)),
+        *_drawn(errors.tobytes(), result.trainings, above),
         wilson(failures * result.num_samples, result.num_samples),
     ]
     values = (result.mean(metric), result.median(metric), result.auc(metric), failures)
@@ -119,6 +111,26 @@ def estimates(result: Evaluation, metric: str | None = None) -> dict[str, Estima
             ("mean", "median", "auc", "failure_rate"), values, ends, each
         )
     }
+
+
+@lru_cache(_KEPT)
+def _drawn(errors: bytes, trainings: int, above: float) -> tuple[tuple[float, float], ...]:
+    """The interval of each of :func:`_figures`, of errors in float64, ``(S, N)``."""
+    from scipy.stats import bootstrap  # slow to import
+
+    values = np.frombuffer(errors).reshape(trainings, -1)
+    if values.shape[1] < 2:
+        return ((math.nan, math.nan),) * 3
+    low, high = bootstrap(
+        (np.arange(values.shape[1]),),
+        lambda rows, axis: _figures(values[:, rows], above, (0, axis)),
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, _AT_ONCE // values.size),
+        method="percentile",
+        random_state=0,
+    ).confidence_interval
+    return tuple(zip(map(_unbounded, low), map(_unbounded, high)))
 
 
 def _unbounded(end: float) -> float:
@@ -188,27 +200,33 @@ def against_best(evaluations: Mapping[str, Evaluation], metric: str | None = Non
         >>> found.best, {name: round(p, 3) for name, p in found.p.items()}
         ('mdm', {'sdm': 0.0, 'same': 1.0})
     """
-    from scipy.stats import permutation_test  # slow to import
-
     check_comparable(evaluations)
     best = max(evaluations, key=lambda name: evaluations[name].auc(metric))
     area = {name: _areas(result, metric) for name, result in evaluations.items()}
     chances = {
-        name: float(
-            permutation_test(
-                (area[best] - area[name],),
-                lambda values, axis: values.mean(axis),
-                permutation_type="samples",
-                vectorized=True,
-                n_resamples=FLIPS,
-                batch=max(1, _AT_ONCE // len(area[best])),
-                random_state=0,
-            ).pvalue
-        )
-        for name in evaluations
-        if name != best
+        name: _chance((area[best] - area[name]).tobytes()) for name in evaluations if name != best
     }
     return PairedTest(best, _holm(chances))
+
+
+@lru_cache(_KEPT)
+def _chance(differences: bytes) -> float:
+    """How probable a mean as far from 0 is by chance, of differences in float64, ``(N,)``."""
+    from scipy.stats import permutation_test  # slow to import
+
+    values = np.frombuffer(differences)
+    if len(values) < 2:  # either sign is as far
+        return 1.0
+    found = permutation_test(
+        (values,),
+        lambda flipped, axis: flipped.mean(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=FLIPS,
+        batch=max(1, _AT_ONCE // len(values)),
+        random_state=0,
+    )
+    return float(found.pvalue)
 
 
 def _areas(result: Evaluation, metric: str | None) -> _Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from ..system.text import number
@@ -42,8 +43,7 @@ def latex_table(
     r"""A LaTeX table with one row per family, for the package ``booktabs``: each figure with its
     95 % interval below, the best of a column in bold, and the test against the best.
 
-    Arguments and errors are those of :func:`~learned_descent.table`; a comment says what belongs
-    into the caption.
+    A comment says what belongs into the caption.
 
     Args:
         evaluations: evaluations by the name of their family, on the same samples.
@@ -148,15 +148,16 @@ def csv_table(
     for metric in names:
         test = against_best(evaluations, metric)
         for family, result in evaluations.items():
-            row = {
+            row: dict[str, object] = {
                 "family": family,
                 "metric": metric,
                 "samples": result.num_samples,
                 "trainings": result.trainings,
             }
             for figure, estimate in estimates(result, metric).items():
-                ends = zip(("", "_low", "_high", "_sd"), estimate)
-                row |= {f"{figure}{end}": value for end, value in ends}
+                for end, value in zip(("", "_low", "_high", "_sd"), estimate):
+                    known = value is not None and not math.isnan(value)
+                    row[f"{figure}{end}"] = value if known else None
             row["p"] = test.p.get(family)
             rows.append(row | {title: values.get(family) for title, values in columns.items()})
     text = io.StringIO()

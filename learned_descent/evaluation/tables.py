@@ -32,8 +32,8 @@ def table(
 
     Raises:
         DescentError: if the evaluations were not measured alike (see
-            :func:`~learned_descent.evaluation.evaluation.check_comparable`), or if a metric or a
-            family of a further column is unknown.
+            :func:`~learned_descent.evaluation.evaluation.check_comparable`), if there are no
+            metrics, or if a metric or a family of a further column is unknown.
 
     Example:
         >>> import torch
@@ -75,6 +75,8 @@ def checked(
     check_comparable(evaluations)
     first = next(iter(evaluations.values()))
     names = first.metrics if metrics is None else list(metrics)
+    if not names:
+        raise DescentError(f"metrics: expected some of {first.metrics}, got none")
     for title, values in (columns or {}).items():
         if unknown := sorted(set(values) - set(evaluations)):
             raise DescentError(
@@ -200,29 +202,30 @@ def chance(p: float | None) -> str:
 
 
 def columns(
-    measured: Mapping[str, tuple[DescentModel, Evaluation]], seconds: Mapping[str, float]
+    evaluations: Mapping[str, Evaluation],
+    seconds: Mapping[str, float],
+    sizes: Mapping[str, int],
+    seen: Mapping[str, str],
 ) -> dict[str, dict[str, float | str]]:
-    """The columns of a table beside the errors: seconds of training and fit, sizes, and what each
-    family sees.
+    """The columns of a table beside the errors; one of which nothing is known is left out.
 
     Args:
-        measured: models and their evaluations by the name of the family.
+        evaluations: evaluations by the name of their family.
         seconds: how long each training took.
+        sizes: how many weights each family has.
+        seen: what each family sees, see :func:`eyes`.
     """
-    columns: dict[str, dict[str, float | str]] = {}
-    if seconds:
-        columns["training s"] = dict(seconds)
-    if any(result.status is not None for _, result in measured.values()):
-        columns["converged %"] = {
-            name: text for name, (_, result) in measured.items() if (text := converged(result))
-        }
-    columns["ms/sample"] = {
-        name: 1000 * result.seconds_per_sample for name, (_, result) in measured.items()
+    solvers = {name: converged(result) for name, result in evaluations.items()}
+    found: dict[str, dict[str, float | str]] = {
+        "training s": dict(seconds),
+        "converged %": {name: text for name, text in solvers.items() if text},
+        "ms/sample": {
+            name: 1000 * result.seconds_per_sample for name, result in evaluations.items()
+        },
+        "parameters": dict(sizes),
+        "observation": {name: text for name, text in seen.items() if text},
     }
-    columns["parameters"] = {name: size(model) for name, (model, _) in measured.items()}
-    if seen := {name: text for name, (model, _) in measured.items() if (text := eyes(model))}:
-        columns["observation"] = dict(seen)
-    return columns
+    return {title: values for title, values in found.items() if values}
 
 
 def converged(result: Evaluation) -> str:

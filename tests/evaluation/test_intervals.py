@@ -92,6 +92,22 @@ def test_few_samples_are_tested_exactly_and_several_families_corrected() -> None
     assert three.p == {"b": pytest.approx(2 * 2 / 16), "c": 1.0}
 
 
+def test_a_single_sample_tells_no_family_from_another() -> None:
+    assert against_best({"near": made(torch.ones(1)), "far": made(torch.full((1,), 1.5))}).p == {
+        "far": 1.0
+    }
+
+
+def test_equal_errors_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = torch.linspace(0.25, 1.25, 33)
+    both = {"near": made(errors), "far": made(errors + 0.1)}
+    found = [estimates(result) for result in both.values()], against_best(both)
+    for name in ("bootstrap", "permutation_test"):
+        monkeypatch.delattr(f"scipy.stats.{name}")
+    again = {name: Evaluation.from_json(result.to_json()) for name, result in both.items()}
+    assert ([estimates(result) for result in again.values()], against_best(again)) == found
+
+
 def test_what_was_not_measured_alike_is_not_tested() -> None:
     with pytest.raises(DescentError, match="the number of samples differ"):
         against_best({"one": made(torch.ones(3)), "two": made(torch.ones(4))})

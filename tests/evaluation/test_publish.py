@@ -77,6 +77,13 @@ def test_a_table_of_numbers_can_be_read_again(evaluations: dict[str, Evaluation]
     assert float(sdm["p"]) < 0.001
 
 
+def test_what_a_single_sample_does_not_tell_is_empty() -> None:
+    text = csv_table({"near": made(torch.ones(1)), "far": made(torch.full((1,), 1.5))})
+    near, far = csv.DictReader(io.StringIO(text))
+    assert (near["mean"], near["mean_low"], near["auc_high"], near["p"]) == ("1.0", "", "", "")
+    assert (far["mean_sd"], far["p"]) == ("", "1.0")
+
+
 def test_what_is_unknown_is_refused(evaluations: dict[str, Evaluation]) -> None:
     for write in (latex_table, csv_table):
         with pytest.raises(DescentError, match=r"metric: expected one of .* got 'c'"):

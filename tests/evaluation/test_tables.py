@@ -92,6 +92,8 @@ def test_table_shows_chosen_metrics_and_tiny_errors() -> None:
     assert " b" not in text.splitlines()[0]
     with pytest.raises(DescentError, match=r"metric: expected one of \['a', 'b'\], got 'c'"):
         table({"lm": result}, metrics=["c"])
+    with pytest.raises(DescentError, match=r"metrics: expected some of \['a', 'b'\], got none"):
+        table({"lm": result}, metrics=[])
     with pytest.raises(
         DescentError, match=r"column 's': expected values for the families \['lm'\], got \['ml'\]"
     ):

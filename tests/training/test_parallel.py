@@ -139,6 +139,10 @@ def test_the_command_goes_on_with_new_samples(tmp_path: Path, monkeypatch, capsy
     assert main(again.split()) == 2
     assert "these were added before" in capsys.readouterr().err
     more = "update one/model.safetensors --out two --problem.num_train 40"
+    Path("one/model.safetensors").rename("old.safetensors")
+    assert main(f"{more} --sums one --out one".replace("one/model", "old").split()) == 2
+    assert "one/sums.safetensors: is there already: give another --out" in capsys.readouterr().err
+    Path("old.safetensors").rename("one/model.safetensors")
     code = main(more.split())
     found = capsys.readouterr()
     assert code == 0, found.err
