@@ -28,6 +28,7 @@ class FaceAligner:
         detector: what finds the faces where no boxes are given; by default
             :func:`~learned_descent.faces.detectors.default_detector`, when it is first needed.
         views: the number of copies of each crop, from 1 to 4; their mirror images come on top.
+        anew: whether an unsure fit is sought anew, at any angle and in grey.
         device: where the model runs.
 
     Raises:
@@ -45,10 +46,16 @@ class FaceAligner:
         calibration: Calibration | None = None,
         detector: Detector | None = None,
         views: int = 4,
+        anew: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
         self.aligner = Aligner(
-            model, calibration=calibration, detector=detector, views=views, device=device
+            model,
+            calibration=calibration,
+            detector=detector,
+            views=views,
+            anew=anew,
+            device=device,
         )
 
     @classmethod
@@ -58,6 +65,7 @@ class FaceAligner:
         *,
         detector: Detector | None = None,
         views: int = 4,
+        anew: bool = True,
         device: torch.device | str = "cpu",
     ) -> FaceAligner:
         """The weights that come with the package under a name, or those of a file, see
@@ -69,6 +77,7 @@ class FaceAligner:
             calibration=found.calibration,
             detector=detector,
             views=views,
+            anew=anew,
             device=device,
         )
 

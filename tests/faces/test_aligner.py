@@ -53,3 +53,12 @@ def test_it_is_an_aligner_with_a_detector(model: Cascade, photo: np.ndarray, tmp
     (face,) = FaceAligner.from_pretrained(file, detector=Bright())(photo)
     (fit,) = Aligner.from_pretrained(file, detector=Bright())(photo)
     assert face.to_json() == fit.to_json()
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_whether_a_doubtful_face_is_sought_anew_is_passed_on(
+    model: Cascade, tmp_path: Path, anew: bool
+):
+    save_model(model, path := tmp_path / "faces.safetensors")
+    assert FaceAligner(model, anew=anew).aligner.anew is anew
+    assert FaceAligner.from_pretrained(path, anew=anew).aligner.anew is anew
