@@ -99,10 +99,15 @@ def compare(
         the first of a distributed training, for that one alone measures.
 
     Raises:
-        DescentError: as ``train`` does, for each family that is trained.
+        DescentError: as ``train`` does, for each family that is trained, or if both ``seed`` and
+            ``seeds`` are given.
     """
     check_measurement(batch_size, device, split)
     check_choice(figures, Literal["png", "pdf"], name="--figures")
+    if seeds and seed != 0:
+        raise DescentError(
+            f"--seed {seed}: expected none beside --seeds, which names all of them; leave one out"
+        )
     results = [out / "results.json"]
     if latex is not None:
         prepare_folder(latex.parent)

@@ -88,6 +88,7 @@ def test_a_comparison_of_seeds_is_repeated_and_goes_on(run: Run) -> None:
         ("--seeds 1 1", "--seeds: expected two different ones or more, which have a spread, got 1"),
         ("--seeds 0 1 --families lm", "--seeds: expected a family that is trained, got lm: what"),
         ("--seeds a b", "--seeds: expected int, got a"),
+        ("--seeds 0 1 --seed 3", "--seed 3: expected none beside --seeds, which names all of them"),
     ],
 )
 def test_seeds_without_a_spread_are_refused(run: Run, options: str, message: str) -> None:
