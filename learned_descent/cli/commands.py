@@ -28,7 +28,7 @@ from ..provenance import provenance
 from ..registry import recipes_for
 from ..system.lock import locked, main_rank
 from ..testing.checks import ContractError, check_model, check_observation, check_problem
-from ..training.parallel import SUMS, ParallelRidge
+from ..training.parallel import BEFORE, SUMS, ParallelRidge
 from ..training.trainer import CHECKPOINT, LOG
 from ..weights import beside
 from .going_on import begin, check_output, check_replaces, check_settings, telling
@@ -179,6 +179,8 @@ def update(
         loaded = loaded_model(weights, problem, problem_file, model)
         samples = samples_of(loaded.problem, "train")
         history = trainer.partial_fit(loaded, samples, sums=found)
+        if not main_rank():
+            return ""
         training = {
             **provenance(None, None),
             "data": {"train": fingerprint(samples)},
@@ -186,6 +188,7 @@ def update(
             "init": weights.training,
         }
         save_model(loaded, target, training=training)
+        (out / BEFORE).unlink(missing_ok=True)
     written = (out / SUMS).stat().st_size / 1e6
     return (
         f"added {num_samples(samples)} samples in {history.seconds:.1f} s\nweights: {target}\n"

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, cast, final
 import torch
 from torch import Generator, Tensor, nn
 
-from ..data.batches import check_finite, fingerprint, mix, num_samples
+from ..data.batches import check_finite, fingerprint, num_samples
 from ..data.samples import Batch, Samples
 from ..errors import DescentError, check_choice, check_real, check_whole
 from ..files import check_checksum, read_tensors, save_tensors
@@ -23,6 +23,7 @@ from ..models import LinearStages
 from ..problem import Problem
 from . import ranks
 from .doubts import doubts_of_ridge, say
+from .draws import Draws
 from .equations import EVEN, SUMMED, RidgeEquations, check_known
 from .ranks import Accelerator
 from .rows import StageRows
@@ -31,6 +32,9 @@ from .uneven import KeptRows, WeighedRows
 
 SUMS = "sums.safetensors"
 """The file of the normal equations, in the folder of a training."""
+
+BEFORE = "sums.before.safetensors"
+"""What that file was before an update: it fits the weights until those are written too."""
 
 _KEY = "learned_descent_sums"
 
@@ -154,7 +158,8 @@ class ParallelRidge(Trainer):
                 again = KeptRows.beside(rows, len(equations.gram))
                 history.records.append(self._fill(source, stage, equations, again))
         known = {"seed": seed, "samples": num_samples(samples), "data": [fingerprint(samples)]}
-        self._keep(cascade, levels, spreads, known)
+        if source.fabric.is_global_zero:
+            self._keep(cascade, levels, spreads, known)
         history.seconds = time.perf_counter() - start
         history.doubts = doubts_of_ridge(history.records, (self.ridge,), type(self).__name__)
         if source.fabric.is_global_zero:
@@ -165,6 +170,9 @@ class ParallelRidge(Trainer):
         self, model: DescentModel, new: Samples, *, sums: str | Path | None = None
     ) -> History:
         """Goes on with new samples: the levels are then those of a training on all samples.
+
+        Sums that are replaced are kept as ``sums.before.safetensors``: they are taken for weights
+        that they fit, where the new ones were never written.
 
         Args:
             model: the model that the sums are of; it is changed in place.
@@ -202,7 +210,9 @@ class ParallelRidge(Trainer):
                 history.records.append(self._fill(source, stage, equations, ()))
         known["samples"] += num_samples(samples)
         known["data"].append(added)
-        self._keep(cascade, levels, spreads, known)
+        if source.fabric.is_global_zero:
+            self._put_aside()
+            self._keep(cascade, levels, spreads, known)
         history.seconds = time.perf_counter() - start
         return history
 
@@ -213,7 +223,7 @@ class ParallelRidge(Trainer):
         Raises:
             DescentError: if there are none.
         """
-        settings = _read(Path(folder) / SUMS)[0]["settings"]
+        settings = _about(_there(Path(folder))[0])["settings"]
         return cls(**settings, directory=str(directory))
 
     def within(self, folder: Path, *, resume: bool) -> ParallelRidge:
@@ -246,6 +256,11 @@ class ParallelRidge(Trainer):
         told = {"stage": stage, "ridge": self.ridge, "loss": solution.loss}
         return told | solution.unsolved
 
+    def _put_aside(self) -> None:
+        """The sums that new ones are to replace, if there are any, get another name."""
+        if self.directory is not None and (path := Path(self.directory) / SUMS).exists():
+            path.replace(path.with_name(BEFORE))
+
     def _keep(
         self,
         model: LinearStages,
@@ -275,19 +290,14 @@ class ParallelRidge(Trainer):
         folder = self.directory if sums is None else sums
         if folder is None:
             raise DescentError("directory: expected the folder of the sums, got none")
-        path = Path(folder) / SUMS
+        path = _fitting(_there(Path(folder)), _digest(model))
         about, tensors = _read(path)
-        own, stored = self.settings(), about.pop("settings")
+        own, stored = self.settings(), about["settings"]
         for name in ("repeats", "passes", "augment"):
             if own[name] != stored[name]:
                 raise DescentError(
                     f"{path}: made with {name}={stored[name]!r}, this training has {own[name]!r}"
                 )
-        if about.pop("weights") != _digest(model):
-            raise DescentError(
-                f"{path}: the sums are of other weights: give the weights that were written with "
-                "them"
-            )
         levels, spreads = [], list[Spread | None]()
         for stage in range(model.num_steps):
             level = {name: tensors[f"{stage}.{name}"] for name in SUMMED}
@@ -301,20 +311,42 @@ class ParallelRidge(Trainer):
         return levels, spreads, about
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
+def _there(folder: Path) -> list[Path]:
+    """The files of sums in a folder, the newest first."""
+    there = [path for name in (SUMS, BEFORE) if (path := folder / name).is_file()]
+    if not there:
         raise DescentError(
-            f"{path}: expected the sums of a training of the family incremental, found nothing "
-            "there: train it, or give the folder of its sums"
+            f"{folder / SUMS}: expected the sums of a training of the family incremental, found "
+            "nothing there: train it, or give the folder of its sums"
         )
+    return there
+
+
+def _fitting(files: list[Path], weights: str) -> Path:
+    """The file whose sums are those of the weights."""
+    for path in files:
+        if _about(path)["weights"] == weights:
+            return path
+    raise DescentError(
+        f"{files[0]}: the sums are of other weights: give the weights that were written with them"
+    )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a file says of its sums."""
+    return _read(path, tensors=False)[0]
+
+
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        metadata, tensors = read_tensors(path)
+        metadata, found = read_tensors(path, tensors=tensors)
     except OSError as error:
         raise DescentError(f"{path}: cannot be read ({error}); train again") from error
     if _KEY not in metadata:
         raise DescentError(f"{path}: expected the sums of a training, got another kind of file")
-    check_checksum(path, tensors, metadata)
-    return json.loads(metadata[_KEY]), tensors
+    if tensors:
+        check_checksum(path, found, metadata)
+    return json.loads(metadata[_KEY]), found
 
 
 def _uneven(level: dict[str, Tensor]) -> bool:
@@ -364,27 +396,18 @@ def _rows(
 ) -> Iterator[WeighedRows]:
     """The rows of a level in float64: sums of any batches are then equal."""
     model, problem = cast(LinearStages, source.model), source.model.problem
-    for number, _, places, whole in source.parts(samples):
-        draws = [
-            Generator(source.fabric.device).manual_seed(
-                mix(source.seed, stage, number, before + place)
-            )
-            for place in places
-        ]
-        ones: list[Batch] = [
-            {name: value[row : row + 1] for name, value in whole.items()}
-            for row in range(len(places))
-        ]
+    for number, _, places, batch in source.parts(samples):
+        own = [before + place for place in places]
+        draws = Draws([source.seed, stage, number], own, source.fabric.device)
         with solvable(places):
             if source.augment:
-                ones = [problem.augment(one, draw) for one, draw in zip(ones, draws)]
-            batch = {name: torch.cat([one[name] for one in ones]) for name in ones[0]}
+                batch = draws(problem.augment, batch)
             target, seen = problem.target(batch), model.observation.prepare(batch)
             check_finite({"target": target}, places)
             weights = weights_of(problem, batch, places)
             truth = target if weights is None else _as_known(problem, batch, target, weights)
             for _ in range(source.repeats):
-                x = _guesses(model, spread, ones, truth, draws)
+                x = _guesses(problem, spread, batch, truth, draws)
                 features = model.observation.observe(stage, x, seen)
                 check_finite({f"features of stage {stage}": features}, places)
                 features = model.lifted(stage, features) if lift else features
@@ -401,19 +424,18 @@ def _as_known(problem: Problem, batch: Batch, target: Tensor, weights: Tensor) -
 
 
 def _guesses(
-    model: LinearStages,
-    spread: Spread | None,
-    ones: list[Batch],
-    truth: Tensor,
-    draws: list[Generator],
+    problem: Problem, spread: Spread | None, batch: Batch, truth: Tensor, draws: Draws
 ) -> Tensor:
     """Where a level starts from: a start of training, or the truth, disturbed."""
-    problem = model.problem
     if spread is None:
-        return torch.cat([problem.initial(one, draw) for one, draw in zip(ones, draws)])
+        return draws(lambda ones, draw: {"x": problem.initial(ones, draw)}, batch)["x"]
     mean, root = (value.to(truth.device) for value in spread)
-    noise = [
-        torch.randn(len(mean), generator=draw, dtype=mean.dtype, device=mean.device)
-        for draw in draws
-    ]
-    return problem.retract(truth, -(mean + torch.stack(noise) @ root.mT).to(truth.dtype))
+
+    def noise(ones: Batch, draw: Generator) -> Batch:
+        size = len(ones["x"]), len(mean)
+        return {
+            "x": torch.randn(size, generator=draw, dtype=mean.dtype, device=mean.device) @ root.mT
+        }
+
+    left = mean + draws(noise, {"x": truth})["x"]
+    return problem.retract(truth, -left.to(truth.dtype))

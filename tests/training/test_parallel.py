@@ -10,10 +10,11 @@ import torch
 
 from learned_descent import Cascade, DescentError
 from learned_descent.checkpoint import load_model
+from learned_descent.cli import commands
 from learned_descent.cli.main import main
 from learned_descent.problems import Analytic
 from learned_descent.training import ParallelRidge, parallel
-from learned_descent.training.parallel import SUMS
+from learned_descent.training.parallel import BEFORE, SUMS
 
 from ..toys import Bent, Gaps, Line
 
@@ -128,6 +129,25 @@ def test_a_descent_that_leaves_all_bounds_is_said():
         DescentError, match="expected finite numbers in 'update that is missing in stage 1'"
     ):
         TRAINER.fit(model, problem.data("train"))
+
+
+def test_an_update_that_was_cut_off_can_be_made_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    quick = "--problem.num_points 8 --problem.num_train 32"
+    train = f"train pose --family incremental --out one --parallel.accelerator cpu {quick}"
+    assert main(train.split()) == 0
+    again = "update one/model.safetensors --problem.num_train 40"
+    assert main(f"{again} --out two".split()) == 0
+
+    def killed(*_, **__):
+        raise DescentError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "save_model", killed)
+        assert main(f"{again} --out one --overwrite".split()) == 2
+    assert main(f"{again} --out one --overwrite".split()) == 0
+    assert not Path("one", BEFORE).exists()
+    same(*(load_model(f"{name}/model.safetensors") for name in ("one", "two")), 1e-6)
 
 
 def test_the_command_goes_on_with_new_samples(tmp_path: Path, monkeypatch, capsys):
