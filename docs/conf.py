@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import learned_descent
@@ -22,6 +23,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
+if find_spec("sphinx_copybutton"):  # without it the pages are the same, less the buttons
+    extensions.append("sphinx_copybutton")
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 

@@ -21,7 +21,7 @@ from .pictures import read_picture
 RATE = 30.0
 """The frames a second of a folder, which does not say any."""
 
-VIDEO_EXTRA = "pip install -c constraints.txt -e '.[video]'"
+VIDEO_EXTRA = "pip install 'learned-descent[video]'"
 """What installs the reader and writer of videos."""
 
 CODECS = ("libx264", "mpeg4")

@@ -14,7 +14,7 @@ from ..data.pictures import shrunk
 from ..errors import DescentError, check_real, check_whole
 from ..landmarks.detector import Box, Detector, DetectorWarning
 
-EXTRA = "pip install -c constraints.txt -e '.[detector]'"
+EXTRA = "pip install 'learned-descent[detector]'"
 """What installs the detector that is not a fall-back."""
 
 
