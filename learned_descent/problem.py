@@ -274,6 +274,18 @@ class LeastSquares(Problem):
         """
         return {}
 
+    def room(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B d"], Float[Tensor, "B d"]] | None:
+        """How far each coordinate of an update may go from ``x`` within bounds, down (at most 0)
+        and up (at least 0); given a prepared batch. ``None``, the default, where there are none.
+
+        Steps of Gauss-Newton and Levenberg-Marquardt are the best ones within them. A problem that
+        has bounds keeps to them in :meth:`~Problem.retract` too, for what rounding adds and for
+        learned steps.
+        """
+        return None
+
     def weights(self, residual: Float[Tensor, "B R"]) -> Float[Tensor, "B R"]:
         """The weights of iteratively re-weighted least squares: those of the kernel."""
         return self.kernel.weights(residual)

@@ -20,6 +20,7 @@ LAYERS = [
     {"models", "observations", "look"},
     {"training", "evaluation", "solvers"},
     {"families"},
+    {"fitting"},
     {"registry"},
     {"checkpoint", "export", "testing"},
     {"landmarks", "problems"},

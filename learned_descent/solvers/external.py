@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, cast, final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ..data.batches import index
 from ..data.samples import Batch
 from ..errors import DescentError, check_choice, check_real, check_shape
 from ..kernels import Cauchy, Huber, Kernel, Squares
-from ..model import State
+from ..model import State, Trajectory
 from ..observation import Observation
 from ..problem import LeastSquares, Problem, with_cost
 from ..system.precision import outside_autocast
@@ -40,9 +40,11 @@ class OutsideState(NamedTuple):
     """What a method from elsewhere tells of every sample.
 
     Attributes:
+        evaluations: how often its residuals were asked for, ``(B,)``; 1 where nobody knows.
         status: a :class:`~learned_descent.solvers.Status`, as a whole number, ``(B,)``.
     """
 
+    evaluations: Tensor
     status: Tensor
 
 
@@ -54,13 +56,17 @@ class _Outside(Solver):
     @abstractmethod
     def answer(
         self, x: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Float[Tensor, "B p"], Int[Tensor, " B"]]:
-        """What the method makes of the start and a prepared batch, and a :class:`Status` for each
+    ) -> tuple[Float[Tensor, "B p"], OutsideState]:
+        """What the method makes of the start and a prepared batch, and what it tells of each
         sample.
         """
 
+    def evaluations(self, trajectory: Trajectory) -> Int[Tensor, " B"]:
+        return cast(OutsideState, trajectory.states).evaluations[-1]
+
     def init_state(self, x: Float[Tensor, "B p"]) -> State:
-        return OutsideState(x.new_full((len(x),), Status.RUNNING, dtype=torch.long))
+        running = x.new_full((len(x),), Status.RUNNING, dtype=torch.long)
+        return OutsideState(evaluations=torch.zeros_like(running), status=running)
 
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
@@ -76,11 +82,11 @@ class _Outside(Solver):
         batch: Batch,
     ) -> tuple[Float[Tensor, "B p"], State]:
         with torch.no_grad():
-            answer, status = self.answer(x.detach(), batch)
+            answer, after = self.answer(x.detach(), batch)
         # A gradient goes straight through
         reached = answer + (x - x.detach()) if x.requires_grad else answer
-        invalid = (status == Status.INVALID).unsqueeze(1)
-        return torch.where(invalid, x, reached), OutsideState(status)
+        invalid = (after.status == Status.INVALID).unsqueeze(1)
+        return torch.where(invalid, x, reached), after
 
 
 @final
@@ -136,7 +142,7 @@ class External(_Outside):
 
     def answer(
         self, x: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Float[Tensor, "B p"], Int[Tensor, " B"]]:
+    ) -> tuple[Float[Tensor, "B p"], OutsideState]:
         answer = self.function(x, batch)
         check_shape(
             answer,
@@ -146,7 +152,8 @@ class External(_Outside):
         )
         answer = answer.to(x)
         valid = answer.isfinite().all(1)
-        return answer, torch.where(valid, Status.CONVERGED, Status.INVALID)
+        status = torch.where(valid, Status.CONVERGED, Status.INVALID)
+        return answer, OutsideState(evaluations=torch.ones_like(status), status=status)
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         return ["the function gave no finite answer"] * len(x)
@@ -248,11 +255,18 @@ class ScipyLeastSquares(_Outside):
     @outside_autocast()
     def answer(
         self, x: Float[Tensor, "B p"], batch: Batch
-    ) -> tuple[Float[Tensor, "B p"], Int[Tensor, " B"]]:
+    ) -> tuple[Float[Tensor, "B p"], OutsideState]:
+        if self.doubled.room(x[:1].double(), index(batch, slice(0, 1))) is not None:
+            raise DescentError(
+                "ScipyLeastSquares: expected a problem without bounds, got "
+                f"{type(self.problem).__name__} with some: take LevenbergMarquardt, which keeps to "
+                "them"
+            )
         with torch.inference_mode():  # a call costs a fifth less
             answers = self._answers(x, batch)
         answers = answers.clone()
-        return answers[:, :-1].to(x), answers[:, -1].long()
+        told = answers[:, -2:].long()
+        return answers[:, :-2].to(x), OutsideState(told[:, 0], told[:, 1])
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         return why_invalid(self.doubled, x.double(), batch, self.observation.prepare(batch))
@@ -269,7 +283,7 @@ class ScipyLeastSquares(_Outside):
         return torch.cat([self._solved(task) for task in tasks])
 
     def _solved(self, task: Task) -> Float[Tensor, "1 F"]:
-        """The answer to one sample, and its status."""
+        """The answer to one sample, its status, and the number of evaluations."""
         from scipy.optimize import least_squares  # here, for help is not to wait for it
 
         start = np.zeros(task.size)
@@ -280,12 +294,10 @@ class ScipyLeastSquares(_Outside):
                 f"{len(first)} for {task.size}: "
                 'take "trf"'
             )
-        status, x = Status.INVALID, task.x0
+        status, x, evaluations = Status.INVALID, task.x0, 1
         if np.isfinite(first).all() and x.isfinite().all():
             with suppress(FloatingPointError, np.linalg.LinAlgError):
                 found = least_squares(task.residual, start, task.jacobian, **self.options)
-                status, x = (
-                    Status.CONVERGED if found.status > 0 else Status.RUNNING,
-                    task.reached(found.x),
-                )
-        return torch.cat([x, x.new_full((1, 1), status)], 1)
+                status = Status.CONVERGED if found.status > 0 else Status.RUNNING
+                x, evaluations = task.reached(found.x), found.nfev
+        return torch.cat([x, x.new_tensor([[evaluations, status]])], 1)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..data.samples import Batch
-from ..linear import all_finite, damped_step
+from ..linear import all_finite
 from ..model import State
 from ..problem import Problem
 from ..system.precision import outside_autocast
@@ -88,14 +88,13 @@ class GaussNewton(NewtonLike):
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        hessian, gradient, cost = self.equations.unpacked(features)
+        hessian, _, cost = self.equations.unpacked(features)
         status = cast(GaussNewtonState, state).status
         none = torch.zeros_like(cost)
-        undamped, least = damped_step(hessian, gradient, none)
-        delta, found = undamped, least
+        delta, least, fall = self.solved(features, none)
+        found = least
         if self.damping > 0:  # what an undamped step promises is asked for nevertheless
-            delta, found = damped_step(hessian, gradient, none + self.damping)
-        fall = (-(gradient * undamped).sum(1) / 2).where(least > 0, torch.inf)
+            delta, found, _ = self.solved(features, none + self.damping)
         finite = all_finite(features)
         perfect = (status == Status.RUNNING) & (cost == 0) & finite
         valid = perfect | ((found > 0) & self.equations.usable(features, finite))

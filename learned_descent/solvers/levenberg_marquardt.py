@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.samples import Batch
 from ..errors import DescentError
-from ..linear import all_finite, damped_step
+from ..linear import all_finite
 from ..model import State
 from ..problem import Problem
 from ..system.precision import outside_autocast
@@ -111,6 +111,9 @@ class LevenbergMarquardt(NewtonLike):
        matter and promises little. Where a damped step says so, the next one is not damped. One that
        stands still while an undamped step promises more has not converged but ``STALLED``: its
        parameters cannot be written, or its derivatives told apart, more finely in this precision.
+    4. Where the problem has bounds (:meth:`~learned_descent.LeastSquares.room`), every step,
+       damped or not, is the best one within them: what a bound holds does not spoil the others, and
+       ``CONVERGED`` means that no move within the bounds promises more.
 
     Args:
         problem: the problem, with its cost.
@@ -172,7 +175,7 @@ class LevenbergMarquardt(NewtonLike):
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
         memory = cast(LevenbergMarquardtState, state)
-        hessian, gradient, cost = self.equations.unpacked(features)
+        hessian, _, cost = self.equations.unpacked(features)
         finite = all_finite(features)
         usable = self.equations.usable(features, finite)
         running = memory.status == Status.RUNNING
@@ -187,14 +190,13 @@ class LevenbergMarquardt(NewtonLike):
         scale = torch.maximum(scale, diagonal)
         influence_lost = ((diagonal == 0) & (scale > 0)).any(1)
         scale = torch.where(scale > 0, scale, 1)
-        delta, least = damped_step(hessian, gradient, memory.damping, scale)
-        fall = ((memory.damping.unsqueeze(1) * scale * delta - gradient) * delta).sum(1) / 2
+        delta, least, fall = self.solved(features, memory.damping, scale)
         memory = memory._replace(
             scale=scale.where((diagonal > 0) & usable.unsqueeze(1), memory.scale),
             diagonal=diagonal,
             first_cost=cost if k == 0 else memory.first_cost,
             cost=cost,
-            predicted_reduction=fall.where(least > 0, torch.inf),
+            predicted_reduction=fall,
             least_eigenvalue=least,
             derivatives_lost=lost,
             influence_lost=influence_lost,

@@ -5,6 +5,7 @@ stop.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from copy import deepcopy
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol, cast, final, runtime_checkable
@@ -16,6 +17,7 @@ from torch import Tensor
 from ..data.batches import index
 from ..data.samples import Batch
 from ..errors import DescentError, check_real
+from ..linear import bounded_step, damped_step, scale_of
 from ..model import DescentModel, Outcome, State, Trajectory
 from ..observation import Observation
 from ..problem import LeastSquares, Problem, with_cost
@@ -25,6 +27,10 @@ from .reasons import why_invalid
 
 _COARSEST = torch.finfo(torch.float32).eps
 """The largest rounding unit that a solver computes with."""
+
+
+_ANYWHERE = 1e300
+"""The room of a coordinate without a bound."""
 
 
 class Status(IntEnum):
@@ -99,6 +105,15 @@ class Solver(DescentModel):
             )
         return trajectory.states.status[-1]
 
+    @abstractmethod
+    def evaluations(self, trajectory: Trajectory) -> Int[Tensor, " B"]:
+        """How often the residuals of each sample were asked for at another ``x``, the start
+        included.
+
+        Args:
+            trajectory: one of this solver, made with ``keep_states=True``.
+        """
+
     @final
     def explain(self, trajectory: Trajectory, batch: Batch) -> list[str]:
         """Why each sample is ``INVALID``, in words; nothing for the others.
@@ -134,7 +149,8 @@ class Solver(DescentModel):
 class NormalEquations(Observation):
     """What a classical solver sees at ``x``: ``J^T W J``, ``J^T W r`` and the cost, in float64.
 
-    They are flattened to ``(B, d^2 + d + 1)``.
+    They are flattened to ``(B, d^2 + d + 1)``; where the problem has bounds, the room that they
+    leave follows, ``(B, 2 d)`` more.
 
     They are computed in float32 or float64, under autocast too; data in half precision are taken as
     float32.
@@ -168,8 +184,13 @@ class NormalEquations(Observation):
                 f"x0: a classical solver works in float32 or float64, got {x.dtype}: call it with "
                 "the batch, or with x0, in float32"
             )
-        hessian, gradient, cost = self.problem.normal_equations(self.raised(x), batch)
-        return torch.cat([hessian.flatten(1), gradient, cost.unsqueeze(1).to(hessian)], 1)
+        x = self.raised(x)
+        hessian, gradient, cost = self.problem.normal_equations(x, batch)
+        parts = [hessian.flatten(1), gradient, cost.unsqueeze(1)]
+        room = self.problem.room(x, batch)
+        if room is not None:  # infinity would not count as a finite feature
+            parts += [side.to(hessian).clamp(-_ANYWHERE, _ANYWHERE) for side in room]
+        return torch.cat([part.to(hessian) for part in parts], 1)
 
     @torch.no_grad()
     @outside_autocast()
@@ -192,15 +213,31 @@ class NormalEquations(Observation):
         features: Float[Tensor, "B F"],
     ) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"], Float[Tensor, " B"]]:
         """Matrix, gradient and cost."""
-        size = (math.isqrt(4 * features.shape[1] - 3) - 1) // 2
-        hessian, gradient, cost = features.split([size * size, size, 1], 1)
+        size = _size_of(features)
+        hessian, gradient, cost = features[:, : size * (size + 1) + 1].split(
+            [size * size, size, 1], 1
+        )
         return hessian.unflatten(1, (size, size)), gradient, cost.squeeze(1)
+
+    @staticmethod
+    def room(
+        features: Float[Tensor, "B F"],
+    ) -> tuple[Float[Tensor, "B d"], Float[Tensor, "B d"]] | None:
+        """How far a step may go, down and up; ``None`` where nothing bounds it."""
+        size = _size_of(features)
+        sides = features[:, size * (size + 1) + 1 :]
+        return (sides[:, :size], sides[:, size:]) if sides.shape[1] else None
 
     @staticmethod
     def usable(features: Float[Tensor, "B F"], finite: Bool[Tensor, " B"]) -> Bool[Tensor, " B"]:
         """Whether all is ``finite``, and some residual depends on ``x``."""
         hessian, _, _ = NormalEquations.unpacked(features)
         return finite & (hessian.diagonal(dim1=1, dim2=2) > 0).any(1)
+
+
+def _size_of(features: Float[Tensor, "B F"]) -> int:
+    """The size ``d`` of an update, of ``d^2 + d + 1`` features or of ``d^2 + 3 d + 1``."""
+    return (math.isqrt(4 * features.shape[1] - 3) - 1) // 2
 
 
 class Units(NamedTuple):
@@ -255,6 +292,32 @@ class NewtonLike(Solver):
         return Units(own, max(stored, own), max(100 * finest, 64 * own**2))
 
     @final
+    def solved(
+        self,
+        features: Float[Tensor, "B F"],
+        damping: Float[Tensor, " B"],
+        scale: Float[Tensor, "B d"] | None = None,
+    ) -> tuple[Float[Tensor, "B d"], Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """The best step that there is room for, a lower bound of the eigenvalues of its scaled
+        matrix (zero where there is no step), and how much of the cost it promises to take away.
+
+        Args:
+            features: the normal equations.
+            damping: a multiple of ``scale``.
+            scale: positive; by default the diagonal.
+        """
+        hessian, gradient, _ = self.equations.unpacked(features)
+        scale = scale_of(hessian) if scale is None else scale
+        room = self.equations.room(features)
+        if room is None:
+            delta, least = damped_step(hessian, gradient, damping, scale)
+        else:
+            delta, least, push = bounded_step(hessian, gradient, damping, room, scale)
+            gradient = gradient + push
+        fall = ((damping.unsqueeze(1) * scale * delta - gradient) * delta).sum(1) / 2
+        return delta, least, fall.where(least > 0, torch.inf)
+
+    @final
     def vanishes(
         self, fall: Float[Tensor, " B"], cost: Float[Tensor, " B"], unit: float
     ) -> Bool[Tensor, " B"]:
@@ -295,6 +358,11 @@ class NewtonLike(Solver):
         size = x.to(diagonal).square()
         size = size if size.shape == diagonal.shape else size.amax(1, keepdim=True)
         return unit_of(x) ** 2 * (diagonal * size).sum(1)
+
+    @final
+    def evaluations(self, trajectory: Trajectory) -> Int[Tensor, " B"]:
+        steps = cast(SolverState, trajectory.states).status == Status.RUNNING
+        return 2 + steps[:-1].sum(0)
 
     def reasons(self, x: Float[Tensor, "B p"], batch: Batch) -> list[str]:
         equations = self.equations
