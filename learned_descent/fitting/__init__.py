@@ -3,6 +3,6 @@ learnt.
 """
 
 from .problem import FunctionProblem
-from .solving import Solution, least_squares
+from .solving import LeastSquaresResult, least_squares
 
-__all__ = ["FunctionProblem", "Solution", "least_squares"]
+__all__ = ["FunctionProblem", "LeastSquaresResult", "least_squares"]

@@ -16,10 +16,10 @@ from ..observation import Observation
 from ..problem import LeastSquares
 from .arguments import Arguments, Array, ResidualFunction, as_tensor
 
-START = "(start)"
+START_KEY = "(start)"
 """The start in a batch, ``(B, p)``; brackets, for these are names that no caller gives."""
 
-ROOTS = "(weights)"
+ROOTS_KEY = "(weights)"
 """The roots of the weights in a batch, ``(B, m)``; a residual of weight 0 does not count, whatever
 it is."""
 
@@ -94,7 +94,7 @@ class FunctionProblem(LeastSquares):
                 "torch operations alone (torch.exp for numpy.exp, torch.where for an if, "
                 f"torch.stack for writing in place, no .item()); torch says: {error}"
             ) from error
-        roots = batch.get(ROOTS)
+        roots = batch.get(ROOTS_KEY)
         return found if roots is None else torch.where(roots > 0, roots * found, 0)
 
     def _of_one(self, x: Float[Tensor, " p"], sample: Mapping[str, Tensor]) -> Float[Tensor, " m"]:
@@ -137,7 +137,7 @@ class FunctionProblem(LeastSquares):
         return x.clamp(self.low.to(x), self.high.to(x)) if self.bounded else x
 
     def initial(self, batch: Batch, generator: Generator | None = None) -> Float[Tensor, "B p"]:
-        return self.within(batch[START])
+        return self.within(batch[START_KEY])
 
     def target(self, batch: Batch) -> Float[Tensor, "B p"]:
         raise DescentError("target: a plain function knows no truth")

@@ -17,7 +17,7 @@ from ..kernels import Kernel
 from ..problem import Problem
 from ..solvers import LevenbergMarquardt, Solver, Status
 from .arguments import Array, Data, ResidualFunction, as_arguments, as_tensor, kind_of
-from .problem import ROOTS, START, FunctionProblem
+from .problem import ROOTS_KEY, START_KEY, FunctionProblem
 
 SolverMaker: TypeAlias = Callable[[Problem], Solver]
 """Makes a solver for a problem: a class of solvers, or ``functools.partial`` of one with
@@ -38,7 +38,7 @@ _WORDS: Mapping[Status, str] = {
 
 @final
 @dataclass(frozen=True)
-class Solution:
+class LeastSquaresResult:
     """What :func:`least_squares` found; tensors if a tensor came, else numpy arrays.
 
     Attributes:
@@ -76,7 +76,7 @@ def least_squares(
     kernel: Kernel | None = None,
     solver: SolverMaker | None = None,
     absolute_sigma: bool = False,
-) -> Solution:
+) -> LeastSquaresResult:
     """Minimises the squares of ``residual(x, data)`` over ``x``, for every sample of a batch at
     once.
 
@@ -108,7 +108,7 @@ def least_squares(
             in the covariance.
 
     Returns:
-        The :class:`Solution`. Its covariance is that of scipy's ``curve_fit``: ``2 cost / (n - p)
+        The :class:`LeastSquaresResult`. Its covariance is that of scipy's ``curve_fit``: ``2 cost / (n - p)
         (J^T W J)^+``, where ``n`` residuals count, ``W`` holds the weights, those of the kernel
         included, and ``^+`` is the pseudo-inverse; without the factor if ``absolute_sigma``; and
         infinity where ``n <= p``. It knows nothing of the bounds.
@@ -136,17 +136,19 @@ def least_squares(
         (np.True_, 'converged')
     """
     arguments = as_arguments(data)
-    numbers = {**arguments.batch, START: as_tensor(x0, "x0")}
+    numbers = {**arguments.batch, START_KEY: as_tensor(x0, "x0")}
     if weights is not None:
-        numbers[ROOTS] = as_tensor(weights, "weights")
+        numbers[ROOTS_KEY] = as_tensor(weights, "weights")
     tensors = arguments.tensors or isinstance(x0, Tensor) or isinstance(weights, Tensor)
     batch = _alike(numbers, kind_of(numbers.values(), tensors=tensors))
-    batch[START] = _starts(batch[START], arguments.batch)
-    start = batch[START]
+    batch[START_KEY] = _starts(batch[START_KEY], arguments.batch)
+    start = batch[START_KEY]
     problem = FunctionProblem(residual, arguments, start.shape[1], bounds=bounds, kernel=kernel)
     problem.to(start.device)
     count = problem.count(start[0], batch)
-    batch[ROOTS] = _roots(batch.get(ROOTS), mask, torch.ones_like(start[:, :1]).repeat(1, count))
+    batch[ROOTS_KEY] = _roots(
+        batch.get(ROOTS_KEY), mask, torch.ones_like(start[:, :1]).repeat(1, count)
+    )
     made = _solver(problem, solver)
     with torch.no_grad():
         parts = [_solved(made, problem, chunk, absolute_sigma) for chunk in _chunks(made, batch)]
@@ -155,7 +157,7 @@ def least_squares(
     x, cost, status, covariance, evaluations = (
         column if tensors else column.cpu().numpy() for column in columns
     )
-    return Solution(x, cost, status, messages, covariance, evaluations)
+    return LeastSquaresResult(x, cost, status, messages, covariance, evaluations)
 
 
 def _alike(numbers: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:
@@ -166,7 +168,7 @@ def _alike(numbers: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor
     device = devices[0] if devices else torch.device("cpu")
     return {
         name: value.to(device, kind)
-        if value.is_floating_point() or name in (START, ROOTS)
+        if value.is_floating_point() or name in (START_KEY, ROOTS_KEY)
         else value.to(device)
         for name, value in numbers.items()
     }
@@ -230,7 +232,7 @@ def _solver(problem: FunctionProblem, maker: SolverMaker | None) -> Solver:
 
 def _chunks(solver: Solver, batch: Batch) -> Iterator[Batch]:
     """Parts of a batch, as many samples at a time as their trajectories leave room for."""
-    count, size = batch[START].shape
+    count, size = batch[START_KEY].shape
     rows = max(1, _MEMORY // (solver.num_steps * (4 * size + 16)))
     for first in range(0, count, rows):
         yield index(batch, slice(first, first + rows))
@@ -239,7 +241,7 @@ def _chunks(solver: Solver, batch: Batch) -> Iterator[Batch]:
 def _solved(
     solver: Solver, problem: FunctionProblem, batch: Batch, absolute_sigma: bool
 ) -> tuple[tuple[Tensor, ...], list[str]]:
-    """The columns of a :class:`Solution`, and its messages."""
+    """The columns of a :class:`LeastSquaresResult`, and its messages."""
     trajectory = solver(batch, keep_states=True)
     x, status = trajectory.final, solver.status(trajectory)
     reasons = solver.explain(trajectory, batch)
@@ -265,7 +267,7 @@ def _covariance(
     inverse = torch.linalg.pinv(factor, rtol=unit)
     found = inverse @ inverse.mT
     if cost is not None:
-        left = (batch[ROOTS] > 0).sum(1) - x.shape[1]
+        left = (batch[ROOTS_KEY] > 0).sum(1) - x.shape[1]
         found = found * (2 * cost.double() / left)[:, None, None]
         known = known & (left > 0) & cost.isfinite()
     covariance: Tensor = found.where(known[:, None, None], torch.inf).to(x)
