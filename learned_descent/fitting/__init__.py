@@ -1,8 +1,5 @@
-"""Least squares from a plain function of one sample: solved for a whole batch in one call, or
-learnt.
-"""
+"""Least squares from a plain function of one sample, solved for a whole batch in one call."""
 
-from .problem import FunctionProblem
 from .solving import LeastSquaresResult, least_squares
 
-__all__ = ["FunctionProblem", "LeastSquaresResult", "least_squares"]
+__all__ = ["LeastSquaresResult", "least_squares"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from learned_descent import DescentError
-from learned_descent.fitting import FunctionProblem
 from learned_descent.fitting.arguments import as_arguments
+from learned_descent.fitting.problem import FunctionProblem
 
 
 @pytest.mark.parametrize(
