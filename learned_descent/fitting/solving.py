@@ -109,9 +109,9 @@ def least_squares(
 
     Returns:
         The :class:`LeastSquaresResult`. Its covariance is that of scipy's ``curve_fit``:
-        ``2 cost / (n - p) (J^T W J)^+``, where ``n`` residuals count, ``W`` holds the weights, those of the kernel
-        included, and ``^+`` is the pseudo-inverse; without the factor if ``absolute_sigma``; and
-        infinity where ``n <= p``. It knows nothing of the bounds.
+        ``2 cost / (n - p) (J^T W J)^+``, where ``n`` residuals count, ``W`` holds the weights,
+        those of the kernel included, and ``^+`` is the pseudo-inverse; without the factor if
+        ``absolute_sigma``; and infinity where ``n <= p``. It knows nothing of the bounds.
 
     Raises:
         DescentError: if an argument is none of those above, the function fails, or it cannot be run
