@@ -361,6 +361,24 @@ def check_made(part: nn.Module) -> None:
         raise DescentError(f"{type(part).__name__}.__init__: begin it with super().__init__()")
 
 
+def check_step(model: DescentModel, k: int, most: int) -> None:
+    """Refuses a step that a model has no weights for.
+
+    Args:
+        model: the model.
+        k: the step.
+        most: how many steps it has weights for.
+
+    Raises:
+        DescentError: if there is no such step.
+    """
+    if k >= most:
+        raise DescentError(
+            f"num_steps: {type(model).__name__} runs at most the {most} steps that it was made "
+            f"with, asked for step {k + 1}"
+        )
+
+
 def check_features(features: Tensor, size: int, weight: Tensor, k: int) -> None:
     """Refuses features that a layer cannot take; it asks the device for nothing.
 

@@ -187,7 +187,7 @@ def test_a_cascade_has_no_more_steps_than_stages():
     assert torch.equal(model(batch, num_steps=2).xs, model(batch).xs[:3])
     with pytest.raises(
         DescentError,
-        match="a cascade runs at most the 3 stages that it was made with, asked for step 4",
+        match="Cascade runs at most the 3 steps that it was made with, asked for step 4",
     ):
         model(batch, num_steps=4)
 

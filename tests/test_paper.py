@@ -22,7 +22,8 @@ from benchmarks.paper import (
     steps,
 )
 from benchmarks.paper import table as paper_table
-from learned_descent import DescentError
+from learned_descent import DescentError, Evaluation
+from learned_descent.evaluation.tables import certainty, main_metrics, table
 from learned_descent.faces.recipes import RECIPES
 
 from .faces.fake300w import write_fake_300w
@@ -267,16 +268,12 @@ def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
     ]
     found = read(tmp_path / "seeds.json")
     assert list(found["results"]) == ["seed 0", "seed 1"]
-    rows = {
-        line.split("  ")[0]: line.split()[-1]
-        for line in first.splitlines()
-        if "." in line and "  " in line
-    }
-    one, two, mean, spread = (
-        float(rows[name]) for name in ("seed 0", "seed 1", "mean", "standard deviation")
-    )
-    assert mean == pytest.approx((one + two) / 2, abs=1e-4)
-    assert spread == pytest.approx(abs(one - two) / math.sqrt(2), abs=1e-4)
+    both = [Evaluation.from_json(result) for result in found["results"].values()]
+    whole = {"all": Evaluation.pooled(both)}
+    metrics = [*main_metrics(both[0]), "68 points / inter_pupil"]
+    assert table(whole, metrics=metrics) in first
+    assert certainty(whole, metrics) in first
+    assert "±: standard deviation over 2 trainings" in first
     files = [tmp_path / f"seed {seed}.safetensors" for seed in (0, 1)]
     again = run("seeds", tmp_path / "again", "--weights", *files)
     assert "training" not in again

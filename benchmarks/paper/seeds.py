@@ -15,14 +15,11 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from learned_descent import DescentError, Evaluation, evaluate
-from learned_descent.evaluation.tables import main_metrics
+from learned_descent.evaluation.tables import certainty, main_metrics, table
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.model import DescentModel
-from learned_descent.system.text import lay_out
 
 from .. import command
 from ._common import options, problem_of, report, trained, training_of
@@ -90,19 +87,6 @@ def check_alike(paths: list[Path], trainings: list[Mapping[str, object]]) -> Non
             )
 
 
-def figures(result: Evaluation) -> dict[str, float]:
-    """What is averaged over the seeds, by the heading of its column."""
-    found = {}
-    for metric in main_metrics(result):
-        points = metric.split()[0]
-        found[f"mean {points}"] = result.mean(metric)
-        found[f"AUC {points} %"] = 100 * result.auc(metric)
-        found[f"fail. {points} %"] = 100 * result.failure_rate(metric)
-    points = result.metrics[0].partition(" / ")[0]
-    found["inter-pupil"] = result.mean(f"{points} / inter_pupil")
-    return found
-
-
 def main() -> None:
     """Trains what is missing, measures, and prints each seed, the mean and the spread."""
     arguments = arguments_of()
@@ -115,14 +99,10 @@ def main() -> None:
         "seeds",
         splits=("test",) if arguments.weights else ("train", "test"),
     )
-    rows = {name: list(figures(result).values()) for name, result in evaluations.items()}
-    values = torch.tensor(list(rows.values()), dtype=torch.float64)
-    rows |= {"mean": values.mean(0).tolist(), "standard deviation": values.std(0).tolist()}
-    columns = []
-    for place, heading in enumerate(figures(next(iter(evaluations.values())))):
-        decimals = 2 if heading.endswith("%") else 4
-        columns.append([heading, *(f"{row[place]:.{decimals}f}" for row in rows.values())])
-    print(f"\n{lay_out([[['', *rows]], columns], ['', ''])}")
+    whole = {"all": Evaluation.pooled(list(evaluations.values()))}
+    points = whole["all"].metrics[0].partition(" / ")[0]
+    metrics = list(dict.fromkeys([*main_metrics(whole["all"]), f"{points} / inter_pupil"]))
+    print(f"\n{table(whole, metrics=metrics)}\n\n{certainty(whole, metrics)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ..checkpoint.model import check_storable, save_model
 from ..data.batches import batches, fingerprint, num_samples
 from ..data.samples import Samples, Split, floating_type
 from ..errors import DescentError, about, check_choice
-from ..evaluation.comparison import Comparison
+from ..evaluation.comparison import FIGURES, Comparison
 from ..evaluation.evaluation import evaluate
 from ..families import (
     Classical,
@@ -88,7 +88,7 @@ def compare(
         batch_size: samples that are fitted at once.
         device: cpu or cuda, for the evaluation.
         figures: png, or pdf for figures of a paper beside them.
-        latex: a file for the table in LaTeX, with the package booktabs.
+        latex: a .tex file for the table, with the package booktabs.
         resume: go on from the checkpoints in the folder, with the settings that the comparison was
             started with.
         overwrite: replace the results, the weights and the checkpoints that are in the folder.
@@ -110,6 +110,8 @@ def compare(
         )
     results = [out / "results.json"]
     if latex is not None:
+        if latex.suffix != ".tex":
+            raise DescentError(f"--latex {latex}: expected a file that ends in .tex")
         prepare_folder(latex.parent)
         results.append(latex)
     each = _Each(problem, dict(weights or {}), split, batch_size, device, resume, overwrite)
@@ -120,6 +122,8 @@ def compare(
         else:
             comparison = each.compared(families, out, seed, settings)
         if comparison is not None:
+            if overwrite:  # this run may write fewer
+                _remove(problem, out)
             _write(comparison, problem, out, figures)
             if latex is not None:
                 write_text(latex, comparison.latex())
@@ -487,6 +491,17 @@ def _stored_trainers(training: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _figure_file(name: str, problem: Problem) -> str:
+    return problem.pictured if name == "fits" else name
+
+
+def _remove(problem: Problem, out: Path) -> None:
+    """Removes the figures and the errors of an earlier run."""
+    files = [f"{_figure_file(name, problem)}.{kind}" for name in FIGURES for kind in ("png", "pdf")]
+    for file in ("errors.csv", *files):
+        (out / file).unlink(missing_ok=True)
+
+
 def _write(comparison: Comparison, problem: Problem, out: Path, kind: str) -> None:
     """Writes the results, the figures, and the report that holds them all."""
     from .report import report  # waits for Jinja
@@ -496,7 +511,7 @@ def _write(comparison: Comparison, problem: Problem, out: Path, kind: str) -> No
     write_errors(out / "errors.csv", comparison.evaluations, comparison.names)
     images = {}
     for name, figure in comparison.figures().items():
-        file = out / f"{problem.pictured if name == 'fits' else name}.png"
+        file = out / f"{_figure_file(name, problem)}.png"
         save_figure(file, figure)
         images[name] = file.read_bytes()
         if kind == "pdf":

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+FIGURES = ("ced", "steps", "basin", "time", "fits")
+"""The names of all figures of a comparison."""
+
+
 @final
 @dataclass(frozen=True)
 class Comparison:
@@ -168,18 +172,18 @@ class Comparison:
         return latex_table(self.evaluations, shown, metrics=metrics)
 
     def figures(self) -> dict[str, Figure]:
-        """New figures by name: ``ced``, ``steps``, ``time``; perhaps ``basin`` and ``fits``."""
+        """New figures by name: those of :data:`FIGURES`, perhaps without ``basin`` and ``fits``."""
         # Only what draws waits for Matplotlib.
         from .plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
 
-        drawn = {
-            "ced": plot_ced(self.evaluations),
-            "steps": plot_steps(self.evaluations),
-            "basin": plot_basin(self.evaluations),
-            "time": plot_time(self.evaluations),
-            "fits": plot_fits(self._pairs, self.samples, names=self.names),
-        }
-        return {name: figure for name, figure in drawn.items() if figure is not None}
+        drawn = (
+            plot_ced(self.evaluations),
+            plot_steps(self.evaluations),
+            plot_basin(self.evaluations),
+            plot_time(self.evaluations),
+            plot_fits(self._pairs, self.samples, names=self.names),
+        )
+        return {name: figure for name, figure in zip(FIGURES, drawn) if figure is not None}
 
     def to_json(self) -> dict[str, Any]:
         """All but the models and the figures: what ``compare`` writes as ``results.json``."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import DescentError, check_whole
 from ..look import device_of, eyes_of, one_sample, probe
-from ..model import DescentModel, State, check_features
+from ..model import DescentModel, State, check_features, check_step
 from ..observation import ImageObservation, Observation
 from ..observations import NearbyPixels
 from ..problem import Problem
@@ -172,11 +172,7 @@ class LocalBinaryFeatures(DescentModel):
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        if k >= len(self.rows):
-            raise DescentError(
-                f"num_steps: local binary features run at most the {len(self.rows)} stages that "
-                f"they were made with, asked for step {k + 1}"
-            )
+        check_step(self, k, len(self.rows))
         check_features(features, self.num_features, self.rows, k)
         summed = F.embedding_bag(self.places(k, features), self.rows[k], mode="sum")
         return self.offsets[k] + summed, None

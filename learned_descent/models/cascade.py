@@ -7,9 +7,9 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import DescentError, check_whole
+from ..errors import check_whole
 from ..look import device_of, eyes_of, probe
-from ..model import State, check_features
+from ..model import State, check_features, check_step
 from ..observation import Observation
 from ..problem import Problem
 from .linear_stages import LinearStages
@@ -119,11 +119,7 @@ class Cascade(LinearStages):
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        if k >= len(self.stages):
-            raise DescentError(
-                f"num_steps: a cascade runs at most the {len(self.stages)} stages that it was made "
-                f"with, asked for step {k + 1}"
-            )
+        check_step(self, k, len(self.stages))
         check_features(features, self.num_features, next(self.stages[k].parameters()), k)
         return self.stages[k](features), None
 

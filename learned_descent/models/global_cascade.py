@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import DescentError, check_real, check_whole
 from ..look import device_of, eyes_of, probe
-from ..model import State, check_features
+from ..model import State, check_features, check_step
 from ..observation import Observation
 from ..problem import Problem
 from .linear_stages import LinearStages, Measure
@@ -172,11 +172,7 @@ class GlobalCascade(LinearStages):
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        if k >= len(self.stages):
-            raise DescentError(
-                f"num_steps: a cascade runs at most the {len(self.stages)} stages that it was made "
-                f"with, asked for step {k + 1}"
-            )
+        check_step(self, k, len(self.stages))
         layer = self.linear(k)
         check_features(features, self.num_features, layer.weight, k)
         return layer(self.lifted(k, features)), None

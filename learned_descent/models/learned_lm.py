@@ -202,6 +202,7 @@ class LearnedLevenbergMarquardt(DescentModel):
         check_features(features, self.num_features, self.take_in.weight, k)
         memory = cast(LearnedLMState, state)
         system, others = ScaledEquations.unpacked(features, self.num_updates)
+        others = others.where(others.isfinite(), 0)  # the memory would keep it
         fallen = (memory.cost / memory.first_cost).log().nan_to_num(0).clamp(-20, 20)
         told = [
             system.matrix.flatten(1),

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import DescentError, check_whole
+from ..errors import check_whole
 from ..look import device_of, eyes_of, probe
-from ..model import DescentModel, State, check_features
+from ..model import DescentModel, State, check_features, check_step
 from ..observation import Observation
 from ..observations.around import Around
 from ..problem import Problem
@@ -135,11 +135,7 @@ class CoarseToFineSearch(DescentModel):
     def step(
         self, k: int, features: Float[Tensor, "B F"], state: State
     ) -> tuple[Float[Tensor, "B d"], State]:
-        if k >= len(self.stages):
-            raise DescentError(
-                f"num_steps: a search runs at most the {len(self.stages)} steps that it was made "
-                f"with, asked for step {k + 1}"
-            )
+        check_step(self, k, len(self.stages))
         layer = self.linear(k)
         check_features(features, self.candidates * self.num_features, layer.weight, k)
         found = layer(features.unflatten(1, (self.candidates, -1)))

@@ -76,7 +76,14 @@ def test_a_comparison_has_figures_and_a_table_for_a_paper(problem, tmp_path):
         compare(problem, families, out=tmp_path / "other", latex=file)
     with pytest.raises(DescentError, match="--figures: expected one of png, pdf, got 'svg'"):
         compare(problem, families, out=tmp_path / "other", figures="svg")
+    with pytest.raises(DescentError, match=r"--latex .*table.pdf: expected a file that ends in"):
+        compare(problem, families, out=tmp_path / "other", latex=tmp_path / "table.pdf")
     assert not (tmp_path / "other" / "settings.yaml").exists()
+    (out / "errors.csv").write_text("of an earlier run")
+    (out / "own.pdf").write_text("of the user")
+    compare(problem, {"lm": families["lm"]}, out=out, overwrite=True)
+    assert {path.name for path in out.glob("*.pdf")} == {"own.pdf"}
+    assert not (out / "errors.csv").exists()
 
 
 def test_models_are_compared_without_files(problem, models):

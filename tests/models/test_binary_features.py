@@ -70,5 +70,5 @@ def test_wrong_sizes_are_refused():
     with pytest.raises(DescentError, match="depth: expected at most 12, got 13"):
         LocalBinaryFeatures.for_problem(problem, depth=13)
     model = LocalBinaryFeatures.for_problem(problem, num_steps=1)
-    with pytest.raises(DescentError, match="at most the 1 stages that they were made with"):
+    with pytest.raises(DescentError, match="at most the 1 steps that it was made with"):
         model(problem.data("test"), num_steps=2)

@@ -172,5 +172,5 @@ def test_too_many_domains_are_refused():
 
 def test_a_step_too_many_is_refused():
     model = GlobalCascade.for_problem(Line(), num_steps=1)
-    with pytest.raises(DescentError, match="at most the 1 stages that it was made with"):
+    with pytest.raises(DescentError, match="at most the 1 steps that it was made with"):
         model(model.problem.data("test"), num_steps=2)

@@ -14,6 +14,7 @@ from learned_descent import (
     Concat,
     DescentError,
     LeastSquares,
+    Observation,
     load_model,
     save_model,
 )
@@ -127,6 +128,25 @@ def test_what_is_not_finite_is_zero_and_stays_where_it_is():
         final = model(batch).final
     assert torch.equal(final[3], torch.zeros(2))
     assert final.isfinite().all()
+
+
+def test_what_its_eyes_see_is_not_remembered_where_it_is_not_finite():
+    class Blinking(Observation):
+        hurt = torch.zeros(1)
+
+        def forward(self, x, batch):
+            return x + self.hurt
+
+    problem, eyes = Line(), Blinking()
+    batch = problem.data("test")
+    model = LearnedLevenbergMarquardt.for_problem(problem, observation=eyes).eval()
+    torch.nn.init.ones_(model.gain.bias)
+    eyes.hurt = torch.full((1,), torch.nan)
+    with torch.no_grad():
+        states = model(batch, keep_states=True).states
+    assert states.hidden.isfinite().all()
+    found = costs(model, batch)
+    assert (found[-1] < 1e-3 * found[0]).all()
 
 
 def test_it_is_stored_and_read_again(tmp_path):

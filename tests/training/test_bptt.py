@@ -307,7 +307,7 @@ def test_a_model_without_further_steps_is_refused_before_training():
     model = Cascade.for_problem(problem, num_steps=3)
     before = weights(model)
     with pytest.raises(
-        DescentError, match="extra_steps: num_steps: a cascade runs at most the 3 stages"
+        DescentError, match="extra_steps: num_steps: Cascade runs at most the 3 steps"
     ):
         trainer(extra_steps=1).fit(model, problem.data("train"))
     assert all(map(torch.equal, before, model.parameters()))
