@@ -276,7 +276,7 @@ def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
     assert "±: standard deviation over 2 trainings" in first
     files = [tmp_path / f"seed {seed}.safetensors" for seed in (0, 1)]
     again = run("seeds", tmp_path / "again", "--weights", *files)
-    assert "training" not in again
+    assert "training seed" not in again
     assert first.splitlines()[-1] == again.splitlines()[-1]
     with pytest.raises(DescentError, match=r"each from a seed of its own, got the seeds \[0, 0\]"):
         run("seeds", tmp_path / "again", "--weights", files[0], files[0])
