@@ -186,6 +186,11 @@ class Recipe:
         """The files that a training goes on from."""
         return [trainer.files()[0] for trainer in self.trainers.values() if trainer.files()]
 
+    def check_installed(self) -> None:
+        """Refuses a training for which a library is missing, before anything is done."""
+        for trainer in self.trainers.values():
+            trainer.check_installed()
+
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
         """Refuses a checkpoint that a trainer cannot go on from, before anything is done."""
         for trainer in self.trainers.values():
@@ -438,7 +443,17 @@ RECIPES: Mapping[str, Recipe] = {
 """
 
 RARE = frozenset(
-    {"cfss", "global-sdm", "incremental", "lbf", "learned-lm", "mdm-paper", "po-cr", "tokens"}
+    {
+        "cfss",
+        "ert",
+        "global-sdm",
+        "incremental",
+        "lbf",
+        "learned-lm",
+        "mdm-paper",
+        "po-cr",
+        "tokens",
+    }
 )
 """Families that are in a comparison only where they are named: it is done sooner without them."""
 

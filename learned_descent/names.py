@@ -27,6 +27,7 @@ OBSERVATIONS: Mapping[str, str] = {
     "convolutional-patches": "learned_descent.observations.convolutional:ConvolutionalPatches",
     "convolutional-map": "learned_descent.observations.convolutional:ConvolutionalMap",
     "nearby-pixels": "learned_descent.observations.pixels:NearbyPixels",
+    "pixel-pool": "learned_descent.observations.pixels:PixelPool",
 }
 """The built-in image observations: the only ones that a weights file may name by itself."""
 

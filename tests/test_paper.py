@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from benchmarks import command
 from benchmarks.paper import (
     _common,
     detach,
-    ert,
     faces,
     robustness,
     steps,
@@ -113,12 +113,12 @@ def table_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_table(run: Run, table_folder: Path) -> Path:
     """The folder with the families in it, for tests that run alone."""
     if not (table_folder / "table.json").exists():
-        run("table", table_folder, "--iterations", 2, "--without-ert", *FAMILIES)
+        run("table", table_folder, "--iterations", 2, *FAMILIES)
     return table_folder
 
 
 def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
-    first = run("table", table_folder, "--iterations", 2, "--without-ert", *FAMILIES)
+    first = run("table", table_folder, "--iterations", 2, *FAMILIES)
     assert [line for line in first.splitlines() if line.startswith("training ")] == [
         f"training {name}" for name in ("sdm", "joint", "mdm")
     ]
@@ -132,7 +132,7 @@ def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
     )
     assert found["settings"]["iterations"] == 2
     assert are_figures(table_folder, "table-ced", "table-ced-51", "table-ced-49", "table-steps")
-    again = run("table", table_folder, "--iterations", 2, "--without-ert", *FAMILIES)
+    again = run("table", table_folder, "--iterations", 2, *FAMILIES)
     assert "training sdm" not in again
     assert (
         read(table_folder / "table.json")["results"]["mdm"]["errors"]
@@ -143,7 +143,8 @@ def test_the_table_trains_every_family_once(run: Run, table_folder: Path):
 def test_the_table_is_of_all_that_a_cpu_can_train(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.argv", ["table", "--data", "faces"])
     learned = set(paper_table.learned())
-    assert set(paper_table.arguments_of().families) == learned - {"mdm-paper"}
+    families = paper_table.chosen(paper_table.arguments_of())
+    assert set(families) | {"ert"} == learned - {"mdm-paper"}
     assert set(RECIPES) <= learned
 
 
@@ -153,12 +154,12 @@ def test_what_another_training_left_is_not_taken(run: Run, trained_table: Path):
         match=r"sdm.safetensors: is kept from another training \(seed 0, not 1\); give another "
         r"--out",
     ):
-        run("table", trained_table, "--seed", 1, "--without-ert", *FAMILIES)
+        run("table", trained_table, "--seed", 1, *FAMILIES)
 
 
 def test_the_table_of_trained_weights_trains_nothing(run: Run, trained_table: Path, tmp_path: Path):
     weights = [f"recurrent={trained_table / 'mdm.safetensors'}", trained_table / "sdm.safetensors"]
-    text = run("table", tmp_path, "--without-ert", "--weights", *weights)
+    text = run("table", tmp_path, "--weights", *weights)
     assert "\ntraining" not in text
     found, trained = read(tmp_path / "table.json"), read(trained_table / "table.json")
     assert found["results"]["recurrent"]["errors"] == trained["results"]["mdm"]["errors"]
@@ -179,45 +180,20 @@ def test_weights_of_different_crops_are_not_compared(run: Run, trained_table: Pa
 
 
 def test_without_dlib_the_table_says_what_is_missing(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(ert, "dlib", None)
-    text = run("table", tmp_path, "--families", "sdm", "--test", *COMPETITION)
-    assert "left out: ERT: pip install dlib-bin" in text
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    monkeypatch.setattr("sys.argv", ["table", "--data", "faces"])
+    assert "ert" not in paper_table.chosen(paper_table.arguments_of())
+    assert "left out: ert: BoostedTrees: the trees are grown by dlib" in capsys.readouterr().out
+
+
+def test_the_table_is_of_any_parts_and_markup(run: Run, tmp_path: Path):
+    words = ("--families", "sdm", "--schema", "ibug49", "--test", *COMPETITION)
+    assert "51 points" not in run("table", tmp_path, *words)
     found = read(tmp_path / "table.json")
-    assert list(found["results"]) == ["sdm"]
     assert found["results"]["sdm"]["num_samples"] == 2
     assert found["settings"]["test"] == list(COMPETITION)
-
-
-@pytest.mark.skipif(ert.dlib is None, reason="needs dlib: pip install dlib-bin")
-def test_ert_is_trained_once_on_the_same_faces_of_49_points(run: Run, tmp_path: Path):
-    words = ("--families", "sdm", "--schema", "ibug49", "--trees", 10)
-    first = run("table", tmp_path, *words)
-    assert "training ERT" in first
-    assert "51 points" not in first
-    found, known = read(tmp_path / "table.json"), read(tmp_path / "ert.json")
-    assert list(found["results"]) == ["sdm", "ERT"] == list(found["training s"])
-    assert all(
-        map(math.isfinite, numbers([found["results"], found["training s"], found["ms/face"]]))
-    )
-    start, end = (
-        sum(errors) for errors in found["results"]["ERT"]["errors"]["49 points / inter_ocular"]
-    )
-    assert end < start
-    assert start == sum(found["results"]["sdm"]["errors"]["49 points / inter_ocular"][0])
-    assert known["data"] == found["data"]["train"]
-    assert (known["trees"], known["faces"]) == (10, 8)
-    again = run("table", tmp_path, *words)
-    assert "training ERT" not in again
-    assert (
-        read(tmp_path / "table.json")["results"]["ERT"]["errors"]
-        == found["results"]["ERT"]["errors"]
-    )
-    with pytest.raises(
-        DescentError, match=r"ert.dat: is kept from another training \(trees 10, not 5\)"
-    ):
-        run("table", tmp_path, *words[:-1], 5)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +264,7 @@ def test_seeds_have_a_mean_and_a_spread(run: Run, tmp_path: Path):
 
 
 def test_seeds_of_other_faces_are_not_averaged(run: Run, trained_table: Path, tmp_path: Path):
-    run("table", tmp_path, "--families", "mdm", "--iterations", 1, "--seed", 1, "--without-ert",
+    run("table", tmp_path, "--families", "mdm", "--iterations", 1, "--seed", 1,
     "--train", "helen/testset",
         "--test", "afw")  # fmt: skip
     with pytest.raises(DescentError, match=r"mdm.safetensors: was trained on other faces than"):

@@ -1,4 +1,4 @@
-"""What the defaults of ``landmarks`` reach on few pictures, beside dlib's ERT on the same split.
+"""What the defaults of ``landmarks`` reach on few pictures.
 
 ``python -m benchmarks.landmarks.small`` trains on some dozen drawn wings and, where 300-W is there,
 on as many faces with 12 of their points, and measures on 150 others. ``--choose`` measures on the
@@ -11,8 +11,7 @@ import argparse
 import csv
 import random
 import time
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from learned_descent.registry import recipe_for
 from learned_descent.system.text import lay_out
 
 from .. import command
-from ..paper.ert import measured_ert, trained_ert
+from ..paper._common import installed
 from .wings import draw_wings
 
 POINTS = (36, 39, 42, 45, 30, 31, 35, 48, 54, 51, 57, 8)
@@ -40,18 +39,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/300w"), help="300-W")
     parser.add_argument("--out", type=Path, default=Path("runs/small"))
     parser.add_argument("--sets", nargs="+", default=["wings", "faces"])
-    parser.add_argument("--families", nargs="+", default=["sdm", "joint", "mdm"])
+    parser.add_argument("--families", nargs="+", default=["sdm", "joint", "mdm", "ert"])
     parser.add_argument("--pictures", nargs="+", type=int, default=[48], help="of training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--choose", action="store_true")
     arguments = parser.parse_args()
+    recipes = installed(_recipes(arguments.families))
     rows = []
     for name in arguments.sets:
         for count in arguments.pictures:
             for seed in arguments.seeds:
                 file = _labels(name, count, seed, arguments)
                 problem = LabelledLandmarks(str(file), seed=seed)
-                for family, error, seconds in _errors(problem, arguments.families, seed, file):
+                for family, error, seconds in _errors(problem, recipes, seed):
                     rows.append((f"{name} {count}", seed, family, error, seconds))
                     print(f"{name} {count} seed {seed} {family} {error:.4f}", flush=True)
     print(_table(rows))
@@ -100,29 +100,33 @@ def _faces(
     return titles, rows
 
 
-def _errors(
-    problem: LabelledLandmarks, families: Sequence[str], seed: int, file: Path
-) -> Iterator[tuple[str, float, float]]:
-    """The mean error of the start, of each family with its defaults, and of ERT; and the seconds of
-    the training.
+def _recipes(families: Sequence[str]) -> dict[str, Recipe]:
+    """The families by name.
+
+    Raises:
+        DescentError: if one is not trained.
     """
-    start = problem.error(problem.initial(problem.data("test")), problem.data("test"))
-    yield "start", float(start.mean()), 0.0
+    found = {}
     for name in families:
         recipe = recipe_for(LabelledLandmarks, name)
         if not isinstance(recipe, Recipe):
             raise DescentError(f"--families: expected learned ones, got {name}")
+        found[name] = recipe
+    return found
+
+
+def _errors(
+    problem: LabelledLandmarks, recipes: Mapping[str, Recipe], seed: int
+) -> Iterator[tuple[str, float, float]]:
+    """The mean error of the start and of each family with its defaults, and the seconds of the
+    training.
+    """
+    start = problem.error(problem.initial(problem.data("test")), problem.data("test"))
+    yield "start", float(start.mean()), 0.0
+    for name, recipe in recipes.items():
         began = time.perf_counter()
         model, _ = recipe.train(problem, seed=seed)
         yield name, evaluate(model, problem.data("test")).mean(), time.perf_counter() - began
-    if find_spec("dlib") is None:
-        print("ERT is left out: pip install dlib-bin", flush=True)
-        return
-    # It chooses nothing on held-out pictures, and learns from these too.
-    whole = LabelledLandmarks(str(file), seed=seed, val_fraction=0.0)
-    asked = argparse.Namespace(seed=seed, out=file.parent, trees=100)
-    trees, seconds = trained_ert(whole, asked)
-    yield "ERT", measured_ert(trees, whole).mean(), seconds
 
 
 def _table(rows: Sequence[tuple[str, int, str, float, float]]) -> str:

@@ -149,6 +149,19 @@ def trained(
     return models
 
 
+def installed(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Those of some recipes for which no library is missing; says what is left out, and why."""
+    found = {}
+    for name, recipe in recipes.items():
+        try:
+            recipe.check_installed()
+        except DescentError as error:
+            print(f"left out: {name}: {error}", flush=True)
+        else:
+            found[name] = recipe
+    return found
+
+
 def _with_gradients(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """A recipe whose trainings by gradients have other settings; as it is without any."""
     return replace(

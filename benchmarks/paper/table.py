@@ -1,9 +1,8 @@
-"""Table 1 and Figure 4: every family beside dlib's ERT on the same faces: ``python -m
-benchmarks.paper.table``.
+"""Table 1 and Figure 4: every family on the same faces: ``python -m benchmarks.paper.table``.
 
-Trains what is missing of every learned family but ``mdm-paper``, which is made for a GPU, ERT
-included where dlib is there (``pip install dlib-bin``), and prints errors, AUC and failures for all
-points and for each part of the markup. ``--schema ibug49`` is Figure 6. Trained weights take
+Trains what is missing of every learned family but ``mdm-paper``, which is made for a GPU, and
+``ert`` where dlib is not there (``pip install dlib-bin``), and prints errors, AUC and failures for
+all points and for each part of the markup. ``--schema ibug49`` is Figure 6. Trained weights take
 the place of the families by::
 
     python -m benchmarks.paper.table --data ../shared/300w --weights mdm sdm
@@ -30,32 +29,24 @@ from learned_descent.model import DescentModel
 from learned_descent.registry import recipes_for
 
 from .. import command
-from . import ert
-from ._common import options, problem_of, report, trained, training_of
+from ._common import installed, options, problem_of, report, trained, training_of
 from ._weights import loaded, problem_like, weights_of
 
 
 def arguments_of() -> argparse.Namespace:
     """The options of this experiment."""
     parser = options(__doc__, "table")
-    known = learned()
     parser.add_argument(
         "--families",
         nargs="+",
-        default=[name for name in known if name != "mdm-paper"],
-        choices=list(known),
-        help="what to train",
+        choices=list(learned()),
+        help="what to train; by default all but mdm-paper",
     )
     parser.add_argument(
         "--weights",
         nargs="+",
-        help="names, files, or FAMILY=FILE of trained weights instead; ERT is then trained on the "
-        "parts that the first was",
+        help="names, files, or FAMILY=FILE of trained weights instead",
     )
-    parser.add_argument(
-        "--trees", type=int, default=500, help="the trees of each of the 10 levels of ERT"
-    )
-    parser.add_argument("--without-ert", action="store_true", help="leave ERT out")
     return parser.parse_args()
 
 
@@ -65,14 +56,21 @@ def learned() -> dict[str, Recipe]:
     return {name: family for name, family in families.items() if isinstance(family, Recipe)}
 
 
+def chosen(arguments: argparse.Namespace) -> dict[str, Recipe]:
+    """The families that the options name; without any, all that can be trained on a CPU here."""
+    known = learned()
+    if arguments.families:
+        return {name: known[name] for name in arguments.families}
+    return installed({name: recipe for name, recipe in known.items() if name != "mdm-paper"})
+
+
 def models_of(
     arguments: argparse.Namespace,
 ) -> tuple[FaceAlignment, dict[str, DescentModel], Mapping[str, Path]]:
     """The faces, and the models and weights files that the options name."""
     if not arguments.weights:
         problem = problem_of(arguments)
-        known = learned()
-        models = trained(problem, {name: known[name] for name in arguments.families}, arguments)
+        models = trained(problem, chosen(arguments), arguments)
         return problem, models, {name: arguments.out / f"{name}.safetensors" for name in models}
     paths = weights_of(arguments.weights)
     models = loaded(paths)
@@ -91,24 +89,18 @@ def main() -> None:
         for name, path in paths.items()
         if "seconds" in (known := training_of(path))
     }
-    with_ert = ert.dlib is not None and not arguments.without_ert
-    if with_ert:
-        trees, seconds["ERT"] = ert.trained_ert(problem, arguments)
-        evaluations["ERT"] = ert.measured_ert(trees, problem)
-    elif not arguments.without_ert:
-        print("left out: ERT: pip install dlib-bin")
     columns = {
         "training s": seconds,
         "ms/face": {name: 1000 * result.seconds_per_sample for name, result in evaluations.items()},
         "parameters": {name: size(model) for name, model in models.items()},
     }
-    splits = ("train", "test") if with_ert or not arguments.weights else ("test",)
+    splits = ("test",) if arguments.weights else ("train", "test")
     report(problem, evaluations, arguments, "table", columns=columns, splits=splits)
     for metric in main_metrics(next(iter(evaluations.values())))[1:]:
         save_figure(
             arguments.out / f"table-ced-{metric.split()[0]}.png", plot_ced(evaluations, metric)
         )
-    print(f"ms/face: one face at a time; threads: {torch.get_num_threads()}, and 1 for ERT")
+    print(f"ms/face: one face at a time; threads: {torch.get_num_threads()}")
 
 
 if __name__ == "__main__":

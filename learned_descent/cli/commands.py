@@ -81,6 +81,7 @@ def train(
     """
     with locked(out):
         weights = out / "model.safetensors"
+        recipe.check_installed()
         recipe, begun = _started(recipe.within(out, resume=resume), init)
         before = {} if begun is None else begun.training
         others = [out / CHECKPOINT, out / LOG]  # of another family, maybe

@@ -154,6 +154,8 @@ class _Each:
             name: recipe.within(out / name, resume=self.resume)
             for name, recipe in _to_train(families, self.files).items()
         }
+        for recipe in trained.values():
+            recipe.check_installed()
         products = {
             out / f"{name}.safetensors": recipe.checkpoints() for name, recipe in trained.items()
         }

@@ -15,9 +15,16 @@ from ..models import (
     MnemonicDescent,
     Tokens,
 )
-from ..observations import ConvolutionalMap, ConvolutionalPatches, DenseSIFT, NearbyPixels
+from ..observations import (
+    ConvolutionalMap,
+    ConvolutionalPatches,
+    DenseSIFT,
+    NearbyPixels,
+    PixelPool,
+)
 from ..training import (
     BackpropThroughTime,
+    BoostedTrees,
     LocalForests,
     ParallelRidge,
     ProjectOut,
@@ -74,6 +81,10 @@ RECIPES: Mapping[str, Recipe] = {
     "lbf": Recipe(
         LocalBinaryFeatures, {"num_steps": 5, "trees": 5, "depth": 5}, NearbyPixels,
         trainers={"forests": LocalForests(augment=False)},
+    ),
+    "ert": Recipe(
+        LocalBinaryFeatures, {"num_steps": 10, "trees": 500, "depth": 4}, PixelPool,
+        trainers={"boosting": BoostedTrees()},
     ),
     "po-cr": Recipe(
         Cascade, {"num_steps": 8}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(

@@ -15,9 +15,10 @@ from ..models import (
     MnemonicDescent,
     Tokens,
 )
-from ..observations import DenseSIFT, NearbyPixels
+from ..observations import DenseSIFT, NearbyPixels, PixelPool
 from ..training import (
     BackpropThroughTime,
+    BoostedTrees,
     LocalForests,
     ParallelRidge,
     ProjectOut,
@@ -56,6 +57,10 @@ RECIPES: Mapping[str, Recipe] = {
     "lbf": Recipe(
         LocalBinaryFeatures, {"num_steps": 5, "trees": 5, "depth": 5}, NearbyPixels,
         trainers={"forests": LocalForests(repeats=20, augment=False)},
+    ),
+    "ert": Recipe(
+        LocalBinaryFeatures, {"num_steps": 10, "trees": 100, "depth": 4}, PixelPool,
+        trainers={"boosting": BoostedTrees()},
     ),
     "po-cr": Recipe(
         Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(

@@ -15,7 +15,7 @@ from ..errors import DescentError, check_whole
 from ..look import device_of, eyes_of, one_sample, probe
 from ..model import DescentModel, State, check_features, check_step
 from ..observation import ImageObservation, Observation
-from ..observations import NearbyPixels
+from ..observations import NearbyPixels, PixelPool
 from ..problem import Problem
 
 MOST_LEVELS = 12
@@ -28,7 +28,9 @@ class LocalBinaryFeatures(DescentModel):
     the update is the sum of what the leaves stand for.
 
     1. The features are in equal groups, one for each point of the image; a group has trees of its
-       own, which see nothing but its features (local).
+       own, which see nothing but its features (local). A
+       :class:`~learned_descent.observations.PixelPool` is one group, whose trees serve all points:
+       an ensemble of regression trees, which :class:`~learned_descent.training.BoostedTrees` grows.
     2. A node compares the difference of two features with a threshold, or one feature alone.
     3. The leaves of all trees make a vector of zeros and ones, one of each tree, and the
        update is a linear map of it (global). The map is kept as a row for each leaf.
@@ -53,6 +55,8 @@ class LocalBinaryFeatures(DescentModel):
     References:
         S. Ren, X. Cao, Y. Wei and J. Sun. Face alignment at 3000 FPS via regressing local binary
         features. CVPR 2014, section 3.
+        V. Kazemi and J. Sullivan. One millisecond face alignment with an ensemble of regression
+        trees. CVPR 2014, section 2.
 
     Example:
         >>> from learned_descent.problems import Analytic
@@ -113,7 +117,8 @@ class LocalBinaryFeatures(DescentModel):
         observation: Observation | None = None,
     ) -> LocalBinaryFeatures:
         """An untrained model of the right sizes for a problem, found by one training sample: a
-        group of features for each point that the eyes look at, one for all where there are none.
+        group of features for each point that the eyes look at, one for all where there are none or
+        the eyes are a pool.
 
         Args:
             problem: the task.
@@ -127,8 +132,8 @@ class LocalBinaryFeatures(DescentModel):
         groups = 1
         if isinstance(observation, ImageObservation):
             shape = observation.points(problem.initial(one_sample(problem)))[0]
-            groups = len(shape)
-            if isinstance(observation, NearbyPixels):
+            groups = 1 if isinstance(observation, PixelPool) else len(shape)
+            if isinstance(observation, (NearbyPixels, PixelPool)):
                 observation.refer_to(shape)
         model = cls(
             problem,

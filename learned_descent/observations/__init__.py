@@ -4,7 +4,7 @@ from .convolutional import ConvolutionalMap, ConvolutionalPatches
 from .descriptors import DenseHOG, DenseSIFT
 from .gauss_newton import GaussNewtonSteps
 from .patches import Patches
-from .pixels import NearbyPixels
+from .pixels import NearbyPixels, PixelPool
 from .residual import Residual
 from .scaled_equations import ScaledEquations
 
@@ -16,6 +16,7 @@ __all__ = [
     "GaussNewtonSteps",
     "NearbyPixels",
     "Patches",
+    "PixelPool",
     "Residual",
     "ScaledEquations",
 ]

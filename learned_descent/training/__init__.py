@@ -1,5 +1,6 @@
 """The trainers: closed form, stage after stage, and back-propagation through time."""
 
+from .boosted import BoostedTrees
 from .bptt import BackpropThroughTime
 from .callbacks import Callback, CSVLog, LightningLog, tensorboard, weights_and_biases
 from .forests import LocalForests
@@ -13,6 +14,7 @@ from .trainer import History, Trainer
 
 __all__ = [
     "BackpropThroughTime",
+    "BoostedTrees",
     "CSVLog",
     "Callback",
     "Constant",

@@ -105,12 +105,7 @@ class LocalForests(Trainer):
             )
         start = time.perf_counter()
         train, val = entered(model, train, val, gradients=False, augment=self.augment)
-        fabric = ranks.launch("cpu", 1)
-        if fabric.world_size > 1:
-            raise DescentError(
-                f"LocalForests trains in one process, got {fabric.world_size} ranks: start it "
-                "without torchrun"
-            )
+        fabric = ranks.alone(type(self).__name__)
         model.cpu()
         made = StageRows(
             fabric, model, seed, self.repeats, 1, self.augment, self.batch_size, every=0

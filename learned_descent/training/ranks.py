@@ -59,6 +59,24 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
     return fabric
 
 
+def alone(trainer: str) -> Fabric:
+    """A Fabric of this process, for what cannot be shared out.
+
+    Args:
+        trainer: what the message calls it.
+
+    Raises:
+        DescentError: if there are other ranks.
+    """
+    fabric = launch("cpu", 1)
+    if fabric.world_size > 1:
+        raise DescentError(
+            f"{trainer} trains in one process, got {fabric.world_size} ranks: start it without "
+            "torchrun"
+        )
+    return fabric
+
+
 def summed(fabric: Fabric, value: Tensor) -> Tensor:
     """The sum of ``value`` over the ranks."""
     if fabric.world_size == 1:

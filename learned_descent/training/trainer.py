@@ -86,6 +86,9 @@ class Trainer(ABC):
     """Whether it forgets the weights that it starts from: it is left out where weights are
     given."""
 
+    def check_installed(self) -> None:  # noqa: B027 # most need nothing
+        """Refuses a training for which a library is missing, before anything is done."""
+
     @abstractmethod
     def fit(
         self, model: DescentModel, train: Samples, val: Samples | None = None, *, seed: int = 0

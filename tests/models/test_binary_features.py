@@ -6,7 +6,9 @@ import torch
 from sklearn.ensemble import ExtraTreesRegressor, RandomForestRegressor
 
 from learned_descent import DescentError
+from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.models import LocalBinaryFeatures
+from learned_descent.observations import NearbyPixels, PixelPool
 from learned_descent.problems import Analytic
 from learned_descent.testing.checks import check_model
 from learned_descent.training.forests import complete_tree
@@ -61,6 +63,16 @@ def test_the_update_is_the_sum_of_the_rows_of_its_leaves():
     for row, places in zip(binary, model.places(1, features)):
         row[places] = 1
     torch.testing.assert_close(model.step(1, features, None)[0], binary @ model.rows[1] + 0.5)
+
+
+def test_a_pool_is_one_group_for_all_points():
+    problem = SyntheticFaces(4, 2, crop=64, box_side=36.0, schema="ibug49")
+    for eyes, groups in ((NearbyPixels, 49), (PixelPool, 1)):
+        model = LocalBinaryFeatures.for_problem(
+            problem, observation=eyes(problem.points, num_points=49, count=3)
+        )
+        assert model.num_groups == groups
+        assert model.observation.reference.any()
 
 
 def test_wrong_sizes_are_refused():

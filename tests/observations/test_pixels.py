@@ -7,7 +7,7 @@ import torch
 
 from learned_descent import DescentError
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.observations import NearbyPixels
+from learned_descent.observations import NearbyPixels, PixelPool
 from learned_descent.testing.checks import check_observation
 
 TRIANGLE = torch.tensor([[8.0, 6.0], [16.0, 6.0], [12.0, 15.0]])
@@ -83,3 +83,41 @@ def test_levels_are_whole_numbers_of_all_colours():
 def test_wrong_settings_are_refused(options):
     with pytest.raises(DescentError, match="expected spacing >= 1 and one radius or more, got"):
         eyes(**options)
+
+
+def pool(**options) -> PixelPool:
+    """Two places beside the first point and one beside the last one."""
+    seen = PixelPool(as_points, num_points=3, **({"count": 3, "stages": 2, "finer": 1.0} | options))
+    seen.places[0] = torch.tensor([[0.0, 0.0], [3.0, 1.0], [-2.0, 1.0]])
+    seen.beside[0] = torch.tensor([0, 0, 2])
+    return seen
+
+
+def test_the_pool_keeps_the_contract(device):
+    problem = SyntheticFaces(4, 2, crop=64, box_side=36.0, schema="ibug49")
+    seen = PixelPool(problem.points, num_points=49, count=7)
+    torch.nn.init.normal_(seen.places, std=5.0, generator=torch.Generator().manual_seed(0))
+    assert not check_observation(seen, problem, device=device).failures
+
+
+@pytest.mark.parametrize(("finer", "near"), [(1.0, 0.0), (2.0, 3.0)])
+def test_the_places_of_a_pool_turn_and_grow_with_the_points(finer, near):
+    seen, batch = pool(finer=finer), {"image": ramp()["image"]}
+    seen.refer_to(TRIANGLE)
+    x = torch.stack([TRIANGLE, 2 * TRIANGLE - 10]).flatten(1)
+    found = seen(x, seen.prepare(batch))
+    wanted = torch.tensor([[8.0, 11.0, 10.0], [20.0, 40.0, 220.0]])
+    torch.testing.assert_close(found, wanted, atol=near, rtol=0)
+    assert not seen.observe(1, x, seen.prepare(batch)).equal(found)
+
+
+def test_outside_of_the_image_a_pool_sees_nothing():
+    seen = pool()
+    x = torch.tensor([[-1.0, 5.0, 0.0, 0.0, 23.4, 23.6]])
+    batch = seen.prepare({"image": torch.full((1, 1, 24, 24), 9, dtype=torch.uint8)})
+    assert seen(x, batch).tolist() == [[0.0, 9.0, 0.0]]
+
+
+def test_a_pool_does_not_shrink_the_image():
+    with pytest.raises(DescentError, match=r"finer: expected 1 or more, got 0\.5"):
+        pool(finer=0.5)

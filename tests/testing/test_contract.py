@@ -30,6 +30,7 @@ from learned_descent.observations import (
     DenseSIFT,
     NearbyPixels,
     Patches,
+    PixelPool,
 )
 from learned_descent.problems import Analytic, Pose
 from learned_descent.problems.curves import Sinusoid, TwoExponentials
@@ -74,6 +75,7 @@ def sizes(problem: Problem) -> dict[str, int]:
 EYES: dict[str, Callable[[Problem], Observation]] = {
     "patches": lambda problem: Patches(problem.observation().points),
     "pixels": lambda problem: image_observation(NearbyPixels, problem, {"count": 8}),
+    "pool": lambda problem: image_observation(PixelPool, problem, {"count": 8}),
     "hog": lambda problem: DenseHOG(problem.observation().points),
     "sift": lambda problem: DenseSIFT(problem.observation().points),
     "convolutional-patches": lambda problem: ConvolutionalPatches(
