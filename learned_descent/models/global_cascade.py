@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ _MOST_AXES = 6
 _SHRINKING = 0.1
 """How much the map that tells where updates point is shrunk, in units of the mean feature
 variance."""
+
+_MANY = 1000
+"""Features of which the principal directions are found one after the other."""
 
 _HALF_NORMAL = math.sqrt(2 / math.pi)
 """The mean of the positive half of a normal distribution of variance 1."""
@@ -43,7 +47,8 @@ class GlobalCascade(LinearStages):
 
     The paper leaves open how a domain is known in testing, when the update is not: it takes the
     one of the previous frame. Here a domain is a matter of the features alone, so training and
-    testing part alike, and no frame needs another. An untrained model returns its start.
+    testing part alike, and no frame needs another: in a video a tracker starts where the previous
+    frame ended, and the features seen there tell the domain. An untrained model returns its start.
 
     Args:
         problem: the geometry.
@@ -214,12 +219,13 @@ class GlobalCascade(LinearStages):
         if self.num_domains == 1:
             return
         mean, covariance, cross = measure()
-        variances, vectors = torch.linalg.eigh(covariance)
-        variances = variances.clamp(min=0)
-        shrunk = variances + _SHRINKING * variances.mean() + torch.finfo(variances.dtype).tiny
-        told = vectors @ ((vectors.mT @ cross) / shrunk.unsqueeze(1))
+        variances = covariance.diagonal().clamp(min=0)
+        penalty = _SHRINKING * variances.mean() + torch.finfo(variances.dtype).tiny
+        told = torch.linalg.solve(covariance + penalty * torch.eye(len(mean)).to(mean), cross)
         ways = torch.linalg.eigh(cross.mT @ told).eigenvectors.flip(1)[:, : self.update_directions]
-        own = vectors.flip(1)[:, : self.feature_directions]
+        rank = 0 if self.basis is None else self.basis.shape[2]
+        vectors = _principal(covariance, max(rank, self.feature_directions))
+        own = vectors[:, : self.feature_directions]
         axes = torch.zeros_like(self.axes[k], dtype=covariance.dtype)
         for number, axis in enumerate(torch.cat([own, told @ ways], 1).unbind(1)):
             axes[:, number] = _uncorrelated(axis, axes[:, :number], covariance)
@@ -227,7 +233,7 @@ class GlobalCascade(LinearStages):
         self.centres[k] = mean
         self.lengths[k] = variances.sum().sqrt()
         if self.basis is not None:
-            self.basis[k] = vectors.flip(1)[:, : self.basis.shape[2]]
+            self.basis[k] = vectors[:, :rank]
 
     def settings(self) -> dict[str, Any]:
         sizes = {"num_features": self.num_features, "num_updates": self.num_updates}
@@ -248,6 +254,21 @@ class GlobalCascade(LinearStages):
         shared = 0 if self.rank is None else self.num_features
         seen = self.num_features if self.rank is None else self.rank
         return int(shared + self.num_domains * seen + self.num_domains - 1)
+
+
+def _principal(covariance: Float[Tensor, "F F"], count: int) -> Float[Tensor, "F A"]:
+    """The first principal directions. Of thousands of features all of them take minutes; ARPACK
+    finds the first ones in seconds.
+    """
+    size = len(covariance)
+    if size < _MANY or 4 * count > size:
+        every: Tensor = torch.linalg.eigh(covariance).eigenvectors
+        return every.flip(1)[:, :count]
+    from scipy.sparse.linalg import eigsh
+
+    start = np.ones(size)  # a random one would make each training another one
+    _, vectors = eigsh(covariance.cpu().numpy(), k=max(1, count), which="LA", v0=start)
+    return torch.from_numpy(vectors[:, ::-1][:, :count].copy()).to(covariance)
 
 
 def _uncorrelated(

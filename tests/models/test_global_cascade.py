@@ -8,6 +8,7 @@ import torch
 from learned_descent import Cascade, DescentError, LeastSquares, SequentialRidge
 from learned_descent.checkpoint import load_model, save_model
 from learned_descent.models import GlobalCascade
+from learned_descent.models.global_cascade import _principal
 from learned_descent.observations import Residual
 from learned_descent.problems import Pose
 from learned_descent.testing.checks import check_model
@@ -73,6 +74,28 @@ def test_the_axes_are_uncorrelated_and_of_variance_one():
     seen = model.observation(model.problem.initial(batch), batch)
     places = (seen - model.centres[0]) @ model.axes[0]
     torch.testing.assert_close(places.mT.cov(), torch.eye(2), atol=0.1, rtol=0)
+
+
+def test_principal_directions_of_many_features_are_those_of_all():
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.randn(60, 1200, generator=draw, dtype=torch.float64)
+    rows *= torch.arange(1, 61, dtype=torch.float64).sqrt().unsqueeze(1)
+    covariance = rows.mT @ rows
+    found = _principal(covariance, 5)
+    wanted = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :5]
+    torch.testing.assert_close((found.mT @ wanted).abs(), torch.eye(5).double())
+    assert torch.equal(found, _principal(covariance, 5))
+
+
+def test_in_a_video_the_previous_frame_tells_the_domain():
+    """The same picture is descended from either side of 0, as the frame before it ended there."""
+    problem = Wells()
+    model = fitted(GlobalCascade.for_problem(problem), problem)
+    batch = {name: value[-4:] for name, value in problem.data("test").items()}
+    with torch.no_grad():
+        right, left = (model(batch, x0=side * batch["near"]).final for side in (1.0, -1.0))
+    assert problem.error(right, batch).max() < 0.1
+    assert problem.error(-left, batch).max() < 0.1
 
 
 class Long(Line):

@@ -22,7 +22,7 @@ from learned_descent import (
 )
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.families import image_observation
-from learned_descent.models import LocalBinaryFeatures, Tokens
+from learned_descent.models import GlobalCascade, LocalBinaryFeatures, Tokens
 from learned_descent.observations import (
     ConvolutionalMap,
     ConvolutionalPatches,
@@ -61,6 +61,7 @@ FAMILIES: dict[str, Callable[..., DescentModel]] = {
     "gru": lambda problem, **eyes: MnemonicDescent.for_problem(
         problem, num_steps=2, hidden=4, cell="gru", **eyes
     ),
+    "global-sdm": lambda problem, **eyes: GlobalCascade.for_problem(problem, num_steps=2, **eyes),
     "lbf": lambda problem, **eyes: LocalBinaryFeatures.for_problem(
         problem, num_steps=2, trees=2, depth=2, **eyes
     ),
