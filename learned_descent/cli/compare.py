@@ -518,5 +518,6 @@ def _write(comparison: Comparison, problem: Problem, out: Path, kind: str) -> No
         images[name] = file.read_bytes()
         if kind == "pdf":
             save_figure(file.with_suffix(".pdf"), figure)
-    page = report(content, images, folder=out, other=problem.other_data)
+    steps = comparison.descents()
+    page = report(content, images, folder=out, steps=steps, other=problem.other_data)
     write_text(out / "report.html", page)

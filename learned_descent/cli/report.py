@@ -28,16 +28,19 @@ def report(
     images: Mapping[str, bytes],
     *,
     folder: Path,
+    steps: Mapping[str, Any] | None = None,
     other: OtherData | None = None,
 ) -> str:
-    """A comparison as one HTML page, with everything inside: no script, no network. The same
-    results give the same page.
+    """A comparison as one HTML page, with everything inside: no network, and no script but the one
+    that shows ``steps``. The same results give the same page.
 
     Args:
         results: what ``compare`` writes as ``results.json``.
         images: PNG images by name: ``"ced"``, ``"steps"``, ``"time"``; ``"basin"`` where the
             starts differ, and ``"fits"`` for problems of images.
         folder: where ``settings.yaml`` is, which repeats the comparison.
+        steps: the descents of some samples, see
+            :meth:`~learned_descent.Comparison.descents`, for the section with a slider.
         other: the known data that the problem can be compared on too.
 
     Raises:
@@ -77,6 +80,7 @@ def report(
         figures={name: _figure(image, name, evaluations) for name, image in images.items()},
         settings=_settings(families),
         problem=dict(_flat(results["problem"])),
+        steps=steps,
         commands=_commands(results, folder),
         other=other and other._replace(command=other.command.format(options=_common(results))),
     )

@@ -185,6 +185,14 @@ class Comparison:
         )
         return {name: figure for name, figure in zip(FIGURES, drawn) if figure is not None}
 
+    def descents(self) -> dict[str, Any]:
+        """Some samples after every step of each family, as JSON, for the slider of the report: see
+        :func:`~learned_descent.evaluation.plots.descents.descents`.
+        """
+        from .plots.descents import descents
+
+        return descents(self._pairs, self.samples, names=self.names)
+
     def to_json(self) -> dict[str, Any]:
         """All but the models and the figures: what ``compare`` writes as ``results.json``."""
         test = against_best(self.evaluations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from learned_descent import cli
 from learned_descent.cli.report import report
 from learned_descent.evaluation.evaluation import Evaluation
 from learned_descent.evaluation.plots.frames import color_of
@@ -23,7 +25,7 @@ class Page(HTMLParser):
     """Elements, headings and rows of a page; an element that is not closed, or not open, is an
     error."""
 
-    VOID = ("meta", "img")
+    VOID = ("meta", "img", "input")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -110,10 +112,26 @@ def results() -> dict[str, Any]:
 
 
 def made(
-    results: dict[str, Any], names: tuple[str, ...] = ("ced", "steps", "fits"), faces: bool = True
+    results: dict[str, Any],
+    names: tuple[str, ...] = ("ced", "steps", "fits"),
+    faces: bool = True,
+    steps: dict[str, Any] | None = None,
 ) -> str:
     other = THREE_HUNDRED_W if faces else None
-    return report(results, dict.fromkeys(names, PNG), folder=Path("runs/compare"), other=other)
+    images = dict.fromkeys(names, PNG)
+    return report(results, images, folder=Path("runs/compare"), steps=steps, other=other)
+
+
+def steps_of(name: str, picture: str | None = None) -> dict[str, Any]:
+    descent = {"errors": [0.2, None], "x": [[1, 2], [3, 4]]}
+    return {
+        "metric": METRICS[0],
+        "failure_above": 0.08,
+        "total": 4000,
+        "edges": [[0, 0]],
+        "families": [{"name": name, "color": "#000000", "dashes": "-"}],
+        "samples": [{"name": name, "picture": picture, "truth": [5, 6], "descents": [descent]}],
+    }
 
 
 def test_headings_and_facts(results):
@@ -207,6 +225,30 @@ def test_nothing_outside_is_needed(results):
     assert all(len(image["alt"]) > 40 for image in images)
     assert "sdm: 50.0 % AUC; mdm: 56.3 % AUC" in images[0]["alt"]
     assert "sdm: 0.2, 0.04; mdm: 0.2, 0.0375" in images[1]["alt"]
+
+
+def test_the_steps_of_samples_are_data_that_a_script_of_the_page_shows(results):
+    evil = "</script><b>'&"
+    text = made(results, steps=steps_of(evil))
+    page = Page(text)
+    assert [script.get("src") for script in page.all("script")] == [None, None]
+    stored = re.search(r'id="steps-data">(.*?)</script>', text)
+    assert json.loads(stored[1]) == steps_of(evil)
+    assert not page.all("b")
+    assert "1 of the 4,000 samples" in text
+    assert "first 2 parameters" in text
+    assert "Blue: the truth" in made(results, steps=steps_of("sdm", "data:image/jpeg;base64,"))
+
+
+def test_all_that_the_script_asks_for_is_in_the_page_and_has_a_name(results):
+    page = Page(made(results, steps=steps_of("sdm")))
+    script = Path(cli.__file__).with_name("templates") / "steps.js"
+    asked = re.search(r'\[("section".*?)\]\.map', script.read_text("utf-8"))[1]
+    wanted = {"data", "previous", "next", *re.findall(r'"(\w+)"', asked)}
+    found = {attributes.get("id") for _, attributes in page.found}
+    assert {f"steps-{name}" for name in wanted} <= found
+    assert all(button["aria-label"] for button in page.all("button"))
+    assert len(page.all("label")) == len(page.all("select")) + len(page.all("input"))
 
 
 def test_wide_contents_scroll_by_keyboard_too(results):

@@ -78,7 +78,7 @@ def plot_fits(
             f"samples: expected the {ranking.num_samples} samples of the evaluation, got "
             f"{num_samples(samples)}; plot the samples that were evaluated"
         )
-    sight = _first_sight([model, *(other for other, _ in families.values())])
+    sight = first_sight([model, *(other for other, _ in families.values())])
     if sight is None:
         return None
     rows = _extremes(ranking.by_training(metric)[0], each)
@@ -96,7 +96,7 @@ def plot_fits(
     return figure
 
 
-def _first_sight(models: Sequence[DescentModel]) -> tuple[ImageObservation, DescentModel] | None:
+def first_sight(models: Sequence[DescentModel]) -> tuple[ImageObservation, DescentModel] | None:
     """The first observation of an image among some models, and the model that it belongs to."""
     for model in models:
         for module in model.modules():
@@ -118,13 +118,13 @@ def _draw_row(
     tensors = chain(owner.parameters(), owner.buffers())
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     batch = cast(Batch, to_device(sample, device))
-    truth = _points(_known_target(owner.problem, batch), eyes)[0]
+    truth = points_of(known_target(owner.problem, batch), eyes)[0]
     paths = {
-        family: _points(_xs(family, evaluation)[:, number].to(device), eyes)
+        family: points_of(stored_xs(family, evaluation)[:, number].to(device), eyes)
         for family, evaluation in evaluations.items()
     }
     image = grey(batch[eyes.image][0])
-    window = _window([truth[None], *paths.values()], image.shape)
+    window = window_of([truth[None], *paths.values()], image.shape)
     for axes, (family, evaluation) in zip(row, evaluations.items()):
         _draw_fit(axes, image, truth, paths[family], owner.problem.edges)
         error = float(evaluation.error(metric)[number])
@@ -186,7 +186,9 @@ def _draw_fit(
         )
 
 
-def _window(groups: Sequence[NDArray], size: tuple[int, ...]) -> tuple[float, float, float, float]:
+def window_of(
+    groups: Sequence[NDArray], size: tuple[int, ...]
+) -> tuple[float, float, float, float]:
     """The limits ``left, right, bottom, top`` of the square that holds all points with a margin,
     moved into the image.
     """
@@ -214,7 +216,8 @@ def _extremes(errors: Tensor, each: int) -> list[tuple[str, int]]:
     return [(rank, number) for number, rank in ranks.items()]
 
 
-def _xs(family: str, evaluation: Evaluation) -> Tensor:
+def stored_xs(family: str, evaluation: Evaluation) -> Tensor:
+    """The parameters after every step; refuses an evaluation that was restored without them."""
     if evaluation.xs is None:
         raise DescentError(
             f"evaluation of {family!r}: its parameters xs were not stored; evaluate the model again"
@@ -222,7 +225,7 @@ def _xs(family: str, evaluation: Evaluation) -> Tensor:
     return evaluation.xs
 
 
-def _known_target(problem: Problem, batch: Batch) -> Tensor:
+def known_target(problem: Problem, batch: Batch) -> Tensor:
     """The target, NaN where it is not known: what depends on that is not drawn."""
     target, weights = problem.target(batch), problem.target_weights(batch)
     if weights is None or weights.shape != target.shape:
@@ -231,6 +234,6 @@ def _known_target(problem: Problem, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def _points(x: Tensor, eyes: ImageObservation) -> NDArray:
+def points_of(x: Tensor, eyes: ImageObservation) -> NDArray:
     """The points ``(B, L, 2)`` of parameters ``(B, p)``, as ``(column, row)`` in pixels."""
     return eyes.points(x).detach().cpu().double().numpy()
