@@ -121,38 +121,41 @@ def _rand(images: Tensor, generator: Generator, *shape: int) -> Tensor:
     return torch.rand(len(images), *shape, generator=generator, device=images.device)
 
 
-def _some(images: Tensor, share: float, generator: Generator) -> Bool[Tensor, "B 1 1 1"]:
-    return _rand(images, generator, 1, 1, 1) < share
+def _of_some(disturb: Callable[[Tensor, Generator], Tensor]) -> Disturbance:
+    """Does it to a share of the images, and spends no time on the others."""
+
+    def disturbed(images: Tensor, share: float, generator: Generator) -> Tensor:
+        chosen = (_rand(images, generator) < share).nonzero().squeeze(1)
+        if not len(chosen):
+            return images
+        return images.index_copy(0, chosen, disturb(images[chosen], generator))
+
+    return disturbed
 
 
-def _grey(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _grey(images: Tensor, _: Generator) -> Tensor:
     """The mean of the channels in all of them."""
-    chosen = _some(images, share, generator)
-    return torch.where(chosen, images.mean(1, keepdim=True), images)
+    return images.mean(1, keepdim=True).expand_as(images)
 
 
-def _reordered(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _reordered(images: Tensor, generator: Generator) -> Tensor:
     """The channels in any order."""
-    chosen = _some(images, share, generator)
     order = _rand(images, generator, images.shape[1]).argsort(1)
-    return torch.where(chosen, images.take_along_dim(order[..., None, None], 1), images)
+    return images.take_along_dim(order[..., None, None], 1)
 
 
-def _hue(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _hue(images: Tensor, generator: Generator) -> Tensor:
     """The colours turned by any angle."""
-    chosen = _some(images, share, generator)
     turns = hue_turns(2 * math.pi * _rand(images, generator))
-    return torch.where(chosen, torch.einsum("bdc,bchw->bdhw", turns, images), images)
+    return torch.einsum("bdc,bchw->bdhw", turns, images)
 
 
-def _duotone(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _duotone(images: Tensor, generator: Generator) -> Tensor:
     """The greys, shown by the colours between a dark one and a light one."""
-    chosen = _some(images, share, generator)
     light = _rand(images, generator, images.shape[1], 1, 1).square() + 1e-3
     light = light / light.amax(1, keepdim=True)  # the brightest channel reaches white
     dark = 0.3 * light.mean(1, keepdim=True) * _rand(images, generator, images.shape[1], 1, 1)
-    grey = images.mean(1, keepdim=True)
-    return torch.where(chosen, 255 * dark + (light - dark) * grey, images)
+    return 255 * dark + (light - dark) * images.mean(1, keepdim=True)
 
 
 def _gamma(images: Tensor, amount: float, generator: Generator) -> Tensor:
@@ -168,32 +171,27 @@ def _noise(images: Tensor, amount: float, generator: Generator) -> Tensor:
     return images + most * noise
 
 
-def _coarser(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _coarser(images: Tensor, generator: Generator) -> Tensor:
     """Few pixels, enlarged."""
-    chosen = _some(images, share, generator)
     which = (_rand(images, generator, 1, 1, 1) * len(COARSER)).long()
     found, side = images, images.shape[-1]
     for number, factor in enumerate(COARSER):
         small = F.interpolate(images, size=max(1, round(side / factor)), mode="area")
         again = F.interpolate(small, size=side, mode="bilinear", align_corners=False)
-        found = torch.where(chosen & (which == number), again, found)
+        found = torch.where(which == number, again, found)
     return found
 
 
-def _jpeg(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _jpeg(images: Tensor, generator: Generator) -> Tensor:
     """Compressed much."""
-    chosen = _some(images, share, generator)
     low, high = QUALITY
-    return torch.where(
-        chosen, compress(images, low + (high - low) * _rand(images, generator)), images
-    )
+    return compress(images, low + (high - low) * _rand(images, generator))
 
 
-def _texture(images: Tensor, share: float, generator: Generator) -> Tensor:
+def _texture(images: Tensor, generator: Generator) -> Tensor:
     """Something round or long in front, up to half of the side across, with stripes of two of the
     picture's own colours: skin, as of a hand, among them.
     """
-    chosen = _some(images, share, generator)
     side = images.shape[-1]
     line = torch.linspace(-1, 1, side, device=images.device)
     rows, columns = torch.meshgrid(line, line, indexing="ij")
@@ -209,18 +207,18 @@ def _texture(images: Tensor, share: float, generator: Generator) -> Tensor:
     where = (_rand(images, generator, 1, 2) * side**2).long().clamp(max=side**2 - 1)
     first, second = images.flatten(2).take_along_dim(where, 2)[..., None, None].unbind(2)
     pattern = first + (second - first) * (0.5 + 0.5 * wave).unsqueeze(1)
-    return torch.where(chosen & inside, pattern, images)
+    return torch.where(inside, pattern, images)
 
 
 DISTURBANCES: Final[Mapping[str, Disturbance]] = {
-    "texture": _texture,
+    "texture": _of_some(_texture),
     "channel_noise": _noise,
-    "low_resolution": _coarser,
-    "hue": _hue,
-    "channel_order": _reordered,
-    "duotone": _duotone,
-    "grey": _grey,
+    "low_resolution": _of_some(_coarser),
+    "hue": _of_some(_hue),
+    "channel_order": _of_some(_reordered),
+    "duotone": _of_some(_duotone),
+    "grey": _of_some(_grey),
     "gamma": _gamma,
-    "jpeg": _jpeg,
+    "jpeg": _of_some(_jpeg),
 }
 """By the names of their settings, in the order in which a scene, a camera and a file do them."""

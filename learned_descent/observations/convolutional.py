@@ -25,6 +25,16 @@ def _convolution(inputs: int, outputs: int, stride: int = 1, padding: int = 0) -
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _standardised(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+    """The mean of the channels, of zero mean and unit deviation in each image; an even image is 0
+    all over.
+    """
+    grey = images.mean(1, keepdim=True)
+    grey = grey - grey.mean((2, 3), keepdim=True)
+    deviation = grey.square().mean((2, 3), keepdim=True).sqrt()
+    return grey / deviation.clamp(min=1 / 255)
+
+
 @final
 class ConvolutionalPatches(ImageObservation):
     """The network of mnemonic descent: two convolutions on a patch around every point, shared by
@@ -133,6 +143,9 @@ class ConvolutionalMap(ImageObservation):
         channels: channels of the images.
         shrinking: whether the look narrows from step to step: each step leaves out the coarsest
             level of the one before, until the finest is left.
+        grey: whether the network sees the mean of the channels alone, of zero mean and unit
+            deviation in each image, so that neither the order and the hue of the colours nor
+            brightness and contrast change what it sees.
 
     References:
         The shared embedding replaces the layer over all patches of G. Trigeorgis et al. CVPR 2016;
@@ -160,6 +173,7 @@ class ConvolutionalMap(ImageObservation):
         embedding: int = 64,
         channels: int = 3,
         shrinking: bool = False,
+        grey: bool = False,
     ) -> None:
         super().__init__(points, image)
         numbers = {
@@ -182,7 +196,7 @@ class ConvolutionalMap(ImageObservation):
             sampled,
         )
         self.size, self.embedding, self.channels = size, embedding, channels
-        self.shrinking = shrinking
+        self.shrinking, self.grey = shrinking, grey
         self.levels = nn.ModuleList(
             nn.Sequential(
                 _convolution(inputs, outputs, 2, 1),
@@ -190,7 +204,7 @@ class ConvolutionalMap(ImageObservation):
                 _convolution(outputs, outputs, 1, 1),
                 nn.ReLU(True),
             )
-            for inputs, outputs in zip((channels, *self.filters), self.filters)
+            for inputs, outputs in zip((1 if grey else channels, *self.filters), self.filters)
         )
         self.lateral = nn.ModuleList(
             nn.Conv2d(width, sampled, 1) for width in self.filters[-scales:]
@@ -206,7 +220,9 @@ class ConvolutionalMap(ImageObservation):
             f"B {self.channels} H W",
             name=f"{self.image} (channels={self.channels})",
         )
-        maps = (as_float(batch[self.image]) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        images = as_float(batch[self.image])
+        images = _standardised(images) if self.grey else images * 2 - 1
+        maps = images.contiguous(memory_format=torch.channels_last)
         prepared = dict(batch)
         for level, layers in enumerate(self.levels):
             maps = layers(maps)
@@ -259,5 +275,6 @@ class ConvolutionalMap(ImageObservation):
             "embedding",
             "channels",
             "shrinking",
+            "grey",
         )
         return {name: getattr(self, name) for name in names}
