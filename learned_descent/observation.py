@@ -23,6 +23,11 @@ class Observation(nn.Module, ABC):
     differentiable: ClassVar[bool] = True
     """Whether :meth:`forward` lets a gradient reach ``x``."""
 
+    coarse: ClassVar[bool] = False
+    """Whether :meth:`prepare` may be computed in bfloat16 where that is faster, and the fits need
+    not be the same to the last bit: what a network that was trained so sees.
+    """
+
     def prepare(self, batch: Batch) -> Batch:
         """What is computed once per batch, before the first step: feature maps, pyramids,
         encoders.

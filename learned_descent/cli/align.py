@@ -36,6 +36,7 @@ def align(
     *,
     weights: str = "mdm",
     views: int = 4,
+    fast: bool = False,
     anew: bool = True,
     box: Sequence[str] | None = None,
     boxes: Path | None = None,
@@ -57,6 +58,8 @@ def align(
         weights: the name of weights that come with the package, or a weights file.
         views: how many copies of each object are fitted, from 1 to 4; their mirror images come on
             top.
+        fast: one fit of each object, in its crop as it is, as with ``views`` 0; the confidence is
+            then unknown.
         anew: whether an object of which the fits are unsure is sought anew, at any angle and in
             grey.
         box: the box of the one object in the one photo.
@@ -78,6 +81,8 @@ def align(
     from ..landmarks.boxes import find_boxes, read_all_boxes
 
     check_measurement(1, device)
+    if fast and views != 4:
+        raise DescentError(f"--fast: is one fit, expected without --views {views}")
     photos = list(dict.fromkeys(photos))
     if box is not None and (len(photos) > 1 or boxes is not None):
         raise DescentError(
@@ -86,6 +91,7 @@ def align(
         )
     if detector is not None and not (box is None and boxes is None):
         raise DescentError("--detector: expected without --box and --boxes: they say where to look")
+    views = 0 if fast else views
     aligner = aligner_of(weights, problem_file, model, detector, views, device, anew=anew)
     given = None if boxes is None else read_all_boxes(boxes)
     prepare_folder(output)
@@ -250,7 +256,8 @@ def _align_one(
         write_fits(output, photo.stem, kind, fits, pixels, aligner.problem.edges, noun)
     if not fits:
         raise DescentError(f"{photo}: no {noun} found; give its box by --box or --boxes")
-    return f"{photo}: {_summary(fits, noun)}; {', '.join(_span(found) for found in files.values())}"
+    written = ", ".join(_span(found) for found in files.values())
+    return f"{photo}: {_summary(fits, noun, aligner.views)}; {written}"
 
 
 def _look_for_more(
@@ -271,16 +278,14 @@ def _look_for_more(
         )
 
 
-def _summary(fits: Sequence[Fit], noun: str) -> str:
+def _summary(fits: Sequence[Fit], noun: str, views: int) -> str:
     """The number of fits and their confidence: one line, however many there are."""
     sure = sorted(f"{fit.confidence:.2f}" for fit in fits)
     span = sure[0] if sure[0] == sure[-1] else f"{sure[0]} to {sure[-1]}"
     known = fits[0].confidence == fits[0].confidence
     plural = "s" * (len(fits) > 1)
-    return (
-        f"{len(fits)} {noun}{plural}, confidence "
-        f"{span if known else 'unknown: calibrate the weights'}"
-    )
+    unknown = "unknown: " + ("calibrate the weights" if views else "one fit tells nothing of it")
+    return f"{len(fits)} {noun}{plural}, confidence {span if known else unknown}"
 
 
 def _span(files: Sequence[Path]) -> str:

@@ -81,6 +81,7 @@ def parser(usage: str, function: Callable[..., object], skip: set[str | int]) ->
     flags = {
         "resume": "go on from the checkpoint in the folder",
         "overwrite": "replace what is there",
+        "fast": "one fit of each object, in its crop as it is; the confidence is then unknown",
     }
     arguments = signature(function).parameters
     parser.add_function_arguments(

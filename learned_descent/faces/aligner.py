@@ -27,7 +27,8 @@ class FaceAligner:
             the fits means.
         detector: what finds the faces where no boxes are given; by default
             :func:`~learned_descent.faces.detectors.default_detector`, when it is first needed.
-        views: the number of copies of each crop, from 1 to 4; their mirror images come on top.
+        views: the number of copies of each crop, from 1 to 4; their mirror images come on top. 0
+            for a single fit of the crop as it is: the quickest, of unknown confidence.
         anew: whether an unsure fit is sought anew, at any angle and in grey.
         device: where the model runs.
 

@@ -58,7 +58,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
-        ConvolutionalMap, {**_MAP, "grey": True},
+        ConvolutionalMap, _MAP,
         trainers={"bptt": BackpropThroughTime(
             iterations=7000, batch_size=32, weight_decay=0.1, detach="observation",
             precision="bf16-mixed"

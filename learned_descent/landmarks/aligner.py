@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from ..checkpoint.model import load_model, problem_class
 from ..data.pictures import read_picture
 from ..errors import DescentError
 from ..model import DescentModel
-from .calibration import Calibration
+from .calibration import SURE, Calibration
 from .crops import SMALLEST_BOX, apply_affine, check_box, crop_face, crop_turned
 from .detector import (
     Box,
@@ -31,16 +31,13 @@ from .detector import (
     detected,
     listed_boxes,
 )
-from .ensemble import VIEWS, agree, fit_anew, fit_often, landmarks_of
+from .ensemble import VIEWS, agree, fit_often, fit_once, landmarks_of, look_again
 from .geometry import boxes_around, fit_similarity
 from .problem import Landmarks
 
 FAR = 5.0
 """A fit lies far from where training objects lie in their boxes beyond so many standard
 deviations."""
-
-SURE = 0.99
-"""A fit of less confidence is sought anew: see :class:`Aligner`."""
 
 SAME = 0.15
 """Two fits are of the same object if their landmarks lie less than this apart (root mean square),
@@ -60,17 +57,17 @@ class Fit:
             is at most the problem's ``failure_above``, for faces 0.08 of the distance between the
             outer corners of the eyes; NaN if the weights are not calibrated.
         landmark_confidence: the same for each landmark by itself.
+        inside: whether each landmark lies in the photo; one that does not is a guess.
     """
 
     box: Box
     landmarks: Float[Tensor, "L 2"]
     confidence: float
     landmark_confidence: Float[Tensor, " L"]
+    inside: Bool[Tensor, " L"]
 
     def to_json(self) -> dict[str, Any]:
-        """The fit as JSON: ``box``, ``landmarks``, ``confidence`` and ``landmark_confidence``;
-        null for NaN.
-        """
+        """The fit as JSON, by the names of the arguments; null for NaN."""
         return {
             "box": [round(side, 2) for side in self.box],
             "landmarks": [
@@ -78,6 +75,7 @@ class Fit:
             ],
             "confidence": _number(self.confidence),
             "landmark_confidence": [_number(value) for value in self.landmark_confidence.tolist()],
+            "inside": self.inside.tolist(),
         }
 
 
@@ -95,7 +93,8 @@ class Aligner:
             the fits means.
         detector: what finds the objects where no boxes are given; by default that of the problem,
             :meth:`.Landmarks.detector`, when it is first needed.
-        views: the number of copies of each crop, from 1 to 4; their mirror images come on top.
+        views: the number of copies of each crop, from 1 to 4; their mirror images come on top. 0
+            for a single fit of the crop as it is: the quickest, of unknown confidence.
         anew: whether an unsure fit is sought anew; only weights that are calibrated know.
         device: where the model runs.
 
@@ -127,8 +126,8 @@ class Aligner:
         device: torch.device | str = "cpu",
     ) -> None:
         self.problem = landmarks_of(model)
-        if views not in range(1, len(VIEWS) + 1):
-            raise DescentError(f"views: expected 1 to {len(VIEWS)}, got {views}")
+        if views not in range(len(VIEWS) + 1):
+            raise DescentError(f"views: expected 0 to {len(VIEWS)}, got {views}")
         try:
             self.device = torch.device(device)
             self.model = model.to(self.device, torch.float32).eval()
@@ -254,48 +253,66 @@ class Aligner:
         cut = [
             crop_turned(photo, box, angle, crop, side) for box, angle in zip(boxes, angles.tolist())
         ]
-        return self._agreed(boxes, cut, anew=False)[0] if cut else []
+        return self._agreed(boxes, cut, photo.shape[:2], anew=False)[0] if cut else []
 
     def _fit(self, pixels: np.ndarray, boxes: Sequence[Box]) -> list[Fit]:
         """The fits in checked boxes of a photo ``(H, W, 3)``."""
         cut = [crop_face(pixels, box, self.problem.crop, self.problem.box_side) for box in boxes]
-        fits, points = self._agreed(boxes, cut, anew=self.anew)
-        landmarks = torch.stack([fit.landmarks for fit in fits])
-        for doubt in self._doubts(boxes, points, landmarks, pixels):
+        fits, points = self._agreed(boxes, cut, pixels.shape[:2], anew=self.anew)
+        for doubt in self._doubts(fits, points):
             warnings.warn(doubt, FitWarning, stacklevel=3)
         return fits
 
     def _agreed(
-        self, boxes: Sequence[Box], cut: Sequence[tuple[Tensor, Tensor]], *, anew: bool
+        self,
+        boxes: Sequence[Box],
+        cut: Sequence[tuple[Tensor, Tensor]],
+        size: tuple[int, int],
+        *,
+        anew: bool,
     ) -> tuple[list[Fit], Float[Tensor, "B L 2"]]:
-        """The fits in crops, given the maps to the photo, and their landmarks in px of the
-        crops.
+        """The fits in crops, given the maps to the photo and its height and width, and their
+        landmarks in px of the crops.
         """
         crops, ways = (torch.stack(parts) for parts in zip(*cut))
-        crops, sure = crops.to(self.device), self.calibration.confidence
-        points, spread = self._spread(fit_often(self.model, crops, views=self.views))
-        if sure is None:
-            confidence, each = spread.mean(1) * torch.nan, spread * torch.nan
-        else:
-            doubtful = (sure(spread)[0] < SURE).nonzero().flatten()
-            if anew and len(doubtful):
-                self._seek_anew(crops, points, spread, doubtful)
-            confidence, each = sure(spread)
+        points, confidence, each = self.fit_crops(crops, anew=anew)
         landmarks = apply_affine(ways, points)
-        return [Fit(*fit) for fit in zip(boxes, landmarks, confidence.tolist(), each)], points
+        height, width = size
+        inside = ((landmarks >= -0.5) & (landmarks <= torch.tensor([width, height]) - 0.5)).all(2)
+        parts = zip(boxes, landmarks, confidence.tolist(), each, inside)
+        return [Fit(*fit) for fit in parts], points
 
-    def _spread(self, fits: Tensor) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]]:
-        """What fits agree on, in px, and their spread over the side of the box."""
-        points, spread = agree(fits)
-        return points.cpu(), spread.cpu() / self.problem.box_side
+    def fit_crops(
+        self, crops: Shaped[Tensor, "B 3 S S"], *, anew: bool
+    ) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, " B"], Float[Tensor, "B L"]]:
+        """The landmarks in crops, and how sure they are.
 
-    def _seek_anew(self, crops: Tensor, points: Tensor, spread: Tensor, doubtful: Tensor) -> None:
-        """Puts in place what agrees better of doubtful fits, by their numbers."""
-        for fits in fit_anew(self.model, crops[doubtful.to(self.device)], views=self.views):
-            found, apart = self._spread(fits)
-            better = apart.mean(1) < spread[doubtful].mean(1)
-            points[doubtful[better]] = found[better]
-            spread[doubtful[better]] = apart[better]
+        Args:
+            crops: pictures in which the box has the centre and the side that the problem gives it.
+            anew: whether what is unsure is sought anew.
+
+        Returns:
+            The landmarks in px of the crops, and the confidence of each object and each landmark,
+            NaN if the weights are not calibrated or nothing is fitted twice.
+        """
+        crops, sure = crops.to(self.device), self.calibration.confidence
+        if not self.views:
+            points = fit_once(self.model, crops).cpu()
+            unknown = torch.full(points.shape[:2], torch.nan)
+            return points, unknown.mean(1), unknown
+        found = agree(fit_often(self.model, crops, views=self.views))
+        if sure is None:
+            nothing = (found[1] * torch.nan).cpu()
+            return found[0].cpu(), nothing.mean(1), nothing
+        side = self.problem.box_side
+        confidence, each = sure(found[1] / side)
+        doubtful = (confidence < SURE).nonzero().flatten()
+        if anew and len(doubtful):
+            before = (found[0][doubtful], found[1][doubtful])
+            points, spread = look_again(self.model, crops[doubtful], before, views=self.views)
+            found[0][doubtful] = points
+            confidence[doubtful], each[doubtful] = (sure.anew or sure)(spread / side)
+        return found[0].cpu(), confidence.cpu(), each.cpu()
 
     def detect(self, photo: np.ndarray) -> list[Box]:
         """The boxes of the objects in the pixels ``(H, W, 3)`` of a photo, moved to where the
@@ -325,29 +342,17 @@ class Aligner:
                 )
         return kept
 
-    def _doubts(
-        self,
-        boxes: Sequence[Box],
-        points: Float[Tensor, "B L 2"],
-        landmarks: Float[Tensor, "B L 2"],
-        pixels: np.ndarray,
-    ) -> Iterator[str]:
-        """What speaks against fits: ``points`` in px of their crops, ``landmarks`` of the photo.
+    def _doubts(self, fits: Sequence[Fit], points: Float[Tensor, "B L 2"]) -> Iterator[str]:
+        """What speaks against fits: ``points`` in px of their crops.
 
         The box has another shape than a detector's, the fit lies far from where training objects
         lie in theirs, the frame cuts the object, or another fit is of the same one.
         """
-        height, width = pixels.shape[:2]
         noun = self.problem.noun
         far = self._deviations(points).tolist()
-        outside = (
-            ((landmarks < -0.5) | (landmarks > torch.tensor([width, height]) - 0.5))
-            .any(2)
-            .sum(1)
-            .tolist()
-        )
-        same = twins(landmarks)
-        for number, (x0, y0, x1, y1) in enumerate(boxes):
+        outside = [int((~fit.inside).sum()) for fit in fits]
+        same = twins(torch.stack([fit.landmarks for fit in fits]))
+        for number, (x0, y0, x1, y1) in enumerate(fit.box for fit in fits):
             sides = sorted((x1 - x0, y1 - y0))
             text = f"{noun} {number}: the box ({x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f})"
             if sides[1] > self.problem.longest_box * sides[0]:
@@ -361,7 +366,7 @@ class Aligner:
             if outside[number]:
                 yield (
                     f"{noun} {number} is cut by the frame: {outside[number]} of its "
-                    f"{landmarks.shape[1]} landmarks lie outside of the photo and are guesses"
+                    f"{points.shape[1]} landmarks lie outside of the photo and are guesses"
                 )
             if number in same:
                 yield (

@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +142,9 @@ def _mirrored_truth(batch: Batch, mirror: Tensor) -> dict[str, Tensor]:
 
 class Turn(nn.Module, ABC):
     """What turns the solid shape behind the landmarks out of the plane of a picture."""
+
+    solid: ClassVar[bool] = True
+    """Whether a shape in space is known that can turn."""
 
     @abstractmethod
     def turned(

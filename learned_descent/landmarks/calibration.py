@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Generator, Tensor
 
+from ..data.batches import index
 from ..data.samples import Batch
 from ..errors import DescentError, about
 from ..model import DescentModel
 from ..system.progress import progress_bar
-from .augmentation import Augmentation, augment
 from .detector import Box, Detector, checked_detector, detected
-from .ensemble import agree, fit_often, landmarks_of
+from .ensemble import agree, fit_often, landmarks_of, look_again
+from .kinds import VARIANTS, kinds_of
 from .metrics import normalising_distance
 from .problem import Landmarks
 
@@ -32,8 +33,8 @@ from size to size."""
 FEWEST = 10
 """The least number of objects that tell how the boxes of a detector lie."""
 
-VARIANTS = 12
-"""How many random variants of each held-out object the confidence is fitted on."""
+SURE = 0.99
+"""An object of less confidence is sought anew, see :func:`.fit_anew`."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Confidence:
         landmark: ``a, b`` for the error of one landmark, from its own spread.
         threshold: what a small error is: at most so much of the distance that the problem measures
             errors by.
+        anew: the confidence of what was sought anew, of which the best of three is kept; None if it
+            was not fitted.
 
     References:
         J. Platt. Probabilistic outputs for support vector machines and comparisons to regularized
@@ -95,6 +98,7 @@ class Confidence:
     whole: tuple[float, float]
     landmark: tuple[float, float]
     threshold: float
+    anew: Confidence | None = None
 
     def __call__(
         self, spread: Float[Tensor, "B L"]
@@ -141,6 +145,8 @@ class Calibration:
             confidence = dict(found["confidence"]) if found.get("confidence") else None
             if confidence is not None and "face" in confidence:  # its name while faces were all
                 confidence["whole"] = confidence.pop("face")
+            if confidence is not None and confidence.get("anew"):
+                confidence["anew"] = Confidence(**_tuples(confidence["anew"]))
             return cls(boxes, None if confidence is None else Confidence(**_tuples(confidence)))
         except (TypeError, ValueError, AttributeError) as error:
             raise DescentError(
@@ -234,12 +240,12 @@ def fit_offset(
 def fit_confidence(
     model: DescentModel, held_out: Batch, *, views: int, generator: Generator
 ) -> Confidence:
-    """The confidence, fitted by maximum likelihood on random variants of held-out data.
+    """The confidence, fitted by maximum likelihood on pictures that are made of held-out data.
 
-    The variants are those of the default
-    :class:`~learned_descent.landmarks.augmentation.Augmentation`, however gentle those of the
-    training were: turned, scaled, shifted, recoloured, and some lose a rectangle, so that there are
-    failures to learn from.
+    Of each sample there are :data:`~learned_descent.landmarks.kinds.VARIANTS`, however gentle those
+    of the training were: as in training, bad, at any angle, turned, cut, and of nothing, so that
+    there are failures to learn from. What is unsure is sought anew, and has a confidence of its
+    own.
 
     Args:
         model: a trained model of landmarks.
@@ -248,24 +254,53 @@ def fit_confidence(
         generator: draws the variants.
     """
     problem = cast(Landmarks, model.problem)
-    spreads, errors, lengths, known = [], [], [], []
-    for _ in progress_bar(range(VARIANTS), "confidence", unit="variant"):
-        batch = augment(held_out, Augmentation(), problem.mirror_points, generator)
-        points, spread = agree(fit_often(model, batch["image"], views=views))
+    kinds = kinds_of(problem)
+    wanted = [kind for name, kind in kinds.items() for _ in range(VARIANTS[name])]
+    pictures, first = [], _Trials(problem)
+    for kind in progress_bar(wanted, "confidence", unit="variant"):
+        batch = kind(problem, held_out, generator)
+        first.add(batch, agree(fit_often(model, batch["image"], views=views)))
+        pictures.append({**batch, "image": batch["image"].round().to(torch.uint8)})
+    at_once, again = first.confidence(), _Trials(problem)
+    for batch, found in progress_bar(list(zip(pictures, first.found)), "again", unit="variant"):
+        unsure = (at_once(found[1] / problem.box_side)[0] < SURE).nonzero().flatten()
+        if len(unsure):
+            few, fits = index(batch, unsure), (found[0][unsure], found[1][unsure])
+            again.add(few, look_again(model, few["image"], fits, views=views))
+    return replace(at_once, anew=again.confidence()) if again.found else at_once
+
+
+class _Trials:
+    """Fits of pictures whose truth is known."""
+
+    def __init__(self, problem: Landmarks) -> None:
+        self.problem = problem
+        self.found: list[tuple[Tensor, Tensor]] = []
+        self._good: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def add(self, batch: Batch, found: tuple[Tensor, Tensor]) -> None:
+        """Takes what was found in pictures, points and spread in px, and whether it is right."""
+        problem, (points, _) = self.problem, found
+        there = batch.get("there", torch.ones(len(points), dtype=torch.bool))
         distance = normalising_distance(
             batch["points"], problem.schema, problem.normaliser, batch["box"]
         )
-        spreads.append(spread / problem.box_side)
-        errors.append(problem.error(points.flatten(1), batch))
         away: Tensor = torch.linalg.vector_norm(points - batch["points"], dim=-1)
-        lengths.append(away / distance.unsqueeze(1))
-        known.append(batch.get("weights", torch.ones_like(away)) > 0)
-    spread, small, there = torch.cat(spreads), problem.failure_above, torch.cat(known)
-    return Confidence(
-        _logistic(spread.mean(1), torch.cat(errors) <= small),
-        _logistic(spread[there], torch.cat(lengths)[there] <= small),
-        small,
-    )
+        whole = problem.error(points.flatten(1), batch) <= problem.failure_above
+        each = away / distance.unsqueeze(1) <= problem.failure_above
+        known = batch.get("weights", torch.ones_like(away)) > 0
+        self.found.append(found)
+        self._good.append((whole & there, each & there.unsqueeze(1), known))
+
+    def confidence(self) -> Confidence:
+        """What the spread tells of the errors."""
+        spread = torch.cat([spread for _, spread in self.found]) / self.problem.box_side
+        whole, each, known = (torch.cat(parts) for parts in zip(*self._good))
+        return Confidence(
+            _logistic(spread.mean(1), whole),
+            _logistic(spread[known], each[known]),
+            self.problem.failure_above,
+        )
 
 
 def _logistic(spread: Float[Tensor, " N"], good: Bool[Tensor, " N"]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 Disturbance: TypeAlias = Callable[[Tensor, float, Generator], Tensor]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import DescentError
 from ..model import DescentModel
+from ..system.precision import multiplies_bfloat16
 from .crops import apply_affine, sampling_grid
 from .geometry import fit_similarity
 from .problem import Landmarks
@@ -48,6 +49,25 @@ def landmarks_of(model: DescentModel) -> Landmarks:
             "tensors do); train it again, or load other weights"
         )
     return problem
+
+
+@torch.inference_mode()
+def fit_once(
+    model: DescentModel, images: Shaped[Tensor, "B 3 S S"], *, batch_size: int = 16
+) -> Float[Tensor, "B L 2"]:
+    """One fit of each object, from the crop as it is: the quickest.
+
+    Args:
+        model: a model of landmarks.
+        images: as for :func:`fit_often`.
+        batch_size: objects at once.
+
+    Raises:
+        DescentError: if a fit is not finite.
+    """
+    start = _start(cast(Landmarks, model.problem), images.device)
+    chunks = images.split(batch_size)
+    return _checked(torch.cat([_found(model, chunk, start) for chunk in chunks]), model)
 
 
 @torch.inference_mode()
@@ -91,14 +111,7 @@ def fit_often(
         fits.append(
             torch.stack([apply_affine(back, points) for side in zip(*pairs) for points in side], 1)
         )
-    found = torch.cat(fits)
-    bad = (~found.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise DescentError(
-            f"{problem.noun} {bad[0]}: the fit is not finite; train the model again, or load other "
-            "weights"
-        )
-    return found
+    return _checked(torch.cat(fits), model)
 
 
 @torch.inference_mode()
@@ -141,8 +154,46 @@ def fit_anew(
     return [apply_affine(back, fits.flatten(1, 2)).view_as(fits) for fits in found]
 
 
+def look_again(
+    model: DescentModel,
+    images: Shaped[Tensor, "B 3 S S"],
+    first: tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]],
+    *,
+    views: int,
+) -> tuple[Float[Tensor, "B L 2"], Float[Tensor, "B L"]]:
+    """Of what was found first, and of the fits of :func:`fit_anew`, those that agree best.
+
+    Args:
+        model: a model of landmarks.
+        images: as for :func:`fit_often`.
+        first: points and spread of each object, see :func:`agree`.
+        views: as for :func:`fit_often`.
+    """
+    points, spread = first
+    for found, apart in map(agree, fit_anew(model, images, views=views)):
+        better = apart.mean(1) < spread.mean(1)
+        points = torch.where(better[:, None, None], found, points)
+        spread = torch.where(better[:, None], apart, spread)
+    return points, spread
+
+
 def _grey(images: Shaped[Tensor, "B 3 S S"]) -> Shaped[Tensor, "B 3 S S"]:
     return images.amax(1, keepdim=True).expand_as(images)
+
+
+def _checked(fits: Tensor, model: DescentModel) -> Tensor:
+    """Fits that are finite.
+
+    Raises:
+        DescentError: if one is not.
+    """
+    bad = (~fits.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise DescentError(
+            f"{cast(Landmarks, model.problem).noun} {bad[0]}: the fit is not finite; train the "
+            "model again, or load other weights"
+        )
+    return fits
 
 
 def _start(problem: Landmarks, device: torch.device) -> Float[Tensor, "1 p"]:
@@ -174,14 +225,22 @@ def _fits(model: DescentModel, images: Tensor, start: Tensor) -> list[Float[Tens
     """
     problem = cast(Landmarks, model.problem)
     seen = [images] if problem.schema.mirror is None else [images, images.flip(-1)]
-    prepared = model.observation.prepare({"image": torch.cat(seen)})
-    starts = start.expand(len(seen) * len(images), -1)
-    there, *others = problem.points(model.descend(prepared, starts).final).split(len(images))
+    there, *others = _found(model, torch.cat(seen), start).split(len(images))
     fits = [there]
     for other in others:
         back = other[:, problem.mirror_points]
         fits.append(torch.stack([problem.crop - 1 - back[..., 0], back[..., 1]], -1))
     return fits
+
+
+def _found(model: DescentModel, images: Tensor, start: Tensor) -> Float[Tensor, "B L 2"]:
+    """What the model finds in images, in their px."""
+    quick = model.observation.coarse and images.device.type == "cpu" and multiplies_bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=quick):
+        prepared = model.observation.prepare({"image": images})
+    seen = {name: value.to(start.dtype) for name, value in prepared.items() if name != "image"}
+    found = model.descend({**seen, "image": images}, start.expand(len(images), -1)).final
+    return cast(Landmarks, model.problem).points(found)
 
 
 def _view(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ _ROOM = 0.6
 @final
 class _Flat(Turn):
     """Landmarks of which no shape in space is known."""
+
+    solid: ClassVar[bool] = False
 
     def turned(self, batch: Batch, turn: Tensor) -> tuple[Batch, Tensor]:
         raise DescentError(

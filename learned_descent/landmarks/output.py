@@ -165,10 +165,11 @@ def _draw_label(axes: Axes, label: str, x: float, y: float) -> None:
 def _write_csv(path: Path, fits: Sequence[Fit], noun: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow([noun, "landmark", "x", "y", "confidence", f"{noun}_confidence"])
+        table.writerow([noun, "landmark", "x", "y", "confidence", f"{noun}_confidence", "inside"])
         for number, fit in enumerate(fits):
             found = fit.to_json()
-            for landmark, ((x, y), sure) in enumerate(
-                zip(found["landmarks"], found["landmark_confidence"])
-            ):
-                table.writerow([number, landmark, x, y, sure, found["confidence"]])
+            parts = zip(found["landmarks"], found["landmark_confidence"], found["inside"])
+            for landmark, ((x, y), sure, inside) in enumerate(parts):
+                table.writerow(
+                    [number, landmark, x, y, sure, found["confidence"], str(inside).lower()]
+                )

@@ -5,7 +5,7 @@ whole image.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +159,8 @@ class ConvolutionalMap(ImageObservation):
         >>> eyes(torch.full((2, 10), 30.0), batch).shape
         torch.Size([2, 320])
     """
+
+    coarse: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import reduce
+from functools import cache, reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,20 @@ def outside_autocast() -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether the processor multiplies numbers of 16 bits faster than those of 32, by AVX512-BF16
+    or AMX; other processors only imitate it.
+
+    Example:
+        >>> isinstance(multiplies_bfloat16(), bool)
+        True
+    """
+    # older versions of torch cannot tell
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def floating_like(value: Tensor, batch: Mapping[str, Tensor]) -> Tensor:

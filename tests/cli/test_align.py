@@ -330,9 +330,10 @@ def test_many_faces_are_told_in_one_line(run: Run):
 def test_the_confidence_of_many_faces_is_a_range():
     points = torch.zeros(68, 2)
     faces = [
-        Fit((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68)) for sure in (0.91, 0.3, 0.305, 1.0)
+        Fit((0.0, 0.0, 9.0, 9.0), points, sure, torch.ones(68), torch.ones(68).bool())
+        for sure in (0.91, 0.3, 0.305, 1.0)
     ]
-    assert photos._summary(faces, "face") == "4 faces, confidence 0.30 to 1.00"
+    assert photos._summary(faces, "face", 4) == "4 faces, confidence 0.30 to 1.00"
 
 
 def test_views_is_an_option(run: Run):
@@ -340,7 +341,18 @@ def test_views_is_an_option(run: Run):
         assert run(f"bright.png --views {views} --output {views} --format json")[0] == 0
     assert Path("1/bright.json").read_text() != Path("4/bright.json").read_text()
     code, _, err = run("bright.png --views 5")
-    assert (code, "views: expected 1 to 4, got 5" in err) == (2, True)
+    assert (code, "views: expected 0 to 4, got 5" in err) == (2, True)
+
+
+def test_fast_is_one_fit(run: Run):
+    code, out, _ = run("bright.png --fast --output fast --format json")
+    assert (code, "confidence unknown: one fit tells nothing" in out) == (0, True)
+    (face,) = json.loads(Path("fast/bright.json").read_text())["faces"]
+    assert face["confidence"] is None
+    assert run("bright.png --views 0 --output none --format json")[0] == 0
+    assert Path("none/bright.json").read_text() == Path("fast/bright.json").read_text()
+    code, _, err = run("bright.png --fast --views 2")
+    assert (code, "--fast: is one fit, expected without --views 2" in err) == (2, True)
 
 
 def test_files_of_faces_that_are_gone_do_not_pass_for_new_ones(run: Run):

@@ -170,7 +170,7 @@ def test_what_was_done_before_ctrl_c_is_kept(run: Run, monkeypatch: pytest.Monke
         ("nothing", "nothing: expected a folder of frames such as 0001.png, found no picture"),
         ("walk --rate 0", "rate: expected a positive number, got 0"),
         ("walk --every 0", "every: expected 1 or more, got 0"),
-        ("walk --views 7", "views: expected 1 to 4, got 7"),
+        ("walk --views 7", "views: expected 0 to 4, got 7"),
         ("walk --least 2", "least: expected a share in [0, 1), got 2"),
         ("walk --format gif", "gif"),
         ("tiny.safetensors --rate 3", "rate: tiny.safetensors is no folder"),

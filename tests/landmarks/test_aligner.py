@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from PIL import Image
 from learned_descent import Cascade, DescentError, weights
 from learned_descent.checkpoint.model import annotate, save_model
 from learned_descent.data.pictures import read_picture
-from learned_descent.landmarks import aligner as aligner_module
+from learned_descent.landmarks import ensemble
 from learned_descent.landmarks.aligner import Aligner
-from learned_descent.landmarks.calibration import BoxOffset, Calibration
+from learned_descent.landmarks.calibration import BoxOffset, Calibration, Confidence
 from learned_descent.landmarks.detector import Boxes, DetectorWarning, FitWarning
 from learned_descent.landmarks.geometry import apply_similarity
 from learned_descent.problems import Analytic
@@ -140,6 +141,33 @@ def test_a_face_that_the_frame_cuts_is_told(model: Cascade, photo: Path):
     with pytest.warns(FitWarning, match=told):
         _, cut = Aligner(model)(photo, [BOX, (-35.0, 20.0, 45.0, 90.0)])
     assert cut.landmarks[:, 0].min() < -0.5
+    assert torch.equal(cut.inside, cut.landmarks[:, 0] >= -0.5)
+
+
+def test_a_single_fit_is_that_of_the_model_and_says_nothing_of_its_confidence(
+    model: Cascade, photo: Path
+):
+    (fit,) = Aligner(model, calibration=Calibration(confidence=SURE), views=0)(photo, [BOX])
+    wanted = torch.tensor([70.0, 55.0]) + 80 * model.problem.mean_shape
+    torch.testing.assert_close(fit.landmarks, wanted, atol=1e-2, rtol=0)
+    assert math.isnan(fit.confidence)
+    assert fit.landmark_confidence.isnan().all()
+    assert fit.inside.all()
+
+
+def test_what_was_sought_anew_has_a_confidence_of_its_own(
+    model: Cascade, photo: Path, monkeypatch: pytest.MonkeyPatch
+):
+    torch.nn.init.normal_(
+        model.stages[0].weight, std=1e-3, generator=torch.Generator().manual_seed(0)
+    )
+    monkeypatch.setattr(ensemble, "fit_anew", lambda model, images, views: [])
+    other = Confidence(whole=(-9.0, 0.0), landmark=(9.0, 0.0), threshold=0.08)
+    (fit,) = Aligner(model, calibration=Calibration(confidence=replace(SURE, anew=other)))(
+        photo, [BOX]
+    )
+    assert fit.confidence < 0.001
+    assert (fit.landmark_confidence > 0.999).all()
 
 
 def test_two_fits_of_one_face_are_told(model: Cascade, photo: Path):
@@ -250,9 +278,9 @@ def test_a_box_that_holds_no_face_is_refused(
 def test_what_cannot_be_aligned_is_refused(model: Cascade):
     with pytest.raises(DescentError, match="the image has 1 x 1 px, expected a photo of faces"):
         Aligner(model)(np.zeros((1, 1), np.uint8))
-    with pytest.raises(DescentError, match="views: expected 1 to 4, got 0"):
-        Aligner(model, views=0)
-    with pytest.raises(DescentError, match=r"views: expected 1 to 4, got 2.5"):
+    with pytest.raises(DescentError, match="views: expected 0 to 4, got 5"):
+        Aligner(model, views=5)
+    with pytest.raises(DescentError, match=r"views: expected 0 to 4, got 2.5"):
         Aligner(model, views=2.5)  # type: ignore[arg-type]
     with pytest.raises(
         DescentError, match="detector: expected a Detector, got function; derive a class"
@@ -344,7 +372,7 @@ def test_what_is_unsure_is_sought_anew_and_what_agrees_best_is_kept(
         fits = (23.5 + 28 * model.problem.mean_shape).expand(len(images), 2, 68, 2)
         return [fits + torch.tensor([0.0, 40.0])[:, None, None], fits]
 
-    monkeypatch.setattr(aligner_module, "fit_anew", found)
+    monkeypatch.setattr(ensemble, "fit_anew", found)
     calibrated = Calibration(confidence=SURE)
     (kept,) = Aligner(model, calibration=calibrated, anew=False)(photo, [BOX])
     assert calls == []

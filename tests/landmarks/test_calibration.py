@@ -19,6 +19,7 @@ from learned_descent.landmarks.calibration import (
     fit_offset,
 )
 from learned_descent.landmarks.detector import Box, Detector
+from learned_descent.landmarks.kinds import KINDS
 
 from ..faces.fake300w import write_fake_300w
 from .aligners import Bright, small_model
@@ -89,10 +90,11 @@ def test_confidence_falls_with_the_spread():
     assert ((landmark >= 0) & (landmark <= 1)).all()
 
 
-def test_calibration_survives_json():
+@pytest.mark.parametrize("anew", [None, Confidence((0.5, -2.5), (3.5, -4.5), 0.08)])
+def test_calibration_survives_json(anew: Confidence | None):
     found = Calibration(
         {"lbp": BoxOffset((0.1, 0.2), -0.3, (0.01, 0.02), 0.9)},
-        Confidence((1.0, -2.0), (3.0, -4.0), 0.08),
+        Confidence((1.0, -2.0), (3.0, -4.0), 0.08, anew),
     )
     assert Calibration.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert Calibration.from_json(None) == Calibration()
@@ -124,7 +126,7 @@ class Centre(Detector):
 def test_calibrate_uses_training_and_held_out_faces(
     problem: FaceAlignment, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(calibration, "VARIANTS", 2)
+    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(KINDS, 1))
     problem.data("train")
     found = fit_calibration(small_model(problem), [Centre()], count=12)
     assert found == fit_calibration(small_model(problem), [Centre()], count=12)

@@ -17,6 +17,7 @@ from learned_descent.landmarks.ensemble import (
     agree,
     fit_anew,
     fit_often,
+    fit_once,
 )
 from learned_descent.landmarks.geometry import fit_similarity
 
@@ -49,6 +50,25 @@ def test_the_first_view_is_the_fit_of_testing_in_the_box_around_a_first_fit(imag
         fits = fit_often(model, images, views=views)
         assert fits.shape == (3, 2 * views, model.problem.schema.num_points, 2)
         torch.testing.assert_close(fits[:, 0], wanted)
+
+
+def test_eyes_that_may_are_computed_in_sixteen_bits_where_that_is_fast(
+    images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+):
+    model, seen = small_model(), []
+    monkeypatch.setattr(
+        model.observation,
+        "prepare",
+        lambda batch: (
+            seen.append(torch.is_autocast_enabled("cpu"))
+            or {**batch, "patches": batch["image"].float() / 255}
+        ),
+    )
+    for coarse, quick in ((True, True), (True, False), (False, True)):
+        monkeypatch.setattr(type(model.observation), "coarse", coarse)
+        monkeypatch.setattr(ensemble, "multiplies_bfloat16", lambda quick=quick: quick)
+        assert fit_once(model, images).dtype == torch.float32
+    assert seen == [True, False, False]
 
 
 @pytest.mark.parametrize(("larger", "factor"), [(1.3, 1.3 / 1.04), (9.0, 2.0), (0.1, 0.5)])

@@ -22,8 +22,20 @@ from learned_descent.landmarks.point_files import quiet_menpo, read_landmarks
 
 POINTS = torch.tensor([[10.0, 20.5], [30.25, 20.0], [20.0, 40.0]])
 FACES = [
-    Fit((5.0, 15.0, 35.0, 45.0), POINTS, 0.91, torch.tensor([0.9, 0.8, 0.7])),
-    Fit((50.0, 50.0, 60.0, 60.0), POINTS + 30, math.nan, torch.full((3,), math.nan)),
+    Fit(
+        (5.0, 15.0, 35.0, 45.0),
+        POINTS,
+        0.91,
+        torch.tensor([0.9, 0.8, 0.7]),
+        torch.tensor([True, True, False]),
+    ),
+    Fit(
+        (50.0, 50.0, 60.0, 60.0),
+        POINTS + 30,
+        math.nan,
+        torch.full((3,), math.nan),
+        torch.ones(3).bool(),
+    ),
 ]
 EDGES = [(0, 1), (1, 2)]
 PHOTO = np.zeros((60, 80, 3), np.uint8)
@@ -42,6 +54,7 @@ def test_json_holds_the_faces_and_null_where_nothing_is_known(tmp_path: Path):
         "landmarks": [[10, 20.5], [30.25, 20], [20, 40]],
         "confidence": 0.91,
         "landmark_confidence": [0.9, 0.8, 0.7],
+        "inside": [True, True, False],
     }
     assert (unknown["confidence"], unknown["landmark_confidence"]) == (None, [None] * 3)
     write_fits(tmp_path, "b", "json", [], PHOTO, EDGES)
@@ -59,6 +72,7 @@ def test_a_table_has_a_row_for_each_landmark(tmp_path: Path):
         "y": "20.0",
         "confidence": "0.8",
         "face_confidence": "0.91",
+        "inside": "true",
     }
     assert (rows[3]["face"], rows[3]["confidence"]) == ("1", "")
 
@@ -99,7 +113,7 @@ def test_the_drawing_holds_landmarks_lines_boxes_and_confidence():
 
 
 def box_at(x: float, y: float, confidence: float = 1.0) -> Fit:
-    return Fit((x, y, x + 30.0, y + 30.0), POINTS, confidence, torch.ones(3))
+    return Fit((x, y, x + 30.0, y + 30.0), POINTS, confidence, torch.ones(3), torch.ones(3).bool())
 
 
 @pytest.mark.parametrize("size", [(60, 80), (90, 160), (1250, 2500)])

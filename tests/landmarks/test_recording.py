@@ -24,7 +24,10 @@ PIXELS = np.zeros((60, 80, 3), np.uint8)
 
 def thing(identity: int, x: float, confidence: float = 0.5) -> Tracked:
     points = torch.tensor([[x, 20.0], [x + 10, 20.0], [x + 5, 30.0]])
-    return Tracked(identity, Fit((x, 15.0, x + 10, 35.0), points, confidence, torch.ones(3)))
+    return Tracked(
+        identity,
+        Fit((x, 15.0, x + 10, 35.0), points, confidence, torch.ones(3), torch.ones(3).bool()),
+    )
 
 
 def test_files_of_a_video(tmp_path: Path):

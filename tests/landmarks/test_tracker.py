@@ -76,7 +76,13 @@ class Scene(Aligner):  # type: ignore[misc] - a double, for types are checked
         confidence = self.doubtful.get(number, 1.0) if near or self.ghosts else 0.1
         place = torch.tensor(near[0] if near else around)
         points = place + SIDE * MEAN
-        return Fit((0.0, 0.0, 1.0, 1.0), points, confidence, torch.full((3,), confidence))
+        return Fit(
+            (0.0, 0.0, 1.0, 1.0),
+            points,
+            confidence,
+            torch.full((3,), confidence),
+            torch.ones(3).bool(),
+        )
 
 
 def followed(scene: Scene, **settings: Any) -> list[dict[int, Place]]:
@@ -208,7 +214,7 @@ def test_json_has_the_identity():
     scene = Scene([{"a": (50.0, 50.0)}])
     (one,) = Tracker(scene)(scene.frames()[0])
     assert list(one.to_json()) == [
-        "identity", "box", "landmarks", "confidence", "landmark_confidence",
+        "identity", "box", "landmarks", "confidence", "landmark_confidence", "inside",
     ]  # fmt: skip
 
 
