@@ -73,7 +73,7 @@ def descents(
         >>> model, samples = Cascade.for_problem(problem, num_steps=2), problem.data("test")
         >>> shown = descents({"sdm": (model, evaluate(model, samples))}, samples, most=3)
         >>> shown["total"], [sample["name"] for sample in shown["samples"]]
-        (67, ['sample 0', 'sample 16', 'sample 33'])
+        (67, ['sample 50', 'sample 29', 'sample 0'])
         >>> len(shown["samples"][0]["descents"][0]["errors"])
         3
     """
