@@ -33,8 +33,8 @@ from learned_descent.evaluation.plots.frames import canvas
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.files import save_figure, write_json
 from learned_descent.landmarks.aligner import Aligner
-from learned_descent.landmarks.kinds import kinds_of
 from learned_descent.landmarks.schema_file import described_schema
+from learned_descent.landmarks.trials import trials_of
 from learned_descent.provenance import provenance
 from learned_descent.system.progress import progress_bar
 from learned_descent.system.text import lay_out
@@ -115,7 +115,7 @@ def main() -> None:
     faces = problem.data("test")
     faces = index(faces, torch.arange(0, len(faces["image"]), arguments.every))
     found: dict[str, Judged] = {}
-    for name, kind in {"as they are": None, **kinds_of(problem)}.items():
+    for name, kind in {"as they are": None, **trials_of(problem)}.items():
         generator = Generator().manual_seed(arguments.seed)
         batch = faces if kind is None else kind(like, faces, generator)
         found[name] = judged(aligner, batch, anew=arguments.anew == "true", name=name)

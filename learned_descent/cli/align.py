@@ -81,16 +81,10 @@ def align(
     from ..landmarks.boxes import find_boxes, read_all_boxes
 
     check_measurement(1, device)
+    photos = list(dict.fromkeys(photos))
     if fast and views != 4:
         raise DescentError(f"--fast: is one fit, expected without --views {views}")
-    photos = list(dict.fromkeys(photos))
-    if box is not None and (len(photos) > 1 or boxes is not None):
-        raise DescentError(
-            "--box: expected one photo and no --boxes; give the boxes of several photos by --boxes "
-            "FILE"
-        )
-    if detector is not None and not (box is None and boxes is None):
-        raise DescentError("--detector: expected without --box and --boxes: they say where to look")
+    _check_places(photos, box, boxes, detector)
     views = 0 if fast else views
     aligner = aligner_of(weights, problem_file, model, detector, views, device, anew=anew)
     given = None if boxes is None else read_all_boxes(boxes)
@@ -124,6 +118,19 @@ def align(
             file=sys.stderr,
         )
     return "\n".join(lines), not failed
+
+
+def _check_places(
+    photos: Sequence[Path], box: Sequence[str] | None, boxes: Path | None, detector: str | None
+) -> None:
+    """Refuses options that say in two ways where to look."""
+    if box is not None and (len(photos) > 1 or boxes is not None):
+        raise DescentError(
+            "--box: expected one photo and no --boxes; give the boxes of several photos by --boxes "
+            "FILE"
+        )
+    if detector is not None and not (box is None and boxes is None):
+        raise DescentError("--detector: expected without --box and --boxes: they say where to look")
 
 
 def aligner_of(

@@ -22,9 +22,9 @@ from ..model import DescentModel
 from ..system.progress import progress_bar
 from .detector import Box, Detector, checked_detector, detected
 from .ensemble import agree, fit_often, landmarks_of, look_again
-from .kinds import VARIANTS, kinds_of
 from .metrics import normalising_distance
 from .problem import Landmarks
+from .trials import VARIANTS, trials_of
 
 ZOOMS = (0.5, 0.75, 1.0, 1.5)
 """The sizes at which a detector is shown the training pictures: its boxes differ a little
@@ -242,7 +242,7 @@ def fit_confidence(
 ) -> Confidence:
     """The confidence, fitted by maximum likelihood on pictures that are made of held-out data.
 
-    Of each sample there are :data:`~learned_descent.landmarks.kinds.VARIANTS`, however gentle those
+    Of each sample there are :data:`~learned_descent.landmarks.trials.VARIANTS`, however gentle those
     of the training were: as in training, bad, at any angle, turned, cut, and of nothing, so that
     there are failures to learn from. What is unsure is sought anew, and has a confidence of its
     own.
@@ -254,7 +254,7 @@ def fit_confidence(
         generator: draws the variants.
     """
     problem = cast(Landmarks, model.problem)
-    kinds = kinds_of(problem)
+    kinds = trials_of(problem)
     wanted = [kind for name, kind in kinds.items() for _ in range(VARIANTS[name])]
     pictures, first = [], _Trials(problem)
     for kind in progress_bar(wanted, "confidence", unit="variant"):

@@ -197,7 +197,8 @@ class PixelPool(ImageObservation):
         turned = self.places[stage] @ _frame(self.reference, points)
         at = (points[:, self.beside[stage].long()] + turned + 0.5) * self.finer - 0.5
         height, width = batch["levels"].shape[1:]
-        inside = ((at >= -0.5) & (at < at.new_tensor([width - 0.5, height - 0.5]))).all(2)
+        column, row = at.unbind(2)
+        inside = (at >= -0.5).all(2) & (column < width - 0.5) & (row < height - 0.5)
         return _nearest(batch["levels"], at) * inside
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:

@@ -25,8 +25,8 @@ from learned_descent.landmarks import calibration
 from learned_descent.landmarks.aligner import Aligner, Fit
 from learned_descent.landmarks.calibration import Calibration
 from learned_descent.landmarks.detector import Box
-from learned_descent.landmarks.kinds import KINDS
 from learned_descent.landmarks.output import Format
+from learned_descent.landmarks.trials import TRIALS
 from learned_descent.problems import Analytic
 from learned_descent.registry import resolve_model
 
@@ -422,7 +422,7 @@ def test_calibrate_refuses_before_it_reads_a_face(
 def test_calibrate_stores_what_it_found(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(KINDS, 1))
+    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(TRIALS, 1))
     monkeypatch.setattr(detect, "LBPCascade", Bright)
     monkeypatch.setattr(
         Bright,
@@ -457,7 +457,7 @@ def test_weights_of_a_model_of_ones_own(
     own = cls(plain.problem, plain.observation, sizes, num_steps=2, hidden=6)
     save_model(own, "lstm.safetensors")
     root = write_fake_300w(here / "faces", {"afw": 12}, size=96)
-    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(KINDS, 1))
+    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(TRIALS, 1))
     data = f"--data {root} --problem.train [afw] --problem.test [] --problem.val_fraction 0.3"
     commands = (
         f"calibrate lstm.safetensors {data} --detector picture",

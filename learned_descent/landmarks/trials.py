@@ -16,7 +16,7 @@ from ..errors import DescentError
 from .augmentation import Augmentation, augment
 from .problem import Landmarks
 
-Kind: TypeAlias = Callable[[Landmarks, Batch, Generator], Batch]
+Trial: TypeAlias = Callable[[Landmarks, Batch, Generator], Batch]
 """Makes pictures of a kind of samples. Where a picture may hold no object, ``there`` ``(B,)`` says
 which of them hold one.
 """
@@ -39,7 +39,7 @@ _PIECES = 4
 """A picture of nothing is one whose squares, so many along a side, are laid in another order."""
 
 
-def _varied(how: Augmentation) -> Kind:
+def _varied(how: Augmentation) -> Trial:
     def varied(problem: Landmarks, batch: Batch, generator: Generator) -> Batch:
         turning = problem.turning() if how.turn else None
         return augment(batch, how, problem.mirror_points, generator, turning)
@@ -80,7 +80,7 @@ def _half(image: Tensor, generator: Generator) -> Bool[Tensor, "B 1"]:
     return torch.rand(len(image), 1, generator=generator, device=image.device) < 0.5
 
 
-KINDS: Final[Mapping[str, Kind]] = {
+TRIALS: Final[Mapping[str, Trial]] = {
     "as trained": _varied(Augmentation()),
     "bad pictures": _varied(BAD),
     "at any angle": _varied(Augmentation(roll=1.0)),
@@ -101,17 +101,17 @@ VARIANTS: Final[Mapping[str, int]] = {
 """How many pictures of each kind are made of each held-out object to fit a confidence."""
 
 
-def kinds_of(problem: Landmarks) -> dict[str, Kind]:
+def trials_of(problem: Landmarks) -> dict[str, Trial]:
     """The kinds of pictures that can be made of the samples of a problem: turned heads only where
     it knows of a shape in space.
 
     Example:
         >>> from learned_descent.faces.alignment import FaceAlignment
-        >>> list(kinds_of(FaceAlignment()))[2:4]
+        >>> list(trials_of(FaceAlignment()))[2:4]
         ['at any angle', 'turned heads']
     """
     try:
         solid = problem.turning().solid
     except DescentError:
         solid = False
-    return {name: kind for name, kind in KINDS.items() if solid or name != "turned heads"}
+    return {name: kind for name, kind in TRIALS.items() if solid or name != "turned heads"}
