@@ -242,10 +242,10 @@ def fit_confidence(
 ) -> Confidence:
     """The confidence, fitted by maximum likelihood on pictures that are made of held-out data.
 
-    Of each sample there are :data:`~learned_descent.landmarks.trials.VARIANTS`, however gentle those
-    of the training were: as in training, bad, at any angle, turned, cut, and of nothing, so that
-    there are failures to learn from. What is unsure is sought anew, and has a confidence of its
-    own.
+    Of each sample there are those of :data:`~learned_descent.landmarks.trials.VARIANTS`, however
+    gentle those of the training were: as in training, bad, at any angle, turned, cut, and of
+    nothing, so that there are failures to learn from. What is unsure is sought anew, and has a
+    confidence of its own.
 
     Args:
         model: a trained model of landmarks.
