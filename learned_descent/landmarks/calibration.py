@@ -256,15 +256,17 @@ def fit_confidence(
     problem = cast(Landmarks, model.problem)
     kinds = trials_of(problem)
     wanted = [kind for name, kind in kinds.items() for _ in range(VARIANTS[name])]
-    pictures, first = [], _Trials(problem)
+    draws, first = [], _Trials(problem)
     for kind in progress_bar(wanted, "confidence", unit="variant"):
+        draws.append(generator.get_state())  # pictures are drawn again: kept, they fill the memory
         batch = kind(problem, held_out, generator)
         first.add(batch, agree(fit_often(model, batch["image"], views=views)))
-        pictures.append({**batch, "image": batch["image"].round().to(torch.uint8)})
     at_once, again = first.confidence(), _Trials(problem)
-    for batch, found in progress_bar(list(zip(pictures, first.found)), "again", unit="variant"):
+    trials = list(zip(wanted, draws, first.found))
+    for kind, state, found in progress_bar(trials, "again", unit="variant"):
         unsure = (at_once(found[1] / problem.box_side)[0] < SURE).nonzero().flatten()
         if len(unsure):
+            batch = kind(problem, held_out, generator.set_state(state))
             few, fits = index(batch, unsure), (found[0][unsure], found[1][unsure])
             again.add(few, look_again(model, few["image"], fits, views=views))
     return replace(at_once, anew=again.confidence()) if again.found else at_once
