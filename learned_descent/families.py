@@ -354,9 +354,9 @@ def held_out_of(problem: Problem) -> Samples | None:
     Raises:
         DescentError: if the problem gives something else, or fails.
     """
-    name = f"{type(problem).__name__}.data('val')"
+    name = f"{type(problem).__name__}.held_out()"
     with calling(name):
-        given: object = problem.data("val")
+        given: object = problem.held_out()
     if given is None:
         return None
     samples = as_samples(given, name)

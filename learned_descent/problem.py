@@ -104,6 +104,12 @@ class Problem(nn.Module, ABC):
         what does not fit.
         """
 
+    def held_out(self) -> Batch | Dataset[dict[str, Tensor]]:
+        """The samples that a training is validated on, and that choose among its weights: those of
+        ``data("val")`` by default.
+        """
+        return self.data("val")
+
     def names(self, split: Split) -> Sequence[str]:
         """What the samples of ``split`` are called, such as the paths of their pictures, in the
         order of :meth:`data`: reports name the worst ones. None by default.

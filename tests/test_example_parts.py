@@ -10,14 +10,17 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from examples import bright_detector, new_problem, wing_loss
+from examples import bright_detector, grey_eyes, new_problem, wing_loss
+from learned_descent import DescentError, MnemonicDescent, load_model, save_model
 from learned_descent.cli.main import main
+from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.landmarks.detector import DetectorWarning
+from learned_descent.observations import ConvolutionalMap
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.parametrize("name", ["wing_loss.py", "bright_detector.py"])
+@pytest.mark.parametrize("name", ["wing_loss.py", "bright_detector.py", "grey_eyes.py"])
 def test_the_examples_are_short(name):
     assert len((EXAMPLES / name).read_text().splitlines()) <= 60
 
@@ -57,3 +60,25 @@ def test_a_detector_of_ones_own_finds_the_face(tmp_path):
     assert face.landmarks.shape == (68, 2)
     assert np.allclose(bright_detector.Bright()(np.asarray(picture))[0], (62, 34, 138, 126), atol=3)
     assert bright_detector.Bright()(np.zeros((20, 20, 3), np.uint8)) == []
+
+
+def test_eyes_for_colours_become_eyes_for_greys(tmp_path):
+    """On a grey picture of usual brightness and contrast they see the same."""
+    problem = SyntheticFaces(count=4, test_count=2, crop=64, box_side=38.0)
+    sizes = {"filters": (8, 8), "embedding": 8, "sampled": 4}
+    eyes = ConvolutionalMap(problem.points, num_points=problem.schema.num_points, **sizes)
+    model = MnemonicDescent.for_problem(problem, observation=eyes, hidden=8)
+    torch.nn.init.normal_(eyes.levels[0][0].bias)
+    save_model(model, colours := tmp_path / "colours.safetensors")
+    grey_eyes.main(colours, grey := tmp_path / "grey.safetensors")
+    made = load_model(grey).observation
+    assert made.grey
+    noise = torch.randn(3, 1, 64, 64)
+    noise = (noise - noise.mean((1, 2, 3), True)) / noise.std((1, 2, 3), False, True)
+    pictures = 255 * (grey_eyes.MEAN + grey_eyes.DEVIATION * noise).expand(-1, 3, -1, -1)
+    seen, wanted = (one.prepare({"image": pictures}) for one in (made, eyes))
+    seen, wanted = (maps["map0"][..., 8:-8, 8:-8] for maps in (seen, wanted))  # without the rim
+    torch.testing.assert_close(seen, wanted, atol=1e-4, rtol=1e-4)
+    with pytest.raises(DescentError, match="expected eyes that see colours"):
+        grey_eyes.main(grey, tmp_path / "twice.safetensors")
+    assert not (tmp_path / "twice.safetensors").exists()

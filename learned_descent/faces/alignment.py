@@ -46,6 +46,7 @@ class FaceAlignment(Faces):
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation, by photo.
+        val_variants: random variants of each held-out picture that are held out with it.
         mirror: whether the training faces come with their mirror images; without ``mirror_pairs``
             they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
@@ -77,6 +78,7 @@ class FaceAlignment(Faces):
         crop: int = 192,
         box_side: float = 112.0,
         val_fraction: float = 0.05,
+        val_variants: int = 0,
         mirror: bool = True,
         start_noise: float = 1.0,
         augmentation: Augmentation = Augmentation(turn=15.0),  # noqa: B008 - frozen
@@ -90,6 +92,7 @@ class FaceAlignment(Faces):
             crop=crop,
             box_side=box_side,
             val_fraction=val_fraction,
+            val_variants=val_variants,
             mirror=mirror,
             start_noise=start_noise,
             augmentation=augmentation,

@@ -57,6 +57,7 @@ class SyntheticFaces(Faces):
         crop: the side of the picture, in px; a multiple of 8.
         box_side: the longer side of the box in it, in px.
         val_fraction: the share of ``count`` that is held out for validation.
+        val_variants: random variants of each held-out picture that are held out with it.
         mirror: whether the training faces come with their mirror images; without ``mirror_pairs``
             they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
@@ -83,6 +84,7 @@ class SyntheticFaces(Faces):
         crop: int = 128,
         box_side: float = 75.0,
         val_fraction: float = 0.05,
+        val_variants: int = 0,
         mirror: bool = True,
         start_noise: float = 1.0,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
@@ -93,6 +95,7 @@ class SyntheticFaces(Faces):
             crop=crop,
             box_side=box_side,
             val_fraction=val_fraction,
+            val_variants=val_variants,
             mirror=mirror,
             start_noise=start_noise,
             augmentation=augmentation,

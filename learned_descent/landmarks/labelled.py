@@ -91,6 +91,7 @@ class LabelledLandmarks(Landmarks):
         test_fraction: the share of the pictures that is for testing, where the labels say nothing
             of it; 1 where stored weights are measured on all of them.
         val_fraction: the share of the other pictures that is held out for validation, likewise.
+        val_variants: random variants of each held-out picture that are held out with it.
         seed: which pictures these are.
         mirror: whether the training pictures come with their mirror images, where the schema has
             mirror pairs.
@@ -130,6 +131,7 @@ class LabelledLandmarks(Landmarks):
         box_side: float | None = None,
         test_fraction: float = 0.2,
         val_fraction: float = 0.1,
+        val_variants: int = 0,
         seed: int = 0,
         mirror: bool = True,
         start_noise: float = 1.0,
@@ -152,6 +154,7 @@ class LabelledLandmarks(Landmarks):
             crop=crop,
             box_side=side,
             val_fraction=val_fraction,
+            val_variants=val_variants,
             mirror=mirror,
             start_noise=start_noise,
             augmentation=augmentation,

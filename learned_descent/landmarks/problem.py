@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
 from ..data.samples import Batch, Split
-from ..errors import DescentError, check_choice, check_real, check_shape
+from ..errors import DescentError, check_choice, check_real, check_shape, check_whole
 from ..observation import Observation
 from ..observations import DenseHOG
 from ..problem import Problem
@@ -61,6 +61,8 @@ class Landmarks(Problem):
         crop: the side of the crop, in px.
         box_side: the longer side of the box in the crop, in px.
         val_fraction: the share of the training faces that is held out for validation.
+        val_variants: so many random variants of each held-out face are held out with it, made as
+            those of training are: a training for bad pictures is then chosen by such pictures too.
         mirror: whether the training faces come with their mirror images; without ``mirror_pairs``
             they do not.
         start_noise: random starts are drawn with this times the spread of the training boxes.
@@ -94,6 +96,7 @@ class Landmarks(Problem):
         crop: int,
         box_side: float,
         val_fraction: float,
+        val_variants: int = 0,
         mirror: bool,
         start_noise: float,
         augmentation: Augmentation,
@@ -101,6 +104,7 @@ class Landmarks(Problem):
         super().__init__()
         check_crop(crop, box_side)
         check_real(val_fraction, name="val_fraction", below=1)
+        check_whole(val_variants, name="val_variants", least=0)
         check_real(start_noise, name="start_noise")
         self.schema, self.normaliser = find_schema(schema), normaliser
         check_normaliser(self.schema, normaliser)
@@ -111,7 +115,8 @@ class Landmarks(Problem):
                 f"augmentation.mirror: the schema {self.schema.name!r} says no mirror_pairs: add "
                 "them, or set it to 0"
             )
-        self.crop, self.box_side, self.val_fraction = crop, box_side, val_fraction
+        self.crop, self.box_side = crop, box_side
+        self.val_fraction, self.val_variants = val_fraction, val_variants
         self.mirror = mirror and self.schema.mirror is not None
         self.start_noise, self.augmentation = start_noise, augmentation
         self.edges = self.schema.edges
@@ -204,6 +209,21 @@ class Landmarks(Problem):
             self._data[split] = self._completed(chosen)
             self._tell_of_missing(chosen, split)
         return self._data[split]
+
+    def held_out(self) -> Batch:
+        """The held-out faces, then ``val_variants`` variants of each, always the same ones."""
+        batch = self.data("val")
+        if not len(batch["image"]):
+            return batch
+        generator = Generator(batch["image"].device).manual_seed(0)
+        variants = [self.augment(batch, generator) for _ in range(self.val_variants)]
+        # Levels, as those of photos are
+        levels = [variant["image"].round() for variant in variants]
+        parts = [{**variant, "image": image} for variant, image in zip(variants, levels)]
+        return {
+            name: torch.cat([value, *(part[name].to(value) for part in parts)])
+            for name, value in batch.items()
+        }
 
     def names(self, split: Split) -> Sequence[str]:
         """What the samples of ``split`` are called: the paths of their pictures, then of their
@@ -406,6 +426,7 @@ class Landmarks(Problem):
             "crop": self.crop,
             "box_side": self.box_side,
             "val_fraction": self.val_fraction,
+            "val_variants": self.val_variants,
             "mirror": self.mirror,
             "start_noise": self.start_noise,
             "augmentation": asdict(self.augmentation),

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from learned_descent import DescentError, ShapeError
+from learned_descent.families import held_out_of
 from learned_descent.landmarks.augmentation import mirrored
 from learned_descent.testing import check_problem
 
@@ -158,3 +159,29 @@ def test_weights_of_another_number_of_points():
 
 def test_the_contract():
     check_problem(Dots(SHARE))
+
+
+def test_variants_are_held_out_with_the_pictures_that_they_are_made_of():
+    plain, varied = Dots(), Dots(val_variants=2)
+    first, whole, again = plain.held_out(), varied.held_out(), Dots(val_variants=2).held_out()
+    count = len(first["image"])
+    assert len(first["image"]) == len(varied.data("val")["image"]) == len(plain.data("val")["box"])
+    for name, value in first.items():
+        assert whole[name].dtype == value.dtype
+        assert whole[name].shape == (3 * count, *value.shape[1:])
+        torch.testing.assert_close(whole[name][:count], value, rtol=0, atol=0)
+        torch.testing.assert_close(whole[name], again[name], rtol=0, atol=0)
+    variants = whole["points"][count:].view(2, *first["points"].shape)
+    assert ((variants - first["points"]).abs().amax((2, 3)) > 0.5).all(), "each face is moved"
+    assert ((variants[0] - variants[1]).abs().amax((1, 2)) > 0.1).all(), "in two ways"
+
+
+def test_variants_are_a_number_of_them():
+    with pytest.raises(DescentError, match="val_variants: expected 0 or more, got -1"):
+        Dots(val_variants=-1)
+
+
+def test_a_training_is_validated_on_the_variants():
+    problem = Dots(val_variants=3)
+    held_out = held_out_of(problem)
+    assert len(held_out["points"]) == 4 * len(problem.data("val")["points"])
