@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast, final
@@ -24,7 +25,7 @@ from ..problem import Problem
 from . import ranks
 from .doubts import doubts_of_ridge, say
 from .draws import Draws
-from .equations import EVEN, SUMMED, RidgeEquations, check_known
+from .equations import EVEN, SUMMED, RidgeEquations, Solution, check_known
 from .ranks import Accelerator
 from .rows import StageRows
 from .trainer import History, Trainer, entered, solvable, with_linear_stages
@@ -53,33 +54,59 @@ class Spread(NamedTuple):
     root: Tensor
 
 
+class Level(NamedTuple):
+    """What a level knows of the samples so far.
+
+    Attributes:
+        sums: its normal equations, named as in ``SUMMED``.
+        first: the layer as the first training filled it: all samples descend through that one.
+        spread: the residuals that are simulated at its input; ``None`` for the first level.
+    """
+
+    sums: dict[str, Tensor]
+    first: dict[str, Tensor]
+    spread: Spread | None
+
+
 @final
 @dataclass(frozen=True)
 class ParallelRidge(Trainer):
-    """Trains each level of a linear cascade by itself, and goes on with new samples at a cost that
-    does not grow with the old ones.
+    """Trains a linear cascade whose levels each go on with new samples by themselves, at a cost
+    that does not grow with the old ones.
 
-    The first level sees the starts of training. A later one does not wait for those before it: it
-    sees residuals that are simulated around the truth, normal with the mean and the covariance
-    that the level before leaves on held-out samples (on those of training, where none are held
-    out). So all that a level knows of the past are its normal equations, which :meth:`partial_fit`
-    adds new samples to: the result is that of a training on the union. Where the weights of the
-    coordinates differ within a sample, the sums cannot say that, and are not kept.
+    The first level sees the starts of training. A later one sees two kinds of guesses: residuals
+    that are simulated around the truth, normal with the mean and the covariance that the level
+    before leaves on held-out samples (on those of training, where none are held out); and starts
+    of training that have descended through the levels before it. Neither changes any more once the
+    first training is done, so all that a level knows of the past are its normal equations, which
+    :meth:`partial_fit` adds new samples to: the result is that of a training on the union. Where
+    the weights of the coordinates differ within a sample, the sums cannot say that, and are not
+    kept.
 
-    The papers leave open what becomes of the covariances when samples are added: here they stay
-    as the first training found them, or the old sums would be of another distribution. Each sample
-    is varied and disturbed by a generator of its own, so that the sums are those of any batches;
-    the starts from which the residuals are measured are drawn batch by batch.
+    The papers simulate all residuals, and draw them alike for every sample. A descent leaves more
+    of a hard sample than of an easy one, and it leaves what its features did not tell; of that
+    simulated residuals know nothing. Real descents alone, as in
+    :class:`~learned_descent.SequentialRidge`, see training samples that the levels before have
+    learnt by heart, and residuals that are smaller than those of testing. Half of each is better
+    than either on held-out faces, see the experiments.
+
+    The papers leave open what becomes of the covariances when samples are added: here they stay as
+    the first training found them, and new samples descend through the levels of the first training,
+    or the old sums would be of another distribution. Each sample is varied and disturbed by a
+    generator of its own, so that the sums are those of any batches; the starts from which the
+    residuals are measured are drawn batch by batch.
 
     Args:
         ridge: the weight of the penalty in units of the mean feature variance of all samples.
-        repeats: random starts or simulated residuals per sample and pass.
+        repeats: guesses per sample and pass.
+        simulated: the share of them that are simulated residuals, the others are real descents; 1
+            for those of the papers.
         passes: passes over the samples, each with fresh augmentation.
         augment: whether the samples go through ``problem.augment``.
         batch_size: samples that are prepared at a time.
         accelerator: where the sums are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         directory: the folder of the sums, ``sums.safetensors``: 8 bytes for each two features of a
-            level; ``None`` keeps none.
+            level, and the level as it was first; ``None`` keeps none.
 
     References:
         A. Asthana, S. Zafeiriou, S. Cheng and M. Pantic. Incremental face alignment in the wild.
@@ -102,6 +129,7 @@ class ParallelRidge(Trainer):
 
     ridge: float = 1e-3
     repeats: int = 4
+    simulated: float = 0.5
     passes: int = 1
     augment: bool = True
     batch_size: int = 64
@@ -110,6 +138,9 @@ class ParallelRidge(Trainer):
 
     def __post_init__(self) -> None:
         check_real(self.ridge, name="ridge")
+        check_real(self.simulated, name="simulated")
+        if self.simulated > 1:
+            raise DescentError(f"simulated: expected a share in [0, 1], got {self.simulated}")
         for name in ("repeats", "passes", "batch_size"):
             check_whole(getattr(self, name), name=name)
         check_choice(self.accelerator, Accelerator, name="accelerator")
@@ -137,7 +168,7 @@ class ParallelRidge(Trainer):
         cascade = with_linear_stages(model, "ParallelRidge")
         samples, held = entered(model, train, val, gradients=False, augment=self.augment)
         source = self._source(cascade, seed)
-        history, levels, spreads = History(), [], list[Spread | None]()
+        history, levels = History(), list[Level]()
         with torch.no_grad():
             for stage in range(cascade.num_steps):
                 spread = None if stage == 0 else _spread(source, stage, samples, held)
@@ -145,21 +176,22 @@ class ParallelRidge(Trainer):
                 def rows(
                     *, lift: bool = True, stage: int = stage, spread: Spread | None = spread
                 ) -> Iterator[WeighedRows]:
-                    return _rows(source, stage, spread, samples, lift=lift)
+                    return self._rows(source, stage, spread, samples, lift=lift)
 
                 cascade.begin(
                     stage, lambda: RidgeEquations.of(rows(lift=False)).moments(source.fabric)
                 )
                 equations = RidgeEquations.of(rows())
                 equations.gather(source.fabric)
-                if self.directory is not None:  # solving overwrites the sums
-                    levels.append({name: getattr(equations, name).clone() for name in SUMMED})
-                spreads.append(spread)
+                kept = self.directory is not None  # solving overwrites the sums
+                sums = {name: getattr(equations, name).clone() for name in SUMMED} if kept else {}
                 again = KeptRows.beside(rows, len(equations.gram))
-                history.records.append(self._fill(source, stage, equations, again))
+                solution = self._solve(source, stage, equations, again, history)
+                solution.fill(_layer(cascade, stage))
+                levels.append(Level(sums, _filled(cascade, stage), spread))
         known = {"seed": seed, "samples": num_samples(samples), "data": [fingerprint(samples)]}
         if source.fabric.is_global_zero:
-            self._keep(cascade, levels, spreads, known)
+            self._keep(cascade, levels, known)
         history.seconds = time.perf_counter() - start
         history.doubts = doubts_of_ridge(history.records, (self.ridge,), type(self).__name__)
         if source.fabric.is_global_zero:
@@ -185,7 +217,7 @@ class ParallelRidge(Trainer):
         """
         start = time.perf_counter()
         cascade = with_linear_stages(model, "ParallelRidge")
-        levels, spreads, known = self._kept(cascade, sums)
+        levels, known = self._kept(cascade, sums)
         samples, _ = entered(model, new, None, gradients=False, augment=self.augment)
         added = fingerprint(samples)
         if added in known["data"]:
@@ -193,26 +225,19 @@ class ParallelRidge(Trainer):
                 "new: expected samples that the sums do not have, these were added before: give "
                 "the new ones alone"
             )
-        source, history = self._source(cascade, known["seed"]), History()
+        source, history, solutions = self._source(cascade, known["seed"]), History(), []
         with torch.no_grad():
-            for stage, (level, spread) in enumerate(zip(levels, spreads)):
-                rows = _rows(source, stage, spread, samples, before=known["samples"])
-                equations = RidgeEquations.of(rows)
-                equations.gather(source.fabric)
-                for name in SUMMED:
-                    getattr(equations, name).add_(level[name].to(source.fabric.device))
-                    level[name] = getattr(equations, name).clone()
-                if _uneven(level):
-                    raise DescentError(
-                        "target_weights: they differ within a sample, and the sums of a level know "
-                        "one weight for all of it: train on all samples at once"
-                    )
-                history.records.append(self._fill(source, stage, equations, ()))
+            with _as_first(cascade, levels):
+                for stage, level in enumerate(levels):
+                    equations = self._joined(source, stage, level, samples, known["samples"])
+                    solutions.append(self._solve(source, stage, equations, (), history))
+            for stage, solution in enumerate(solutions):
+                solution.fill(_layer(cascade, stage))
         known["samples"] += num_samples(samples)
         known["data"].append(added)
         if source.fabric.is_global_zero:
             self._put_aside()
-            self._keep(cascade, levels, spreads, known)
+            self._keep(cascade, levels, known)
         history.seconds = time.perf_counter() - start
         return history
 
@@ -240,41 +265,87 @@ class ParallelRidge(Trainer):
             fabric, model, seed, self.repeats, self.passes, self.augment, self.batch_size, 0
         )
 
-    def _fill(
+    def _joined(
+        self, source: StageRows, stage: int, level: Level, new: Samples, before: int
+    ) -> RidgeEquations:
+        """The equations of a level with new samples, which its sums take in too."""
+        equations = RidgeEquations.of(self._rows(source, stage, level.spread, new, before=before))
+        equations.gather(source.fabric)
+        for name in SUMMED:
+            getattr(equations, name).add_(level.sums[name].to(source.fabric.device))
+            level.sums[name] = getattr(equations, name).clone()
+        if _uneven(level):
+            raise DescentError(
+                "target_weights: they differ within a sample, and the sums of a level know one "
+                "weight for all of it: train on all samples at once"
+            )
+        return equations
+
+    def _solve(
         self,
         source: StageRows,
         stage: int,
         equations: RidgeEquations,
         rows: Iterable[WeighedRows],
-    ) -> dict[str, Any]:
-        """Solves a level, and tells what became of it."""
-        layer = cast(nn.Linear, cast(LinearStages, source.model).linear(stage))
-        bias = layer.bias is not None
+        history: History,
+    ) -> Solution:
+        """Solves a level, and records what became of it."""
+        bias = _layer(cast(LinearStages, source.model), stage).bias is not None
         found = equations.solve(source.fabric, (self.ridge,), rows, bias=bias, stage=stage)
         solution = found[self.ridge]
-        solution.fill(layer)
         told = {"stage": stage, "ridge": self.ridge, "loss": solution.loss}
-        return told | solution.unsolved
+        history.records.append(told | solution.unsolved)
+        return solution
+
+    def _rows(
+        self,
+        source: StageRows,
+        stage: int,
+        spread: Spread | None,
+        samples: Samples,
+        *,
+        before: int = 0,
+        lift: bool = True,
+    ) -> Iterator[WeighedRows]:
+        """The rows of a level in float64: sums of any batches are then equal."""
+        model, problem = cast(LinearStages, source.model), source.model.problem
+        descents = self.repeats - round(self.simulated * self.repeats)
+        for number, _, places, batch in source.parts(samples):
+            own = [before + place for place in places]
+            draws = Draws([source.seed, stage, number], own, source.fabric.device)
+            with solvable(places):
+                if source.augment:
+                    batch = draws(problem.augment, batch)
+                target, seen = problem.target(batch), model.observation.prepare(batch)
+                check_finite({"target": target}, places)
+                weights = weights_of(problem, batch, places)
+                truth = target if weights is None else _as_known(problem, batch, target, weights)
+                known = None if weights is None else weights.double()
+                for repeat in range(source.repeats):
+                    if spread is None or repeat < descents:
+                        x = _descended(model, stage, batch, seen, draws)
+                    else:
+                        x = _simulated(problem, spread, truth, draws)
+                    features = model.observation.observe(stage, x, seen)
+                    check_finite({f"features of stage {stage}": features}, places)
+                    features = model.lifted(stage, features) if lift else features
+                    updates = problem.local(x, target).double()
+                    yield WeighedRows(features.double(), updates, known)
 
     def _put_aside(self) -> None:
         """The sums that new ones are to replace, if there are any, get another name."""
         if self.directory is not None and (path := Path(self.directory) / SUMS).exists():
             path.replace(path.with_name(BEFORE))
 
-    def _keep(
-        self,
-        model: LinearStages,
-        levels: list[dict[str, Tensor]],
-        spreads: list[Spread | None],
-        known: dict[str, Any],
-    ) -> None:
+    def _keep(self, model: LinearStages, levels: list[Level], known: dict[str, Any]) -> None:
         """Writes the sums, if there is a folder for them, and says how large they are."""
         if self.directory is None or any(map(_uneven, levels)):
             return
         tensors: dict[str, Tensor] = {}
-        for stage, (level, spread) in enumerate(zip(levels, spreads)):
-            upper = torch.ones_like(level["gram"], dtype=torch.bool).triu()
-            parts = {**level, "gram": level["gram"][upper]}
+        for stage, (sums, first, spread) in enumerate(levels):
+            upper = torch.ones_like(sums["gram"], dtype=torch.bool).triu()
+            parts = {**sums, "gram": sums["gram"][upper]}
+            parts |= {f"first.{name}": part for name, part in first.items()}
             parts |= {} if spread is None else spread._asdict()
             tensors |= {f"{stage}.{name}": part.cpu().contiguous() for name, part in parts.items()}
         about = {**known, "settings": self.settings(), "weights": _digest(model)}
@@ -285,30 +356,30 @@ class ParallelRidge(Trainer):
 
     def _kept(
         self, model: LinearStages, sums: str | Path | None
-    ) -> tuple[list[dict[str, Tensor]], list[Spread | None], dict[str, Any]]:
-        """The sums of earlier samples, level by level."""
+    ) -> tuple[list[Level], dict[str, Any]]:
+        """The levels as the earlier samples left them."""
         folder = self.directory if sums is None else sums
         if folder is None:
             raise DescentError("directory: expected the folder of the sums, got none")
         path = _fitting(_there(Path(folder)), _digest(model))
         about, tensors = _read(path)
         own, stored = self.settings(), about["settings"]
-        for name in ("repeats", "passes", "augment"):
+        for name in ("repeats", "simulated", "passes", "augment"):
             if own[name] != stored[name]:
                 raise DescentError(
                     f"{path}: made with {name}={stored[name]!r}, this training has {own[name]!r}"
                 )
-        levels, spreads = [], list[Spread | None]()
+        levels = []
         for stage in range(model.num_steps):
-            level = {name: tensors[f"{stage}.{name}"] for name in SUMMED}
-            size = len(level["sum_features"])
-            gram = level["sum_features"].new_zeros(size, size)
-            gram[torch.ones(size, size, dtype=torch.bool).triu()] = level["gram"]
-            levels.append({**level, "gram": gram})
-            spreads.append(
-                Spread(tensors[f"{stage}.mean"], tensors[f"{stage}.root"]) if stage else None
-            )
-        return levels, spreads, about
+            parts = {name: tensors[f"{stage}.{name}"] for name in SUMMED}
+            size = len(parts["sum_features"])
+            gram = parts["sum_features"].new_zeros(size, size)
+            gram[torch.ones(size, size, dtype=torch.bool).triu()] = parts["gram"]
+            names = _layer(model, stage).state_dict()
+            first = {name: tensors[f"{stage}.first.{name}"] for name in names}
+            spread = Spread(tensors[f"{stage}.mean"], tensors[f"{stage}.root"]) if stage else None
+            levels.append(Level({**parts, "gram": gram}, first, spread))
+        return levels, about
 
 
 def _there(folder: Path) -> list[Path]:
@@ -346,18 +417,47 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
         raise DescentError(f"{path}: expected the sums of a training, got another kind of file")
     if tensors:
         check_checksum(path, found, metadata)
-    return json.loads(metadata[_KEY]), found
+    about = json.loads(metadata[_KEY])
+    if "simulated" not in about["settings"]:
+        raise DescentError(
+            f"{path}: the sums are of an earlier version, which descended through no levels: train "
+            "again"
+        )
+    return about, found
 
 
-def _uneven(level: dict[str, Tensor]) -> bool:
+def _uneven(level: Level) -> bool:
     """Whether the weights of a row differed."""
-    count, _, apart = level["scalars"].tolist()
+    count, _, apart = level.sums["scalars"].tolist()
     return bool(apart > EVEN * count)
+
+
+def _layer(model: LinearStages, stage: int) -> nn.Linear:
+    return cast(nn.Linear, model.linear(stage))
+
+
+def _filled(model: LinearStages, stage: int) -> dict[str, Tensor]:
+    """What a layer holds now."""
+    layer = _layer(model, stage)
+    return {name: value.clone() for name, value in layer.state_dict().items()}
+
+
+@contextmanager
+def _as_first(model: LinearStages, levels: list[Level]) -> Iterator[None]:
+    """The model as the first training left it, for a while."""
+    now = [_filled(model, stage) for stage in range(len(levels))]
+    try:
+        for stage, level in enumerate(levels):
+            _layer(model, stage).load_state_dict(level.first)
+        yield
+    finally:
+        for stage, values in enumerate(now):
+            _layer(model, stage).load_state_dict(values)
 
 
 def _digest(model: LinearStages) -> str:
     """What tells the weights of a model from others."""
-    layers = [cast(nn.Linear, model.linear(stage)) for stage in range(model.num_steps)]
+    layers = [_layer(model, stage) for stage in range(model.num_steps)]
     return fingerprint(
         {str(stage): layer.weight.detach().flatten()[None] for stage, layer in enumerate(layers)}
     )
@@ -385,50 +485,20 @@ def _spread(source: StageRows, stage: int, train: Samples, val: Samples | None) 
     return Spread(mean, vectors * variances.clamp(min=0).sqrt())
 
 
-def _rows(
-    source: StageRows,
-    stage: int,
-    spread: Spread | None,
-    samples: Samples,
-    *,
-    before: int = 0,
-    lift: bool = True,
-) -> Iterator[WeighedRows]:
-    """The rows of a level in float64: sums of any batches are then equal."""
-    model, problem = cast(LinearStages, source.model), source.model.problem
-    for number, _, places, batch in source.parts(samples):
-        own = [before + place for place in places]
-        draws = Draws([source.seed, stage, number], own, source.fabric.device)
-        with solvable(places):
-            if source.augment:
-                batch = draws(problem.augment, batch)
-            target, seen = problem.target(batch), model.observation.prepare(batch)
-            check_finite({"target": target}, places)
-            weights = weights_of(problem, batch, places)
-            truth = target if weights is None else _as_known(problem, batch, target, weights)
-            for _ in range(source.repeats):
-                x = _guesses(problem, spread, batch, truth, draws)
-                features = model.observation.observe(stage, x, seen)
-                check_finite({f"features of stage {stage}": features}, places)
-                features = model.lifted(stage, features) if lift else features
-                updates = problem.local(x, target).double()
-                yield WeighedRows(
-                    features.double(), updates, None if weights is None else weights.double()
-                )
-
-
 def _as_known(problem: Problem, batch: Batch, target: Tensor, weights: Tensor) -> Tensor:
     """The truth; what is not known of it stays as it is at the start of testing."""
     start = problem.initial(batch)
     return problem.retract(start, problem.local(start, target).where(weights > 0, 0))
 
 
-def _guesses(
-    problem: Problem, spread: Spread | None, batch: Batch, truth: Tensor, draws: Draws
-) -> Tensor:
-    """Where a level starts from: a start of training, or the truth, disturbed."""
-    if spread is None:
-        return draws(lambda ones, draw: {"x": problem.initial(ones, draw)}, batch)["x"]
+def _descended(model: LinearStages, stage: int, batch: Batch, seen: Batch, draws: Draws) -> Tensor:
+    """A start of training, as the levels before a stage leave it."""
+    start = draws(lambda ones, draw: {"x": model.problem.initial(ones, draw)}, batch)["x"]
+    return model.descend(seen, start, num_steps=stage).final
+
+
+def _simulated(problem: Problem, spread: Spread, truth: Tensor, draws: Draws) -> Tensor:
+    """The truth, disturbed as the level before would."""
     mean, root = (value.to(truth.device) for value in spread)
 
     def noise(ones: Batch, draw: Generator) -> Batch:

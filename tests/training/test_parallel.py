@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from learned_descent import Cascade, DescentError
 from learned_descent.checkpoint import load_model
 from learned_descent.cli import commands
 from learned_descent.cli.main import main
+from learned_descent.files import read_tensors, save_tensors
 from learned_descent.problems import Analytic
 from learned_descent.training import ParallelRidge, parallel
 from learned_descent.training.parallel import BEFORE, SUMS
@@ -35,23 +38,67 @@ def same(one, other, tolerance):
 
 
 @pytest.mark.parametrize("batch_size", [7, 64])
-def test_an_update_is_a_training_on_the_union(tmp_path, monkeypatch, batch_size):
+@pytest.mark.parametrize("simulated", [0.0, 0.5, 1.0])
+def test_an_update_is_a_training_on_the_union(tmp_path, monkeypatch, batch_size, simulated):
     problem = Line(count=60)
     batch, val = problem.data("train"), problem.data("val")
+    trainer = replace(TRAINER, directory=str(tmp_path), simulated=simulated)
+    model, union, levels = made(problem), made(problem), made(problem)
     spreads, measure = {}, parallel._spread
 
-    def frozen(source, stage, train, held):
-        return spreads.setdefault(stage, measure(source, stage, train, held))
+    def first(source, stage, train, held):
+        spreads[stage] = measure(source, stage, train, held)
+        return spreads[stage]
 
-    # The residuals stay as the first training found them
+    def frozen(source, stage, train, held):
+        """Residuals and levels stay as the first training found them."""
+        layer = source.model.linear(stage - 1)
+        found.append(copy.deepcopy(layer))
+        layer.load_state_dict(levels.linear(stage - 1).state_dict())
+        return spreads[stage]
+
+    monkeypatch.setattr(parallel, "_spread", first)
+    own = replace(trainer, batch_size=batch_size)
+    own.fit(model, cut(batch, 0, 25), val)
+    levels.load_state_dict(model.state_dict())
+    for start, end in ((25, 40), (40, 60)):
+        own.partial_fit(model, cut(batch, start, end))
     monkeypatch.setattr(parallel, "_spread", frozen)
-    trainer = replace(TRAINER, directory=str(tmp_path), batch_size=batch_size)
-    model, union = made(problem), made(problem)
-    trainer.fit(model, cut(batch, 0, 25), val)
-    for first, last in ((25, 40), (40, 60)):
-        trainer.partial_fit(model, cut(batch, first, last))
-    replace(TRAINER, batch_size=64).fit(union, batch, val)
-    same(model, union, 1e-6)
+    found = []
+    replace(trainer, directory=None).fit(union, batch, val)
+    found.append(union.linear(2))
+    same(model, torch.nn.ModuleList(found), 1e-6)
+
+
+def test_new_samples_descend_through_the_levels_of_the_first_training(tmp_path, monkeypatch):
+    problem = Line(count=60)
+    batch, model = problem.data("train"), made(problem)
+    trainer = replace(TRAINER, directory=str(tmp_path))
+    trainer.fit(model, cut(batch, 0, 20))
+    first, seen, rows = copy.deepcopy(model.state_dict()), [], ParallelRidge._rows
+
+    def spied(self, source, stage, *rest, **more):
+        seen.append(copy.deepcopy(source.model.state_dict()))
+        return rows(self, source, stage, *rest, **more)
+
+    monkeypatch.setattr(ParallelRidge, "_rows", spied)
+    for start, end in ((20, 40), (40, 60)):
+        trainer.partial_fit(model, cut(batch, start, end))
+        assert not torch.equal(model.linear(0).weight, first["stages.0.weight"])
+    assert len(seen) == 6
+    assert all(torch.equal(state[name], first[name]) for state in seen for name in first)
+
+
+def test_an_update_that_fails_leaves_the_model(tmp_path):
+    problem = Gaps()
+    batch, model = problem.data("train"), made(problem)
+    even = {**batch, "weights": torch.ones_like(batch["weights"])}
+    trainer = replace(TRAINER, directory=str(tmp_path))
+    trainer.fit(model, even)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(DescentError, match="target_weights: they differ within a sample"):
+        trainer.partial_fit(model, batch)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_the_cost_of_an_update_does_not_grow_with_the_old_samples(tmp_path):
@@ -98,6 +145,24 @@ def test_what_cannot_be_updated_is_refused(tmp_path):
         trainer.partial_fit(made(problem), problem.data("val"))
     with pytest.raises(DescentError, match="ParallelRidge trains linear stages"):
         trainer.fit(Cascade.for_problem(problem, hidden=3), batch)
+
+
+def test_sums_of_an_earlier_version_are_refused(tmp_path):
+    problem = Line()
+    model = made(problem)
+    trainer = replace(TRAINER, directory=str(tmp_path))
+    trainer.fit(model, problem.data("train"))
+    metadata, tensors = read_tensors(tmp_path / SUMS)
+    about = json.loads(metadata["learned_descent_sums"])
+    del about["settings"]["simulated"]
+    save_tensors(tmp_path / SUMS, tensors, {"learned_descent_sums": json.dumps(about)})
+    with pytest.raises(DescentError, match="the sums are of an earlier version"):
+        trainer.partial_fit(model, problem.data("val"))
+
+
+def test_a_share_is_one():
+    with pytest.raises(DescentError, match=r"simulated: expected a share in \[0, 1\], got 1.5"):
+        ParallelRidge(simulated=1.5)
 
 
 def test_uneven_weights_are_trained_and_keep_no_sums(tmp_path):
