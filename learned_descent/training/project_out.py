@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, cast, final
 
 import torch
@@ -239,6 +239,7 @@ class _Stages:
     basis: Tensor
     counts: tuple[int, ...]
     dampings: tuple[float, ...]
+    principal: _Principal = field(default_factory=lambda: _Principal())
 
     def fit(self, stage: int, train: Samples, val: Samples | None) -> dict[str, Any]:
         """Fills a stage, and tells what became of it."""
@@ -297,18 +298,38 @@ class _Stages:
 
     def _appearance(self, moments: Moments, averaged: Averaged) -> MeanAppearance:
         """The directions of the appearance that there is a use for; rounding is none."""
-        import scipy.linalg  # a command that only says its options does not wait for it
-
         size, kind = len(moments.mean), next(self.model.parameters()).dtype
         most = min(max(self.counts), size - averaged.slopes.shape[1])
         if most < 1:
             return MeanAppearance(moments.mean, self.basis.new_zeros(size, 0))
-        variances, basis = scipy.linalg.eigh(
-            moments.covariance.to(kind).cpu().numpy(), subset_by_index=[size - most, size - 1]
+        variances, basis = self.principal(moments.covariance.to(kind), most)
+        least = torch.finfo(kind).eps * averaged.slopes.square().sum()
+        return MeanAppearance(moments.mean, basis[:, variances > least].to(self.basis))
+
+
+@final
+class _Principal:
+    """The first principal directions, strongest first. Most observations look alike in all stages,
+    and so do the faces at the truth: what was found last is not searched for again.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __call__(self, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        import scipy.linalg  # a command that only says its options does not wait for it
+
+        if self._last is not None and torch.equal(self._last[0], covariance):
+            variances, basis = (found[..., :count] for found in self._last[1:])
+            if len(variances) == count:
+                return variances, basis
+        size = len(covariance)
+        found = scipy.linalg.eigh(
+            covariance.cpu().numpy(), subset_by_index=[size - count, size - 1]
         )
-        least = torch.finfo(kind).eps * averaged.slopes.square().sum().item()
-        strong = torch.from_numpy(basis[:, variances > least].copy()).flip(1)
-        return MeanAppearance(moments.mean, strong.to(self.basis))
+        variances, basis = (torch.from_numpy(part[..., ::-1].copy()) for part in found)
+        self._last = covariance, variances, basis
+        return variances, basis
 
 
 def in_shape_model(
@@ -344,9 +365,9 @@ def _shape_model(
     if components is None:
         return identity
     second, counts = torch.zeros_like(identity), torch.zeros_like(identity)
-    for row in source.of(0, samples):
-        known = torch.ones_like(row.updates) if row.weights is None else row.weights.sqrt()
-        second += ((known * row.updates).mT @ (known * row.updates)).double()
+    for updates, weights in source.first_updates(samples):
+        known = torch.ones_like(updates) if weights is None else weights.sqrt()
+        second += ((known * updates).mT @ (known * updates)).double()
         counts += (known.mT @ known).double()
     second, counts = (ranks.summed(source.fabric, part) for part in (second, counts))
     axes: Tensor = torch.linalg.eigh(second / counts.clamp(min=_NOTHING)).eigenvectors

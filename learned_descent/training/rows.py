@@ -81,15 +81,30 @@ class StageRows:
                     check_finite({f"features of stage {stage}": features}, part.rows)
                     yield WeighedRows(features, problem.local(x, part.target), part.weights)
 
+    def first_updates(self, samples: Samples) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The updates that are missing at the starts of :meth:`of`, and what they count; no sample
+        is looked at.
+        """
+        problem = self.model.problem
+        for part in self.prepared(samples, look=False):
+            with solvable(part.rows):
+                for _ in range(self.repeats):
+                    start = problem.initial(part.batch, part.generator)
+                    yield problem.local(start, part.target), part.weights
+
     def reached(self, stage: int, part: Prepared) -> Tensor:
         """The input of a stage, from a random start of each sample, ``(B, p)``."""
         with solvable(part.rows):
             start = self.model.problem.initial(part.batch, part.generator)
             return self.model.descend(part.seen, start, num_steps=stage).final
 
-    def prepared(self, samples: Samples, *, held_out: bool = False) -> Iterator[Prepared]:
-        """The samples, batch after batch, see :meth:`of`."""
-        problem = self.model.problem
+    def prepared(
+        self, samples: Samples, *, held_out: bool = False, look: bool = True
+    ) -> Iterator[Prepared]:
+        """The samples, batch after batch, see :meth:`of`; what the observation prepares is left out
+        where nobody is to ``look``.
+        """
+        problem, eyes = self.model.problem, self.model.observation
         for number, first, rows, batch in self.parts(samples, held_out=held_out):
             generator = Generator(self.fabric.device).manual_seed(
                 mix(self.seed, int(held_out), number, first)
@@ -97,7 +112,7 @@ class StageRows:
             with solvable(rows):
                 if self.augment and not held_out:
                     batch = problem.augment(batch, generator)
-                target, seen = problem.target(batch), self.model.observation.prepare(batch)
+                target, seen = problem.target(batch), eyes.prepare(batch) if look else {}
                 check_finite({"target": target}, rows)
                 weights = weights_of(problem, batch, rows)
             yield Prepared(rows, batch, seen, target, weights, generator)

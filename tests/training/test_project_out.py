@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import scipy.linalg
 import torch
 from torch import Generator
 
@@ -108,6 +109,35 @@ def test_streamed_equals_batched(batch_size):
         )
     for streamed, batched in zip(*(model.parameters() for model in models)):
         torch.testing.assert_close(streamed, batched, rtol=1e-9, atol=1e-11)
+
+
+def test_a_shape_model_looks_at_no_sample():
+    class Counted(Bent):
+        looks = 0
+
+        def prepare(self, batch):
+            self.looks += 1
+            return batch
+
+    looks = []
+    for components in (None, 1):
+        model = cascade(Line(torch.float64), observation=Counted())
+        replace(PLAIN, components=components).fit(model, model.problem.data("train"))
+        looks.append(model.observation.looks)
+    assert looks[0] == looks[1]
+
+
+def test_directions_of_the_same_appearance_are_searched_for_once(monkeypatch):
+    found, eigh = [], scipy.linalg.eigh
+
+    def counted(matrix, **more):
+        found.append(len(matrix))
+        return eigh(matrix, **more)
+
+    monkeypatch.setattr(scipy.linalg, "eigh", counted)
+    model = cascade(Dressed(torch.float64), 3)
+    replace(PLAIN, appearance=1).fit(model, model.problem.data("train"))
+    assert len(found) == 1
 
 
 def test_x_never_leaves_the_shape_model():
