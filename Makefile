@@ -52,8 +52,8 @@ docs: $(DOCS_READY) ## build the documentation in docs/_build/html; warnings are
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
-benchmark: $(READY) ## time the benchmarks, and store them in .benchmarks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-autosave
+benchmark: $(READY) ## a page beside the peers that are installed, compared with the last one, in .benchmarks (ARGS=)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.page $(ARGS)
 
 clean: ## remove what the targets made, but keep .venv and runs
 	rm -rf docs/_build docs/api .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.* dist build

@@ -1,0 +1,1 @@
+"""One page of the library beside its peers: ``python -m benchmarks.page``."""
