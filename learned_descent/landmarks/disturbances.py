@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from ..data.own_rows import change_some
+
 Disturbance: TypeAlias = Callable[[Tensor, float, Generator], Tensor]
 """Images ``(B, 3, S, S)`` in 0..255, a share or an amount, and what draws; other such images."""
 
@@ -125,10 +127,7 @@ def _of_some(disturb: Callable[[Tensor, Generator], Tensor]) -> Disturbance:
     """Does it to a share of the images, and spends no time on the others."""
 
     def disturbed(images: Tensor, share: float, generator: Generator) -> Tensor:
-        chosen = (_rand(images, generator) < share).nonzero().squeeze(1)
-        if not len(chosen):
-            return images
-        return images.index_copy(0, chosen, disturb(images[chosen], generator))
+        return change_some(images, share, generator, lambda chosen: disturb(chosen, generator))
 
     return disturbed
 

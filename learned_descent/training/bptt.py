@@ -6,7 +6,7 @@ import io
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..data.batches import (
     num_samples,
     training_batches,
 )
+from ..data.own_rows import OwnRows
 from ..data.samples import Batch, Samples, as_samples, floating_type
 from ..errors import DescentError, about, calling, check_choice, check_real, check_whole
 from ..files import load_state, save_state
@@ -62,8 +63,11 @@ _UPDATES = 8
 _ITERATIONS = (400, 8000)
 """Fewest and most iterations then."""
 
-_ALL_RANKS = -1
-"""Where a seed holds the rank: what is drawn is drawn alike on all."""
+_BATCH, _STEPS = 0, -1
+"""What the generators of an iteration are for: its samples, and the number of its steps."""
+
+_BY_SAMPLE = "by sample"
+"""How a checkpoint says that its training drew for each sample what any number of ranks draws."""
 
 _COSINE, _OWN_LOSS = Cosine(), ProblemLoss()
 
@@ -76,8 +80,9 @@ class BackpropThroughTime(Trainer):
 
     AdamW with linear warm-up and then a schedule of the learning rate; the weights that are
     validated, kept and returned are an exponential moving average (EMA). All that is random depends
-    on the seed, the iteration and the rank alone, so a resumed training equals an uninterrupted one
-    of as many threads.
+    on the seed, the iteration and the place of a sample in the batch alone: a resumed training
+    equals an uninterrupted one of as many threads, and several ranks equal one to rounding, if the
+    problem draws by rows, see :class:`~learned_descent.data.own_rows.OwnRows`.
 
     Args:
         iterations: the number of weight updates; ``None`` for 8 to each training sample, from 400
@@ -228,7 +233,7 @@ class BackpropThroughTime(Trainer):
         """
         checkpoint = self._checkpoint()
         if checkpoint and self.resumes():
-            _checked(checkpoint, self._for(train)._identity(model, train, seed))
+            _checked(checkpoint, self._for(train)._identity(model, train, seed), self.devices)
 
     def sized(self, count: int) -> BackpropThroughTime:
         """The same trainer with ``iterations`` for so many samples, if it has none.
@@ -307,7 +312,7 @@ class BackpropThroughTime(Trainer):
 
     def _identity(self, model: DescentModel, train: Samples, seed: int) -> dict[str, Any]:
         """What a checkpoint must agree in with the training that goes on from it."""
-        free = ("accelerator", "compile")
+        free = ("accelerator", "compile", "devices")
         settings = {name: value for name, value in self.settings().items() if name not in free}
         return {
             "settings": {**settings, "schedule": str(self.schedule), "loss": str(self.loss)},
@@ -316,6 +321,7 @@ class BackpropThroughTime(Trainer):
                 list(weight.shape) for weight in model.parameters() if weight.requires_grad
             ],
             "data": fingerprint(train) if self.directory else "",
+            "drawn": _BY_SAMPLE,
         }
 
     def _rate(self, iteration: int) -> float:
@@ -381,6 +387,7 @@ class _Training:
         self.runner, self.optimizer = self.fabric.setup(compiled, optimizer)  # type: ignore[arg-type]
         self.average = MovingAverage(self.trained, settings.ema)
         self.generator = Generator(self.fabric.device)
+        self.batch_size = min(settings.batch_size, num_samples(self.train))
         self.identity = settings._identity(model, self.train, seed)
         self.checkpoint = settings._checkpoint()
         own = [CSVLog(self.checkpoint.with_name(LOG))] if self.checkpoint else []
@@ -436,7 +443,7 @@ class _Training:
         if checkpoint is None:
             self.crowd.begin()
             return
-        state = _checked(checkpoint, self.identity)
+        state = _checked(checkpoint, self.identity, self.fabric.world_size)
         self.crowd.begin(state.get("threads"))
         self.start, self.best, self.best_weights = (
             state["iteration"],
@@ -470,7 +477,8 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings._rate(iteration)
         losses = self.losses(iteration, indices, batch)
-        loss = losses.mean()
+        # The gradients of ranks are averaged, whatever the number of their samples
+        loss = losses.mean() * (len(losses) * self.fabric.world_size / self.batch_size)
         self.fabric.backward(loss)
         clip = self.settings.clip
         if clip is not None:
@@ -487,14 +495,15 @@ class _Training:
 
     def losses(self, iteration: int, indices: list[int], batch: Batch) -> Tensor:
         """The loss of each sample of a batch, refused if it is not finite."""
-        device, rank = self.fabric.device, self.fabric.global_rank
-        self.generator.manual_seed(mix(self.seed, iteration, rank))
+        device = self.fabric.device
+        self.generator.manual_seed(mix(self.seed, iteration, _BATCH))
         # Dropout draws from the generator of all: it is seeded here, and put back afterwards.
         with (
             solvable(indices),
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            self.own_rows(),
         ):
-            torch.manual_seed(mix(self.seed, iteration, rank, 1))
+            torch.manual_seed(mix(self.seed, iteration, _BATCH, 1))
             batch = self.model.problem.augment(batch, self.generator)
             losses: Tensor = self.runner(batch, self.generator, self.num_steps(iteration))
         if not losses.isfinite().all():
@@ -506,16 +515,24 @@ class _Training:
             )
         return losses
 
+    def own_rows(self) -> AbstractContextManager[object]:
+        """Where this rank draws what one that is alone would draw for its samples."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        if world == 1:
+            return nullcontext()
+        return OwnRows(range(rank, self.batch_size, world), self.batch_size)
+
     def num_steps(self, iteration: int) -> int:
         """The steps of a batch, the same on all ranks."""
         extra = self.settings.extra_steps
-        return self.model.num_steps + mix(self.seed, iteration, _ALL_RANKS) % (extra + 1)
+        return self.model.num_steps + mix(self.seed, iteration, _STEPS) % (extra + 1)
 
     def note(self, iteration: int) -> None:
         """Validates, keeps the best weights, and adds a record of the updates since the last
         one.
         """
-        loss = self.total.item() / self.since if self.since else None
+        total = ranks.summed(self.fabric, self.total).item() / self.fabric.world_size
+        loss = total / self.since if self.since else None
         record: dict[str, Any] = {
             "iteration": iteration,
             "loss": loss,
@@ -608,11 +625,18 @@ class _Training:
         return self.history
 
 
-def _checked(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def _checked(path: Path, identity: dict[str, Any], world: int) -> dict[str, Any]:
     """The state in a checkpoint, refused if it belongs to another training than ``identity``
-    says.
+    says, or to one of several ranks that drew otherwise.
     """
     state: dict[str, Any] = load_state(path)
+    most = max(world, state["identity"]["settings"].get("devices", 1))
+    # One rank alone drew then what it draws now
+    if state["identity"].setdefault("drawn", _BY_SAMPLE if most == 1 else "") != _BY_SAMPLE:
+        raise DescentError(
+            f"{path}: cannot resume on {most} ranks: an earlier version made it, whose ranks drew "
+            "other starts and variants than those of this one: begin anew, in another directory"
+        )
     # Written when there was no other
     firsts = {"schedule": str(_COSINE), "loss": str(_OWN_LOSS), "patience": 0, "extra_steps": 0}
     for name, first in firsts.items():

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from ..data.batches import mix
+from ..data.batches import mix, num_samples
 from ..data.samples import Samples
 from ..errors import DescentError, check_choice, check_real, check_whole
 from ..model import DescentModel
@@ -177,19 +177,24 @@ def drawn_offsets(
 
     Where there are fewer rows, those that are there come again.
     """
-    kept: Tensor | None = None
-    keys = torch.zeros(0, dtype=torch.float64)
-    draw = Generator().manual_seed(mix(source.seed, stage))
+    keys = torch.rand(
+        num_samples(samples),
+        generator=Generator().manual_seed(mix(source.seed, stage)),
+        dtype=torch.float64,
+    )
+    chosen = keys.argsort()[:count]
+    places = {place: row for row, place in enumerate(chosen.tolist())}
+    found: Tensor | None = None
     for part in source.prepared(samples):
         missing = source.model.problem.local(source.reached(stage, part), part.target)
         if part.weights is not None:
             missing = missing.where(part.weights > 0, 0)
-        keys = torch.cat([keys, torch.rand(len(missing), generator=draw, dtype=keys.dtype)])
-        kept = missing if kept is None else torch.cat([kept, missing])
-        first = keys.argsort()[:count]
-        keys, kept = keys[first], kept[first.to(kept.device)]
-    if kept is None:
-        raise DescentError("samples: expected one or more, got none")
-    whole = kept[torch.arange(count) % len(kept)] if count else kept[:0]
-    fabric = source.fabric
-    return ranks.summed(fabric, whole if fabric.is_global_zero else torch.zeros_like(whole))
+        if found is None:
+            found = missing.new_zeros(len(chosen), missing.shape[1])
+        for row, place in enumerate(part.rows):
+            if place in places:
+                found[places[place]] = missing[row]
+    if found is None:
+        raise DescentError("samples: expected one or more for every rank, got none for one of them")
+    whole = ranks.summed(source.fabric, found)
+    return whole[torch.arange(count) % max(1, len(whole))]

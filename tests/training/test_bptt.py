@@ -21,7 +21,7 @@ from learned_descent import (
 )
 from learned_descent.faces.recipes import RECIPES
 from learned_descent.faces.synthetic import SyntheticFaces
-from learned_descent.files import load_state
+from learned_descent.files import load_state, save_state
 from learned_descent.problems import Analytic
 
 from ..toys import Compass, Line, Rows, Turn
@@ -358,6 +358,23 @@ def test_resume_of_another_training_is_refused(tmp_path, settings, seed, split, 
         trainer(directory=str(tmp_path), resume=True, **settings).fit(
             recurrent(problem), problem.data(split), seed=seed
         )
+
+
+def test_only_one_rank_goes_on_from_what_an_earlier_version_made(tmp_path):
+    problem, checkpoint = Turn(), tmp_path / "checkpoint.safetensors"
+    trainer(directory=str(tmp_path)).fit(recurrent(problem), problem.data("train"))
+    state = load_state(checkpoint)
+    del state["identity"]["drawn"]
+    again = trainer(directory=str(tmp_path), resume=True)
+    for devices in (1, 2):
+        state["identity"]["settings"]["devices"] = devices
+        save_state(checkpoint, state)
+        if devices == 1:
+            again.fit(recurrent(problem), problem.data("train"))
+    with pytest.raises(DescentError, match="cannot resume on 2 ranks: an earlier version made it"):
+        again.fit(recurrent(problem), problem.data("train"))
+    with pytest.raises(DescentError, match="cannot resume on 2 ranks: an earlier version made it"):
+        again.check_checkpoint(recurrent(problem), problem.data("train"))
 
 
 def test_resume_from_a_truncated_checkpoint_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Trains both ways and saves the weights: run under ``torchrun`` and in one process, the results
+"""Trains in all ways and saves the weights: run under ``torchrun`` and in one process, the results
 have to agree.
 
 python -m torch.distributed.run --standalone --nproc-per-node 2 tests/training/two_ranks.py FILE
@@ -7,57 +7,72 @@ python -m torch.distributed.run --standalone --nproc-per-node 2 tests/training/t
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from learned_descent import BackpropThroughTime, Cascade, MnemonicDescent, SequentialRidge
+from learned_descent import (
+    BackpropThroughTime,
+    Cascade,
+    DescentModel,
+    MnemonicDescent,
+    SequentialRidge,
+)
+from learned_descent.data.own_rows import change_some
 from learned_descent.files import save_state
-from learned_descent.problems import Analytic
-from tests.toys import Gaps
+from learned_descent.models import CoarseToFineSearch
+from learned_descent.training import SearchRidge
+from tests.toys import Bent, Gaps, Line
 
 
-class Still(Gaps):
-    """Missing numbers, and in training the start of testing."""
+class Shaken(Line):
+    """What is seen is varied, and for a few samples varied again."""
 
-    def initial(self, batch, generator=None):
-        return super().initial(batch)
+    def augment(self, batch, generator):
+        def noise(seen):
+            return seen + 0.1 * torch.randn(seen.shape, generator=generator, dtype=seen.dtype)
+
+        return {**batch, "y": change_some(noise(batch["y"]), 0.2, generator, noise)}
+
+
+def of(records: list[dict[str, Any]], name: str) -> Tensor:
+    return torch.tensor([record[name] for record in records], dtype=torch.float64)
 
 
 def train() -> dict[str, Tensor]:
-    """The weights of two cascades by closed form, of which one has samples that lack numbers, and
-    of a recurrent model by gradients; all without random starts."""
-    problem = Analytic("erf", spread=0, dtype=torch.float64)
-    cascade = Cascade.for_problem(problem, num_steps=3).double()
-    closed = SequentialRidge(ridge=(1e-6, 1e-4), batch_size=4, accelerator="cpu").fit(
-        cascade, problem.data("train"), problem.data("val")
-    )
-    gaps = Still(torch.float64, count=22)
-    uneven = Cascade.for_problem(gaps, num_steps=2).double()
-    SequentialRidge(ridge=(1e-3, 1e-1), batch_size=4, accelerator="cpu").fit(
-        uneven, gaps.data("train"), gaps.data("val")
-    )
+    """The weights of three models by closed form, of which one has samples that lack numbers, and
+    of a recurrent model by gradients; all from random starts of varied samples."""
+    problem, gaps = Shaken(torch.float64, count=22), Gaps(torch.float64, count=22)
+    closed = {"ridge": (1e-6, 1e-4), "batch_size": 4, "accelerator": "cpu"}
+    models: dict[str, DescentModel] = {}
+    results = {}
+    for name, kind in (("cascade", problem), ("uneven", gaps)):
+        models[name] = Cascade.for_problem(kind, num_steps=2, observation=Bent()).double()
+        history = SequentialRidge(**closed).fit(models[name], kind.data("train"), kind.data("val"))
+        for key in ("loss", "ridge"):
+            results[f"{name}/{key}"] = of(history.records, key)
+    models["search"] = CoarseToFineSearch.for_problem(problem, num_steps=2).double()
+    SearchRidge(batch_size=4, accelerator="cpu").fit(models["search"], problem.data("train"))
     torch.manual_seed(0)  # the same first weights on every rank
-    recurrent = MnemonicDescent.for_problem(problem, hidden=8, num_steps=3).double()
-    settings = {
-        "iterations": 25,
-        "batch_size": 8,
-        "lr": 1e-2,
-        "validate_every": 5,
-        "precision": "64-true",
-    }
-    history = BackpropThroughTime(**settings, accelerator="cpu").fit(
-        recurrent, problem.data("train"), problem.data("val")
-    )
-    results = {
+    models["recurrent"] = MnemonicDescent.for_problem(
+        problem, hidden=8, num_steps=3, dropout=0.2
+    ).double()
+    history = BackpropThroughTime(
+        iterations=25,
+        batch_size=9,  # of which one rank has five
+        lr=1e-2,
+        validate_every=5,
+        precision="64-true",
+        accelerator="cpu",
+    ).fit(models["recurrent"], problem.data("train"), problem.data("val"))
+    results["errors"] = of(history.records, "val_error")
+    results["losses"] = of(history.records[1:], "loss")
+    return results | {
         f"{name}/{key}": value
-        for name, model in (("cascade", cascade), ("uneven", uneven), ("recurrent", recurrent))
+        for name, model in models.items()
         for key, value in model.state_dict().items()
     }
-    results["closed/loss"] = torch.tensor([record["loss"] for record in closed.records])
-    results["closed/ridge"] = torch.tensor([record["ridge"] for record in closed.records])
-    results["history/val_error"] = torch.tensor([record["val_error"] for record in history.records])
-    return results
 
 
 if __name__ == "__main__":
