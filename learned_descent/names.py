@@ -12,6 +12,7 @@ PROBLEMS: Mapping[str, str] = {
     "faces": "learned_descent.faces.alignment:FaceAlignment",
     "synthetic-faces": "learned_descent.faces.synthetic:SyntheticFaces",
     "landmarks": "learned_descent.landmarks.labelled:LabelledLandmarks",
+    "in-shape-model": "learned_descent.landmarks.shape_model:InShapeModel",
     "sinusoid": "learned_descent.problems.curves:Sinusoid",
     "exponentials": "learned_descent.problems.curves:TwoExponentials",
     "registration": "learned_descent.problems.registration.problem:Registration",

@@ -54,6 +54,10 @@ class Problem(nn.Module, ABC):
     """An error above this counts as a failure; the CED curve and the AUC end there. In the unit of
     :meth:`error`."""
 
+    attained: bool = True
+    """Whether the error is 0 at the target; not where no ``x`` says the whole truth, such as that
+    of a shape model."""
+
     shapes: Mapping[str, str] = {}
     """Shapes that tensors of a batch must have, such as ``{"points": "B N 3", "pixels": "B N 2"}``:
     checked before the loop."""

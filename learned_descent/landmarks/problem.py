@@ -206,7 +206,7 @@ class Landmarks(Problem):
                 if not self._has_starts:
                     self._learn_starts(chosen)
                     self._look_for_starts()
-            self._data[split] = self._completed(chosen)
+            self._data[split] = self.completed(chosen)
             self._tell_of_missing(chosen, split)
         return self._data[split]
 
@@ -269,8 +269,8 @@ class Landmarks(Problem):
             covariance = similarities.T.cov() + 1e-8 * torch.eye(4)
             self.start_factor.copy_(torch.linalg.cholesky(covariance))
 
-    def _completed(self, batch: Batch) -> Batch:
-        """The batch with its missing landmarks where the mean shape has them, laid on those that
+    def completed(self, batch: Batch) -> Batch:
+        """A batch with its missing landmarks where the mean shape has them, laid on those that
         are known.
         """
         weights = batch.get("weights")
@@ -369,7 +369,7 @@ class Landmarks(Problem):
         return None if weights is None else weights.repeat_interleave(2, dim=1)
 
     def augment(self, batch: Batch, generator: Generator) -> Batch:
-        batch = batch if self._turning is None else self._completed(batch)
+        batch = batch if self._turning is None else self.completed(batch)
         return augment(batch, self.augmentation, self.mirror_points, generator, self._turning)
 
     def retract(self, x: Float[Tensor, "B p"], delta: Float[Tensor, "B d"]) -> Float[Tensor, "B p"]:
@@ -408,7 +408,7 @@ class Landmarks(Problem):
         return found
 
     def _error(self, x: Tensor, batch: Batch, normaliser: Normaliser, subset: str | None) -> Tensor:
-        batch = self._completed(batch)
+        batch = self.completed(batch)
         return landmark_errors(
             self.points(x),
             batch["points"],

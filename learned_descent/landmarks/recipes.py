@@ -75,3 +75,14 @@ RECIPES: Mapping[str, Recipe] = {
     ),
 }  # fmt: skip
 """The families of ``landmarks``; their trainings follow from the number of pictures."""
+
+IN_SHAPE_MODEL: Mapping[str, Recipe] = {
+    **{name: RECIPES[name] for name in ("sdm", "global-sdm", "incremental", "mdm", "cfss")},
+    "po-cr": Recipe(
+        Cascade, {"num_steps": 5}, DenseSIFT, _DESCRIPTOR, trainers={"jacobians": ProjectOut(
+            damping=(0.3, 1.0, 3.0, 10.0), augment=False, batch_size=16
+        )},
+    ),
+}  # fmt: skip
+"""Those of landmarks in a shape model: a family that goes from landmark to landmark has none
+there."""

@@ -18,7 +18,8 @@ from ..faces.fake300w import write_fake_300w
 from ..landmarks.drawn import write_wings
 
 SMALL = ("--problem.num_train=8", "--problem.num_test=4", "--problem.count=6")
-PICTURES = {"faces", "synthetic-faces", "landmarks", "fixed-template", "any-template"}
+LANDMARKS = {"landmarks", "in-shape-model"}
+PICTURES = {"faces", "synthetic-faces", "fixed-template", "any-template", *LANDMARKS}
 
 
 def words_of(name: str, folder: Path) -> list[str]:
@@ -28,7 +29,7 @@ def words_of(name: str, folder: Path) -> list[str]:
     if name == "faces":
         root = write_fake_300w(folder, {"afw": 4, "helen/testset": 2}, size=96)
         words += ["--data", str(root), "--problem.train=[afw]"]
-    if name == "landmarks":
+    if name in LANDMARKS:
         words += ["--data", str(write_wings(folder, 8))]
     return words
 

@@ -15,7 +15,7 @@ from learned_descent.training.draws import BLOCK, Draws
 
 from ..cli.test_every_problem import SMALL
 
-WITHOUT_DATA = sorted(PROBLEMS.keys() - {"faces", "landmarks"})
+WITHOUT_DATA = sorted(PROBLEMS.keys() - {"faces", "landmarks", "in-shape-model"})
 
 
 @pytest.mark.parametrize("name", WITHOUT_DATA)
