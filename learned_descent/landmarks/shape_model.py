@@ -48,8 +48,7 @@ class InShapeModel(Problem):
             fewer samples only so many come; the others stay 0, and move nothing.
 
     Raises:
-        DescentError: if the other problem is none of landmarks, cannot be made, or has too few of
-            them.
+        DescentError: if the other problem is none of landmarks, cannot be made, or has only one.
 
     References:
         T. Cootes, C. Taylor, D. Cooper and J. Graham. Active shape models: their training and
@@ -106,15 +105,10 @@ class InShapeModel(Problem):
 
     def _wrap(self, problem: Landmarks, components: int) -> None:
         count = problem.schema.num_points
-        if count < 3:
-            raise DescentError(
-                f"of: a similarity is all that {count} landmarks can do: a shape model needs 3 or "
-                "more"
-            )
         self.problem = problem
         self.failure_above, self.edges = problem.failure_above, problem.edges
         self.optional, self.pictured = problem.optional, problem.pictured
-        number = min(components, 2 * count - 4)
+        number = min(components, max(0, 2 * count - 4))
         self.register_buffer("mean", torch.full((count, 2), torch.nan))
         self.register_buffer("components", torch.zeros(number, count, 2))
         self.register_buffer("units", torch.full((4 + number,), problem.box_side))
@@ -149,6 +143,10 @@ class InShapeModel(Problem):
         return observation
 
     def _learn(self, shapes: Float[Tensor, "N L 2"]) -> None:
+        if len(self.mean) == 1:
+            raise DescentError(
+                "of: one landmark has neither a size nor a direction: a shape model needs more"
+            )
         middle = self.problem.mean_shape - self.problem.mean_shape.mean(0)
         size = middle.square().sum(1).mean().sqrt()
         self.mean.copy_(middle / size)

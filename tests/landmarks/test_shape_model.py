@@ -134,9 +134,9 @@ def test_what_cannot_be_wrapped_is_refused():
         InShapeModel("pose")
     with pytest.raises(DescentError, match=r"of 'mine\.py:Mine': expected one of analytic, "):
         InShapeModel("mine.py:Mine")
-    schema = {"name": "two", "num_points": 2}
-    with pytest.raises(DescentError, match="a shape model needs 3 or more"):
-        InShapeModel("landmarks", settings={"schema": schema})
+    point = InShapeModel("landmarks", settings={"schema": {"name": "one", "num_points": 1}})
+    with pytest.raises(DescentError, match="one landmark has neither a size nor a direction"):
+        point._learn(torch.rand(4, 1, 2))
     with pytest.raises(DescentError, match="components: expected 1 or more, got 0"):
         InShapeModel.around(Dots(), components=0)
 
