@@ -43,7 +43,9 @@ class LocalForests(Trainer):
 
     Args:
         ridge: the weight of the penalty, in units of the mean variance of a leaf.
-        repeats: random starts per sample.
+        repeats: random starts per sample and pass.
+        passes: passes over the samples, each with fresh augmentation; the rows of all are held in
+            memory.
         differences: pairs of features that are drawn for each group and stage.
         tried: how many of them a node tries.
         least: the fewest rows of a leaf.
@@ -68,6 +70,7 @@ class LocalForests(Trainer):
 
     ridge: float = 30.0
     repeats: int = 5
+    passes: int = 1
     differences: int = 500
     tried: int = 40
     least: int = 5
@@ -76,7 +79,7 @@ class LocalForests(Trainer):
 
     def __post_init__(self) -> None:
         check_real(self.ridge, name="ridge", positive=True)
-        for name in ("repeats", "differences", "tried", "least", "batch_size"):
+        for name in ("repeats", "passes", "differences", "tried", "least", "batch_size"):
             check_whole(getattr(self, name), name=name)
 
     def fit(
@@ -108,7 +111,14 @@ class LocalForests(Trainer):
         fabric = ranks.alone(type(self).__name__)
         model.cpu()
         made = StageRows(
-            fabric, model, seed, self.repeats, 1, self.augment, self.batch_size, every=0
+            fabric,
+            model,
+            seed,
+            self.repeats,
+            self.passes,
+            self.augment,
+            self.batch_size,
+            every=0,
         )
         records = []
         with (

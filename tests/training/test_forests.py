@@ -111,6 +111,19 @@ def test_equations_that_are_not_solved_are_said(monkeypatch):
     assert any("LocalForests: the equations of stage 0 are solved" in d for d in history.doubts)
 
 
+def test_each_pass_sees_every_sample_again(monkeypatch):
+    seen, regress = [], LocalForests._regress
+
+    def counted(self, model, stage, rows):
+        seen.append(len(rows.features))
+        return regress(self, model, stage, rows)
+
+    monkeypatch.setattr(LocalForests, "_regress", counted)
+    problem = Line()
+    fitted(problem, num_steps=1, repeats=2, passes=3)
+    assert seen == [6 * len(problem.data("train")["x"])]
+
+
 def test_it_can_be_made_to_augment():
     assert LocalForests(augment=False).augmenting() == LocalForests()
 
