@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, final
 
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Generator, Tensor, nn
 
+from .data.batches import index
 from .data.samples import Batch, check_tensors
 from .errors import DescentError, check_choice, check_shape, check_whole
 from .observation import ImageObservation, Observation
@@ -145,11 +146,11 @@ class DescentModel(nn.Module, ABC):
         eyes = (part for part in self.observation.modules() if isinstance(part, ImageObservation))
         return {*self.problem.images, *(part.image for part in eyes)}
 
-    def finished(self, k: int, state: State) -> bool:
-        """Whether no sample will move from step ``k`` on, so that the loop may stop; learned models
-        always take their steps.
+    def running(self, k: int, state: State) -> Bool[Tensor, " B"] | None:
+        """Which samples may still move from step ``k`` on: the loop leaves the others alone, and
+        stops when there are none; ``None`` for a learned model, which always takes its steps.
         """
-        return False
+        return None
 
     def learned_model(self) -> DescentModel | None:
         """The learned part, whose observation a table names; ``None`` for a classical solver."""
@@ -294,23 +295,32 @@ class DescentModel(nn.Module, ABC):
         state = self.init_state(x)
         xs = [x]
         states: list[State] = []
+        rows: Tensor | None = None  # of those that are left in the loop; None while all are
         total = self.num_steps if num_steps is None else num_steps
         check_whole(total, name="num_steps", least=0, most=MOST_STEPS)
         check_choice(detach, Detach, name="detach")
         for k in range(total):
-            if self.finished(k, state):
-                xs.extend([x] * (total - k))
-                states.extend(states[-1:] * (total - k))
-                break
+            running = self.running(k, state)
+            if running is not None:
+                count = int(running.sum())
+                if not count:
+                    xs.extend(xs[-1:] * (total - k))
+                    states.extend(states[-1:] * (total - k))
+                    break
+                if 2 * count <= len(running):  # what has settled costs nothing any more
+                    left = running.nonzero().squeeze(1)
+                    rows = left if rows is None else rows[left]
+                    x, state, prepared = x[left], picked(state, left), index(prepared, left)
+                    known["B"] = count
             seen = x if detach == "none" else x.detach()
             features = self.observation.observe(k, seen, prepared)
             check_shape(features, "B F", known, name=f"features of step {k}")
             delta, state = self.step(k, features, state)
             x, state = self.move(k, seen if detach == "state" else x, delta, state, prepared)
             check_shape(x, "B p", known, name=f"x after step {k}")
-            xs.append(x)
+            xs.append(x if rows is None else xs[-1].index_copy(0, rows, x))
             if keep_states and state is not None:
-                states.append(state)
+                states.append(state if rows is None else replaced(states[-1], rows, state))
         return Trajectory(torch.stack(xs), stacked(states) if states else None)
 
 
@@ -323,13 +333,29 @@ def stacked(states: Sequence[State]) -> State:
         >>> stacked([state, state, state]).status.shape
         torch.Size([3, 2])
     """
+    return _mapped(lambda *tensors: torch.stack(tensors), *states)
+
+
+def picked(state: State, rows: Int[Tensor, " R"]) -> State:
+    """The memory of some samples."""
+    return _mapped(lambda value: value[rows], state)
+
+
+def replaced(state: State, rows: Int[Tensor, " R"], other: State) -> State:
+    """A memory in which that of some samples is another."""
+    return _mapped(lambda value, new: value.index_copy(0, rows, new), state, other)
+
+
+def _mapped(function: Callable[..., Tensor], *states: State) -> State:
+    """What a function makes of the tensors that have the same place in memories of one kind."""
     first = states[0]
     if first is None:
         return None
     if isinstance(first, Tensor):
-        return torch.stack(cast("list[Tensor]", states))
+        return function(*states)
     parts = zip(*cast("Sequence[tuple[Any, ...]]", states))
-    return cast("Callable[..., State]", type(first))(*(stacked(part) for part in parts))
+    made = cast("Callable[..., State]", type(first))
+    return made(*(_mapped(function, *part) for part in parts))
 
 
 def tensors_of(state: State) -> list[Tensor]:

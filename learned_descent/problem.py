@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -209,8 +210,8 @@ class LeastSquares(Problem):
     The cost of a sample is ``kernel.cost(residual)``: half the sum of squares, unless the problem
     has a robust kernel. What follows from the residuals follows from those of the class itself:
     where it overrides :meth:`residual` or :meth:`retract` and inherits a :meth:`jacobian`,
-    :meth:`cost` or :meth:`normal_equations` that was written for others, it has the general ones of
-    this class.
+    :meth:`linearized`, :meth:`cost` or :meth:`normal_equations` that was written for others, it has
+    the general ones of this class.
 
     References:
         J. Nocedal and S. Wright. Numerical Optimization, chapter 10. Springer 2006.
@@ -237,6 +238,13 @@ class LeastSquares(Problem):
         perfectly.
         """
 
+    def residual_of_one(self, x: Float[Tensor, " p"], sample: Batch) -> Float[Tensor, " R"]:
+        """The residuals of one sample, for ``torch.vmap``; override it where :meth:`residual` is
+        made of it.
+        """
+        single = {name: value.unsqueeze(0) for name, value in sample.items()}
+        return self.residual(x.unsqueeze(0), single).squeeze(0)
+
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
         """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode
         differentiation.
@@ -247,16 +255,31 @@ class LeastSquares(Problem):
             DescentError: if :meth:`residual` does what ``torch.func`` cannot follow: writing in
                 place, ``if`` on a tensor, ``.item()``, numpy.
         """
+        return self._differentiated(x, batch)[1]
 
-        def moved(delta: Tensor, row: Tensor, sample: dict[str, Tensor]) -> Tensor:
-            single = {name: value.unsqueeze(0) for name, value in sample.items()}
-            return self.residual(
-                self.retract(row.unsqueeze(0), delta.unsqueeze(0)), single
-            ).squeeze(0)
+    def linearized(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R d"]]:
+        """The residuals at ``x`` and their :meth:`jacobian`, given a prepared batch.
+
+        Override it where both share work.
+        """
+        if self.jacobian == MethodType(LeastSquares.jacobian, self):
+            return self._differentiated(x, batch)
+        return self.residual(x, batch), self.jacobian(x, batch)
+
+    def _differentiated(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Residuals and derivatives by one pass of forward-mode differentiation."""
+
+        def moved(delta: Tensor, row: Tensor, sample: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            placed = self.retract(row.unsqueeze(0), delta.unsqueeze(0)).squeeze(0)
+            residual = self.residual_of_one(placed, sample)
+            return residual, residual
 
         zero = torch.zeros_like(self.local(x, x))
+        both = torch.vmap(torch.func.jacfwd(moved, has_aux=True))
         try:
-            jacobian: Tensor = torch.vmap(torch.func.jacfwd(moved))(zero, x, dict(batch))
+            jacobian, residual = both(zero, x, dict(batch))
         except (DescentError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # torch raises many kinds
@@ -269,7 +292,7 @@ class LeastSquares(Problem):
                 f"writing in place, no .item(), no numpy), or override {own}.jacobian. torch says: "
                 f"{_brief(error)}"
             ) from error
-        return jacobian
+        return residual, jacobian
 
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         """The cost at ``x``, given a prepared batch."""
@@ -307,7 +330,7 @@ class LeastSquares(Problem):
 
         Override it where they can be had without the whole Jacobian.
         """
-        residual, jacobian = self.residual(x, batch), self.jacobian(x, batch)
+        residual, jacobian = self.linearized(x, batch)
         matrix, gradient = normal_equations(jacobian, self.weights(residual), residual)
         return matrix, gradient, self.kernel.cost(residual)
 
@@ -332,8 +355,9 @@ def with_cost(problem: Problem, who: str = "a classical solver") -> LeastSquares
 
 _DERIVED: Mapping[str, Sequence[str]] = {
     "jacobian": ("residual", "retract"),
+    "linearized": ("residual", "retract", "jacobian"),
     "cost": ("residual",),
-    "normal_equations": ("residual", "retract", "jacobian", "weights"),
+    "normal_equations": ("residual", "retract", "jacobian", "linearized", "weights"),
 }
 """What follows from what; in this order, for the last one follows from the first."""
 

@@ -54,6 +54,25 @@ def test_jacobian_of_a_linear_residual_is_its_matrix(device, dtype):
     assert torch.equal(problem.weights(residual), torch.ones_like(residual))
 
 
+def test_residuals_and_derivatives_come_from_one_look_at_the_residuals():
+    class Counting(Turn):
+        looks = 0
+
+        def residual(self, x, batch):
+            self.looks += 1
+            return super().residual(x, batch)
+
+    problem = Counting()
+    batch = problem.data("test")
+    x = problem.initial(batch, torch.Generator().manual_seed(0))
+    residual, jacobian = problem.linearized(x, batch)
+    assert problem.looks == 1
+    torch.testing.assert_close(residual, problem.residual(x, batch))
+    torch.testing.assert_close(jacobian, problem.jacobian(x, batch))
+    problem.jacobian = lambda x, batch: 2 * jacobian
+    torch.testing.assert_close(problem.linearized(x, batch)[1], 2 * jacobian)
+
+
 def test_least_squares_asks_for_the_residual():
     assert LeastSquares.__abstractmethods__ == Problem.__abstractmethods__ | {"residual"}
 

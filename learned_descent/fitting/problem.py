@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -20,8 +19,8 @@ START_KEY = "(start)"
 """The start in a batch, ``(B, p)``; brackets, for these are names that no caller gives."""
 
 ROOTS_KEY = "(weights)"
-"""The roots of the weights in a batch, ``(B, m)``; a residual of weight 0 does not count, whatever
-it is."""
+"""The roots of the weights in a batch, ``(B, m)``, unless all are 1; a residual of weight 0 does
+not count, whatever it is."""
 
 
 @final
@@ -83,9 +82,8 @@ class FunctionProblem(LeastSquares):
         Raises:
             DescentError: if the function does what ``torch.vmap`` cannot follow.
         """
-        sample = {name: batch[name] for name in self.keys}
         try:
-            found: Tensor = torch.vmap(self._of_one)(x, sample)
+            found: Tensor = torch.vmap(self.residual_of_one)(x, dict(batch))
         except (DescentError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # torch raises many kinds
@@ -94,11 +92,13 @@ class FunctionProblem(LeastSquares):
                 "torch operations alone (torch.exp for numpy.exp, torch.where for an if, "
                 f"torch.stack for writing in place, no .item()); torch says: {error}"
             ) from error
-        roots = batch.get(ROOTS_KEY)
-        return found if roots is None else torch.where(roots > 0, roots * found, 0)
+        return found
 
-    def _of_one(self, x: Float[Tensor, " p"], sample: Mapping[str, Tensor]) -> Float[Tensor, " m"]:
-        return self.function(x, *self.given(sample)).reshape(-1)
+    def residual_of_one(self, x: Float[Tensor, " p"], sample: Batch) -> Float[Tensor, " m"]:
+        own = {name: sample[name] for name in self.keys}
+        found = self.function(x, *self.given(own)).reshape(-1)
+        roots = sample.get(ROOTS_KEY)
+        return found if roots is None else torch.where(roots > 0, roots * found, 0)
 
     def count(self, x: Float[Tensor, " p"], batch: Batch) -> int:
         """The number ``m`` of residuals, found by calling the function for the first sample.

@@ -146,9 +146,8 @@ def least_squares(
     problem = FunctionProblem(residual, arguments, start.shape[1], bounds=bounds, kernel=kernel)
     problem.to(start.device)
     count = problem.count(start[0], batch)
-    batch[ROOTS_KEY] = _roots(
-        batch.get(ROOTS_KEY), mask, torch.ones_like(start[:, :1]).repeat(1, count)
-    )
+    if weights is not None or mask is not None:
+        batch[ROOTS_KEY] = _roots(batch.get(ROOTS_KEY), mask, start.new_ones(len(start), count))
     made = _solver(problem, solver)
     with torch.no_grad():
         parts = [_solved(made, problem, chunk, absolute_sigma) for chunk in _chunks(made, batch)]
@@ -258,8 +257,8 @@ def _covariance(
     cost: Float[Tensor, " B"] | None,
 ) -> Float[Tensor, "B p p"]:
     """The covariance at ``x``; of weights that are known absolutely where no cost is given."""
-    weights = problem.weights(problem.residual(x, batch))
-    slopes = problem.jacobian(x, batch) * weights.sqrt().unsqueeze(2)
+    residual, jacobian = problem.linearized(x, batch)
+    slopes = jacobian * problem.weights(residual).sqrt().unsqueeze(2)
     unit = torch.finfo(slopes.dtype).eps * max(slopes.shape[1:])
     known = slopes.isfinite().flatten(1).all(1)
     # The triangular factor has the same singular values, and is smaller
@@ -267,7 +266,7 @@ def _covariance(
     inverse = torch.linalg.pinv(factor, rtol=unit)
     found = inverse @ inverse.mT
     if cost is not None:
-        left = (batch[ROOTS_KEY] > 0).sum(1) - x.shape[1]
+        left = (batch.get(ROOTS_KEY, torch.ones_like(residual)) > 0).sum(1) - x.shape[1]
         found = found * (2 * cost.double() / left)[:, None, None]
         known = known & (left > 0) & cost.isfinite()
     covariance: Tensor = found.where(known[:, None, None], torch.inf).to(x)

@@ -91,7 +91,7 @@ class GaussNewtonSteps(Observation):
             hessian, gradient, cost = problem.normal_equations(x, batch)
             yield hessian.to(x), gradient.to(x), 2 * cost.unsqueeze(1)
             return
-        residual, jacobian = problem.residual(x, batch), problem.jacobian(x, batch)
+        residual, jacobian = problem.linearized(x, batch)
         for kernel in [problem.kernel] if self.kernels is None else self.kernels:
             weights = kernel.weights(residual)
             hessian, gradient = normal_equations(jacobian, weights, residual)

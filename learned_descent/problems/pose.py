@@ -277,6 +277,12 @@ class Pose(LeastSquares):
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
         return self._slopes(x, self._view(x, batch))
 
+    def linearized(
+        self, x: Float[Tensor, "B p"], batch: Batch
+    ) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R d"]]:
+        view = self._view(x, batch)
+        return (view.seen.mT - batch["projections"]).flatten(1), self._slopes(x, view)
+
     def cost(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, " B"]:
         view = self._view(x, batch)
         return self._cost(view, (view.seen.mT - batch["projections"]).flatten(1), batch)

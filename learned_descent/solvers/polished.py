@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast, final
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..data.samples import Batch
@@ -107,9 +107,9 @@ class Polished(DescentModel):
                 x, other = self.solver.move(k - self.model.num_steps, x, delta, other, seen)
         return x, PolishedState(own, other)
 
-    def finished(self, k: int, state: State) -> bool:
+    def running(self, k: int, state: State) -> Bool[Tensor, " B"] | None:
         k, (_, other) = k - self.model.num_steps, cast(PolishedState, state)
-        return k >= 0 and self.solver.finished(k, other)
+        return self.solver.running(k, other) if k >= 0 else None
 
     def learned_model(self) -> DescentModel | None:
         return self.model.learned_model()

@@ -70,8 +70,8 @@ class Solver(DescentModel):
     whose updates count as constants.
     """
 
-    def finished(self, k: int, state: State) -> bool:
-        return bool((cast(SolverState, state).status != Status.RUNNING).all())
+    def running(self, k: int, state: State) -> Bool[Tensor, " B"]:
+        return cast(SolverState, state).status == Status.RUNNING
 
     @final
     def learned_model(self) -> DescentModel | None:

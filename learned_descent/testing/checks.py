@@ -439,7 +439,8 @@ def _check_steps(contract: Contract, model: DescentModel, batch: Batch, x0: Tens
         prepared = model.observation.prepare(batch)
         x, state = x0, model.init_state(x0)
         for k in range(model.num_steps):
-            if model.finished(k, state):
+            running = model.running(k, state)
+            if running is not None and not running.any():
                 break
             features = model.observation.observe(k, x, prepared)
             delta, after = model.step(k, features, state)

@@ -227,10 +227,14 @@ def check_least_squares(contract: Contract, problem: LeastSquares, batch: Batch,
         weights = problem.weights(residual)
         check_shape(weights, "B R", sizes, name="weights")
         expect(bool((weights >= 0).all()), "weights: expected numbers >= 0, got a negative one")
-        expect_close(problem.jacobian(x, ready), _derivative(problem, x, ready), "jacobian")
+        jacobian = problem.jacobian(x, ready)
+        expect_close(jacobian, _derivative(problem, x, ready), "jacobian")
         expect_rows_alone(
             lambda rows, x: problem.residual(x, problem.prepare(rows)), batch, x, "residual"
         )
+        both = zip(("residual", "jacobian"), problem.linearized(x, ready), (residual, jacobian))
+        for name, value, want in both:
+            expect_close(value, want, f"{name} of linearized")
     name = "least squares: a solver can make something of every sample at its start"
     with contract.clause(name, required=False):
         solver = GaussNewton(problem, num_steps=1, damping=1.0)

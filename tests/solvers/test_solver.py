@@ -171,6 +171,40 @@ def test_the_loop_ends_when_all_have_settled(solver):
 
 
 @pytest.mark.parametrize("solver", [GaussNewton, LevenbergMarquardt])
+def test_what_has_settled_is_left_alone_and_all_else_stays_the_same(solver):
+    seen = []
+
+    class Counting(LeastSquares):
+        failure_above = 1.0
+        data = target = observation = Line.data
+
+        def initial(self, batch, generator=None):
+            return torch.ones_like(batch["y"])
+
+        def residual(self, x, batch):
+            seen.append(len(x))
+            return x**3 - batch["y"]
+
+        def jacobian(self, x, batch):
+            return (3 * x**2).unsqueeze(2)
+
+    problem = Counting()
+    batch = {"y": torch.tensor([[1.0], [1.0], [3.0], [40.0]])}
+    model = solver(problem, num_steps=60, double=True)
+    trajectory = model(batch, keep_states=True)
+    assert {4, 2, 1} <= set(seen)
+    alone = [
+        model({"y": batch["y"][row : row + 1]}, keep_states=True) for row in range(len(batch["y"]))
+    ]
+    assert torch.equal(trajectory.xs, torch.cat([single.xs for single in alone], 1))
+    statuses = torch.cat([single.states.status for single in alone], 1)
+    assert torch.equal(trajectory.states.status, statuses)
+    x0 = torch.ones(4, 1, requires_grad=True)
+    model(batch, x0).final.sum().backward()
+    assert torch.equal(x0.grad, torch.ones(4, 1))  # straight through the steps
+
+
+@pytest.mark.parametrize("solver", [GaussNewton, LevenbergMarquardt])
 def test_double_computes_in_float64_and_leaves_the_problem_alone(solver):
     seen = set()
 

@@ -275,6 +275,11 @@ BROKEN = {
         "least squares",
         "jacobian: expected a difference",
     ),
+    "wrong linearized": (
+        {"linearized": lambda self, x, batch: (x, Turn.jacobian(self, x, batch))},
+        "least squares",
+        "residual of linearized: expected",
+    ),
     "negative weights": (
         {"weights": lambda self, residual: -torch.ones_like(residual)},
         "least squares",
