@@ -9,6 +9,7 @@ import sys
 import torch
 
 from learned_descent import load_model, save_model
+from learned_descent.checkpoint import find_stored
 from learned_descent.errors import DescentError
 from learned_descent.observations import ConvolutionalMap
 
@@ -20,7 +21,8 @@ def main(source, target):
     """The first convolution gets the sum of its weights over the channels, in the units of a
     picture of zero mean and unit deviation: what it saw in a usual grey photo, it sees again.
     """
-    model = load_model(source)
+    stored = find_stored(source)
+    model = load_model(stored)
     colours = model.observation
     if not isinstance(colours, ConvolutionalMap) or colours.grey:
         raise DescentError(f"{source}: expected eyes that see colours, a ConvolutionalMap")
@@ -33,7 +35,7 @@ def main(source, target):
     greys = ConvolutionalMap(colours.points, colours.image, **settings)
     greys.load_state_dict(weights)
     model.observation = greys
-    save_model(model, target)
+    save_model(model, target, training=stored.training)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from examples import bright_detector, grey_eyes, new_problem, wing_loss
 from learned_descent import DescentError, MnemonicDescent, load_model, save_model
+from learned_descent.checkpoint import read_stored
 from learned_descent.cli.main import main
 from learned_descent.faces.synthetic import SyntheticFaces
 from learned_descent.landmarks.detector import DetectorWarning
@@ -69,10 +70,11 @@ def test_eyes_for_colours_become_eyes_for_greys(tmp_path):
     eyes = ConvolutionalMap(problem.points, num_points=problem.schema.num_points, **sizes)
     model = MnemonicDescent.for_problem(problem, observation=eyes, hidden=8)
     torch.nn.init.normal_(eyes.levels[0][0].bias)
-    save_model(model, colours := tmp_path / "colours.safetensors")
+    save_model(model, colours := tmp_path / "colours.safetensors", training={"seed": 3})
     grey_eyes.main(colours, grey := tmp_path / "grey.safetensors")
     made = load_model(grey).observation
     assert made.grey
+    assert read_stored(grey).training == {"seed": 3}
     noise = torch.randn(3, 1, 64, 64)
     noise = (noise - noise.mean((1, 2, 3), True)) / noise.std((1, 2, 3), False, True)
     pictures = 255 * (grey_eyes.MEAN + grey_eyes.DEVIATION * noise).expand(-1, 3, -1, -1)
