@@ -221,6 +221,7 @@ def _assembled(
         name: _laid_out(value, own[name], kinds) if name in own else value
         for name, value in tensors.items()
     }
+    _check_sizes(laid, own)
     try:
         model.load_state_dict(laid, strict=True, assign=True)
     except RuntimeError as error:
@@ -228,6 +229,20 @@ def _assembled(
             f"the weights do not fit the model that the file describes: {error}"
         ) from error
     return model
+
+
+def _check_sizes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Refuses what the file holds of its problem where the problem that it is loaded for is of
+    another size.
+    """
+    for name, value in tensors.items():
+        if name.startswith("problem.") and name in own and own[name].shape != value.shape:
+            raise DescentError(
+                f"the weights were trained for a problem whose {name.removeprefix('problem.')} is "
+                f"{tuple(value.shape)}, this one has {tuple(own[name].shape)}: leave the setting "
+                "out that makes it another one, such as --problem.schema (labels of another markup "
+                "are read into that of the weights)"
+            )
 
 
 def _model_class(name: str, given: type[DescentModel] | None) -> type[DescentModel]:

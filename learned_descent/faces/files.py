@@ -48,7 +48,9 @@ def find_faces(root: Path, part: str) -> list[FaceFiles]:
             sorted(path.name for path in root.iterdir() if path.is_dir() and path.name != BOXES)
         )
         raise DescentError(
-            f"parts: there is no folder {folder}; {root} holds: {holds or 'no folder'}"
+            f"parts: there is no folder {folder}; {root} holds: {holds or 'no folder'} (faces in "
+            "another layout, such as WFLW, are data of landmarks: weights are measured on them "
+            "with --problem-file landmarks)"
         )
     found: dict[str, FaceFiles] = {}
     for path in sorted(folder.rglob("*")):

@@ -53,6 +53,13 @@ def evaluate(weights: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+def test_weights_on_another_markup_say_how_it_is_read(evaluate: Run, root: Path):
+    words = ("--problem-file", "landmarks", "--problem.schema", "wflw98", "--data", root)
+    code, _, err = evaluate(*words)
+    assert code == 2
+    assert "mean_shape is (68, 2), this one has (98, 2): leave the setting out" in err
+
+
 def test_a_table_for_all_points_and_the_inner_ones(evaluate: Run, weights: Path, root: Path):
     code, out, err = evaluate("--data", root)
     assert code == 0, err
