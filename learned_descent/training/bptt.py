@@ -222,7 +222,9 @@ class BackpropThroughTime(Trainer):
                     "directory, or remove it"
                 )
             with in_own_precision(model), Crowd() as crowd:
-                return _Training(self, model, train, val, seed, crowd).run()
+                training = _Training(self, model, train, val, seed, crowd)
+                with ranks.answered(training.fabric):
+                    return training.run()
 
     def check_checkpoint(self, model: DescentModel, train: Samples, *, seed: int = 0) -> None:
         """Refuses a checkpoint that this training cannot go on from, before anything is done;
@@ -578,8 +580,7 @@ class _Training:
             errors = torch.stack([model.problem.error(x, batch) for x in xs])
             sums[:-1] += errors.sum(1)
             sums[-1] += errors.shape[1]
-        if fabric.world_size > 1:
-            sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+        sums = ranks.summed(fabric, sums)
         return (sums[:-1] / sums[-1]).tolist()
 
     def save(self, iteration: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import torch
 import torch.distributed as dist
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 Accelerator: TypeAlias = Literal["auto", "cpu", "cuda"]
 """Where a training runs: ``"auto"`` takes a GPU where there is one."""
 
+TIMEOUT: Final = "LEARNED_DESCENT_RANK_TIMEOUT"
+"""The environment variable that holds the seconds that a rank waits for another one."""
+
+_TIMEOUT: Final = 1800.0
+"""The seconds where it is not set."""
+
 
 def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric:
     """A running Fabric: the ranks that ``torchrun`` started, else ``devices`` devices of this
@@ -30,30 +39,36 @@ def launch(accelerator: str, devices: int, precision: Any = "32-true") -> Fabric
 
     Raises:
         DescentError: if ``"cuda"`` is asked for where there is none, or more devices than this
-            machine has.
+            machine has, or if not all ranks come in time.
     """
     # Takes as long to import as PyTorch: only what trains waits for it
-    from lightning_fabric import (
-        Fabric,
-    )
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise DescentError(
             'accelerator="cuda": PyTorch finds no CUDA device on this machine; use "cpu" or "auto"'
         )
+    ddp = DDPStrategy(timeout=timedelta(seconds=longest_wait()))
     if dist.is_torchelastic_launched():
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         fabric = Fabric(
             accelerator=accelerator,
             devices=local,
             num_nodes=world // local,
-            strategy="ddp",
+            strategy=ddp,
             precision=precision,
         )
     else:
         _check_devices(accelerator, devices)
-        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
-    fabric.launch()
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=ddp if devices > 1 else "auto",
+            precision=precision,
+        )
+    with answered(fabric):
+        fabric.launch()
     if fabric.device.type == "cpu":
         keep_freed_memory()
     return fabric
@@ -81,7 +96,49 @@ def summed(fabric: Fabric, value: Tensor) -> Tensor:
     """The sum of ``value`` over the ranks."""
     if fabric.world_size == 1:
         return value
-    return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
+    with answered(fabric):
+        return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
+
+
+def longest_wait() -> float:
+    """The seconds after which a rank that waits for another one gives up.
+
+    Raises:
+        DescentError: if the environment variable holds something else.
+    """
+    value = os.environ.get(TIMEOUT, str(_TIMEOUT))
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < timedelta.max.total_seconds():
+        raise DescentError(f"{TIMEOUT}: expected a number of seconds > 0, got {value!r}")
+    return seconds
+
+
+@contextmanager
+def answered(fabric: Fabric) -> Iterator[None]:
+    """Says in a line that another rank keeps silent; on GPUs PyTorch itself says so, and ends the
+    process.
+
+    Args:
+        fabric: the ranks. Processes that it has started itself do not stay behind.
+
+    Raises:
+        DescentError: if another rank did not answer within :func:`longest_wait`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size == 1 or "timed out" not in str(error).lower():
+            raise
+        for started in cast(Any, fabric.strategy).launcher.procs:
+            started.kill()
+        raise DescentError(
+            f"rank {fabric.global_rank} of {fabric.world_size}: another rank did not answer for "
+            f"{longest_wait():g} s ({TIMEOUT}): look whether it is stopped, swapped out or cut "
+            "off, and go on from the last checkpoint"
+        ) from error
 
 
 def _check_devices(accelerator: str, devices: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ import torch
 from learned_descent import DescentError
 from learned_descent.files import load_state
 from learned_descent.system.allocator import keep_freed_memory
-from learned_descent.training.ranks import launch
+from learned_descent.training.ranks import TIMEOUT, launch, longest_wait
 
-from . import two_ranks
+from . import stopped_rank, two_ranks
 
 
 @pytest.mark.slow
@@ -90,3 +91,50 @@ def test_the_memory_of_very_large_tensors_goes_back():
 def test_more_processes_than_cores_are_refused_before_they_start():
     with pytest.raises(DescentError, match=r"devices: expected at most \d+ .*, got 4096"):
         launch("cpu", 4096)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no signal that stops a process")
+def test_a_stopped_rank_ends_the_others(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        TIMEOUT: "3",
+    }
+    started = [
+        subprocess.Popen(
+            [sys.executable, stopped_rank.__file__, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    try:
+        found, _ = started[0].communicate(timeout=120)
+    finally:
+        for rank in started:
+            rank.kill()
+            rank.communicate()
+    assert found.splitlines()[-1] == (
+        "rank 0 of 2: another rank did not answer for 3 s (LEARNED_DESCENT_RANK_TIMEOUT): look "
+        "whether it is stopped, swapped out or cut off, and go on from the last checkpoint"
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "inf", "nan"])
+def test_a_time_that_is_none_is_refused(monkeypatch, value):
+    monkeypatch.setenv(TIMEOUT, value)
+    with pytest.raises(DescentError, match=f"{TIMEOUT}: expected a number of seconds > 0, got"):
+        launch("cpu", 1)
+    monkeypatch.delenv(TIMEOUT)
+    assert longest_wait() == 1800
