@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from .data.batches import batches, check_finite
+from .data.batches import check_finite, first_samples
 from .data.samples import Batch, Samples, as_samples, floating_type
 from .errors import DescentError, calling, check_shape
 from .model import DescentModel, check_made, check_precision
@@ -44,7 +44,7 @@ def look(
         DescentError: if the samples, ``failure_above``, a start, a target or a metric are not what
             they have to be.
     """
-    batch = next(batches(samples, _FEW, device=device, dtype=dtype))
+    batch = first_samples(samples, _FEW, device=device, dtype=dtype)
     start, target = _start_and_target(problem, batch)
     name = type(problem).__name__
     above: object = getattr(problem, "failure_above", None)
@@ -97,8 +97,8 @@ def look_training(
     problem, name = model.problem, type(model.problem).__name__
     weight = next(model.parameters())
     look(problem, samples, device=weight.device, dtype=floating_type(model.parameters()))
-    plain = next(
-        batches(samples, _FEW, device=weight.device, dtype=floating_type(model.parameters()))
+    plain = first_samples(
+        samples, _FEW, device=weight.device, dtype=floating_type(model.parameters())
     )
     check_finite(plain, list(range(_FEW)))
     generator = Generator(weight.device).manual_seed(0)
@@ -258,8 +258,8 @@ def one_sample(problem: Problem) -> Batch:
     with calling(name):
         data: object = problem.data("train")
     samples = as_samples(data, name)
-    return next(
-        batches(samples, 1, device=device_of(problem), dtype=floating_type(problem.buffers()))
+    return first_samples(
+        samples, 1, device=device_of(problem), dtype=floating_type(problem.buffers())
     )
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
-from .data.batches import batches
+from .data.batches import first_samples
 from .data.samples import Batch, Split, as_samples
 from .errors import DescentError
 from .kernels import Kernel, Squares
@@ -132,7 +132,7 @@ class Problem(nn.Module, ABC):
         a problem that knows their shapes needs no data for them.
         """
         samples = as_samples(self.data("test"), f"{type(self).__name__}.data('test')")
-        few = next(batches(samples, count))
+        few = first_samples(samples, count)
         rows = torch.arange(count) % next(iter(few.values())).shape[0]
         return {name: value[rows] for name, value in few.items()}
 

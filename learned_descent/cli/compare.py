@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..checkpoint import StoredModel, read_stored
 from ..checkpoint.description import describe, described_problem
 from ..checkpoint.model import check_storable, save_model
-from ..data.batches import batches, fingerprint, num_samples
+from ..data.batches import fingerprint, first_samples, num_samples
 from ..data.samples import Samples, Split, floating_type
 from ..errors import DescentError, about, check_choice
 from ..evaluation.comparison import FIGURES, Comparison
@@ -300,7 +300,7 @@ def _prepared(
         check_storable(models[name])
     whole = {name: _whole(name, family, models, problem) for name, family in families.items()}
     for model in whole.values():  # what cannot be measured is found out before the training
-        evaluate(model, next(batches(tested, 1)))
+        evaluate(model, first_samples(tested, 1))
     described = {
         "problem": described_problem(problem),
         "samples": {"train": num_samples(samples), split: num_samples(tested)},

@@ -13,7 +13,7 @@ import torch
 
 from ..checkpoint import StoredModel, read_stored
 from ..checkpoint.model import load_model, problem_class, stored_problem
-from ..data.batches import batches, num_samples
+from ..data.batches import first_samples, num_samples
 from ..data.samples import Samples, Split, as_samples
 from ..errors import DescentError, about, calling, check_choice
 from ..evaluation.evaluation import Evaluation
@@ -197,7 +197,7 @@ def load_for(
     file, settings = stored.path, stored_settings(stored.description)
     made = stored_problem(file, type(problem), settings)
     loaded = load_model(stored, problem=made, model=model)
-    batch = next(batches(samples, 64))
+    batch = first_samples(samples, 64)
     start, theirs = problem.initial(batch), loaded.problem.initial(batch)
     update = torch.ones_like(problem.local(start, start))
     if start.shape != theirs.shape or not torch.allclose(start, theirs, rtol=1e-4, atol=1e-4):

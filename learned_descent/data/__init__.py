@@ -13,12 +13,15 @@ from .batches import (
     to_device,
     training_batches,
 )
-from .samples import Batch, Samples, Split
+from .samples import Batch, Parted, Samples, Split
+from .shards import Shards, write_shards
 
 __all__ = [
     "Batch",
+    "Parted",
     "RandomBatches",
     "Samples",
+    "Shards",
     "Split",
     "batches",
     "check_finite",
@@ -30,4 +33,5 @@ __all__ = [
     "num_samples",
     "to_device",
     "training_batches",
+    "write_shards",
 ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
+from itertools import count as counted
 from typing import Any, cast, final
 
 import torch
@@ -13,7 +14,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import DescentError, calling, check_levels, check_shape
-from .samples import Batch, Rows, as_samples, collated
+from .samples import Batch, Parted, Rows, as_samples, collated
 from .samples import Samples as Samples
 
 
@@ -83,19 +84,71 @@ def batches(
     world: int = 1,
 ) -> Iterator[Batch]:
     """Every ``world``-th batch of consecutive samples, beginning with batch ``rank``, as
-    :func:`to_device` moves it.
+    :func:`to_device` moves it; batches of several parts take turns.
     """
+    for _, batch in placed_batches(
+        samples, batch_size, device=device, dtype=dtype, rank=rank, world=world
+    ):
+        yield batch
+
+
+def placed_batches(
+    samples: Samples,
+    batch_size: int,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[tuple[range, Batch]]:
+    """The batches of :func:`batches`, each after the places of its samples among all."""
     samples = as_samples(samples)
-    count = num_samples(samples)
-    for start in range(rank * batch_size, count, world * batch_size):
-        if isinstance(samples, Mapping):
-            chosen: Batch = index(samples, slice(start, start + batch_size))
-        else:
-            rows = _Numbered(samples)
-            chosen = _collated(
-                [rows[position] for position in range(start, min(start + batch_size, count))]
-            )
-        yield cast(Batch, to_device(chosen, device, dtype))
+    parts = _parts(samples, rank, world)
+    for number in counted():
+        left = [part[number * batch_size : (number + 1) * batch_size] for part in parts]
+        if not any(left):
+            return
+        for part, places in enumerate(left):
+            if places and (number * len(parts) + part) % world == rank:
+                yield places, cast(Batch, to_device(_read(samples, places), device, dtype))
+
+
+def first_samples(
+    samples: Samples,
+    count: int,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Batch:
+    """The first samples that this machine has, as many as there are up to ``count``, as
+    :func:`to_device` moves them.
+
+    Example:
+        >>> first_samples({"y": torch.arange(4)}, 2)
+        {'y': tensor([0, 1])}
+    """
+    samples, total = as_samples(samples), num_samples(samples)
+    first = samples.first() if isinstance(samples, Parted) else 0
+    places = range(first, min(first + count, total))
+    return cast(Batch, to_device(_read(samples, places), device, dtype))
+
+
+def _read(samples: Batch | Rows, places: range) -> Batch:
+    """Consecutive samples."""
+    if isinstance(samples, Mapping):
+        return index(samples, slice(places.start, places.stop))
+    rows = _Numbered(samples)
+    return _collated([rows[place] for place in places])
+
+
+def _parts(samples: Batch | Rows, rank: int, world: int) -> Sequence[range]:
+    """The places of the samples of each part, of which those of this rank have to be here."""
+    if not isinstance(samples, Parted):
+        return [range(num_samples(samples))]
+    parts = samples.parts()
+    own = range(rank, len(parts), world) if len(parts) % world == 0 else range(len(parts))
+    samples.check_here(own)
+    return parts
 
 
 @final
@@ -125,6 +178,8 @@ def fingerprint(samples: Samples) -> str:
         >>> fingerprint({"y": torch.zeros(3)}) == fingerprint({"y": torch.zeros(3)})
         True
     """
+    if isinstance(samples, Parted):
+        return samples.fingerprint()
     digest = hashlib.sha256()
     for batch in batches(samples, 1024):
         for name in sorted(batch):
@@ -140,10 +195,11 @@ class RandomBatches(Sampler[list[int]]):
 
     The batch of an iteration depends on nothing but the seed, so a resumed training sees the
     batches that an uninterrupted one would have seen. Data-parallel ranks take turns within each
-    batch.
+    batch. Of several parts a batch holds as many samples of each, in turns too: of the larger ones
+    an epoch leaves some out.
 
     Args:
-        count: the number ``N`` of samples.
+        samples: the samples, or their number ``N``.
         batch_size: samples per batch over all ranks; at most ``N`` are used.
         seed: the seed of the permutations.
         start: the first iteration.
@@ -158,7 +214,7 @@ class RandomBatches(Sampler[list[int]]):
 
     def __init__(
         self,
-        count: int,
+        samples: Samples | int,
         batch_size: int,
         *,
         seed: int,
@@ -167,12 +223,23 @@ class RandomBatches(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.count, self.batch_size, self.seed = count, min(batch_size, count), seed
+        if isinstance(samples, int):
+            self.parts: Sequence[range] = [range(samples)]
+        else:
+            self.parts = _parts(as_samples(samples), rank, world)
+        self.each = min(map(len, self.parts))
+        self.count = self.each * len(self.parts)
+        self.batch_size, self.seed = min(batch_size, self.count), seed
         self.start, self.stop, self.rank, self.world = start, stop, rank, world
         if self.batch_size < world:
             raise DescentError(
                 f"batch_size: expected at least one sample for each of the {world} ranks, got "
                 f"{self.batch_size}"
+            )
+        if self.batch_size % len(self.parts):
+            raise DescentError(
+                f"batch_size: expected as many samples of each of the {len(self.parts)} parts, "
+                f"got {self.batch_size}, which they do not divide"
             )
 
     def __len__(self) -> int:
@@ -184,11 +251,21 @@ class RandomBatches(Sampler[list[int]]):
         for iteration in range(self.start, self.stop):
             if iteration // per_epoch != epoch:
                 epoch = iteration // per_epoch
-                order = torch.randperm(
-                    self.count, generator=Generator().manual_seed(mix(self.seed, epoch))
-                )
+                order = self._order(epoch)
             first = iteration % per_epoch * self.batch_size
             yield order[first + self.rank : first + self.batch_size : self.world].tolist()
+
+    def _order(self, epoch: int) -> Tensor:
+        """The places of an epoch, of one part after the other."""
+        if len(self.parts) == 1:
+            return torch.randperm(
+                self.count, generator=Generator().manual_seed(mix(self.seed, epoch))
+            )
+        columns = []
+        for number, part in enumerate(self.parts):
+            draw = Generator().manual_seed(mix(self.seed, epoch, number))
+            columns.append(part.start + torch.randperm(len(part), generator=draw)[: self.each])
+        return torch.stack(columns, 1).flatten()
 
 
 def training_batches(
@@ -254,6 +331,6 @@ def check_images(names: Collection[str], samples: Samples) -> None:
             the first sample is read.
     """
     samples = as_samples(samples)
-    batch = samples if isinstance(samples, Mapping) else next(batches(samples, 1))
+    batch = samples if isinstance(samples, Mapping) else first_samples(samples, 1)
     for name in sorted(batch.keys() & names):
         check_levels(batch[name], name, wait=True)

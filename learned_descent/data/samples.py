@@ -4,6 +4,7 @@ rows.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, Literal, TypeAlias, cast
 
@@ -26,6 +27,37 @@ arrays or numbers."""
 
 Rows: TypeAlias = Dataset[Any] | Sequence[Mapping[str, Any]]
 """Single samples, which are read one by one."""
+
+
+class Parted(Dataset[Mapping[str, Tensor]], ABC):
+    """Single samples in parts, which need not all be on one machine.
+
+    Random batches hold as many samples of each part, whatever the number of ranks; of ranks whose
+    number divides that of the parts, each reads its own ones alone.
+    """
+
+    @abstractmethod
+    def parts(self) -> Sequence[range]:
+        """The places of the samples of each part."""
+
+    @abstractmethod
+    def check_here(self, parts: Iterable[int]) -> None:
+        """Refuses parts that this machine does not have.
+
+        Raises:
+            DescentError: if there are any.
+        """
+
+    @abstractmethod
+    def first(self) -> int:
+        """The place of the first sample that this machine has."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A digest of all samples, also of those that are elsewhere."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts()))
 
 
 def as_samples(samples: object, name: str = "samples") -> Batch | Rows:

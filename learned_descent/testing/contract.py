@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.description import plain_settings
-from ..data.batches import batches, index
+from ..data.batches import first_samples, index
 from ..data.samples import Batch, Split, as_samples
 from ..errors import DescentError, calling, check_shape
 from ..problem import LeastSquares, Problem
@@ -294,7 +294,7 @@ def samples(
     name = f"{type(problem).__name__}.data({split!r})"
     with calling(name):
         given: object = problem.data(split)
-    batch = next(batches(as_samples(given, name), count, device=device, dtype=dtype))
+    batch = first_samples(as_samples(given, name), count, device=device, dtype=dtype)
     for name, value in batch.items():
         check_shape(value, "B ...", name=f"{split} data {name!r}")
         expect_finite(value, f"{split} data {name!r}")

@@ -20,6 +20,7 @@ from ..data.batches import (
     batches,
     check_finite,
     fingerprint,
+    first_samples,
     mix,
     num_samples,
     training_batches,
@@ -406,7 +407,7 @@ class _Training:
     def try_all_steps(self) -> None:
         """Refuses, before anything is trained, a model that cannot take the extra steps."""
         dtype = floating_type(self.model.parameters())
-        one = next(batches(self.train, 1, device=self.fabric.device, dtype=dtype))
+        one = first_samples(self.train, 1, device=self.fabric.device, dtype=dtype)
         with about("extra_steps"):
             self.model(one, num_steps=self.model.num_steps + self.settings.extra_steps)
 
@@ -464,7 +465,7 @@ class _Training:
     def batches(self) -> Iterator[tuple[list[int], Batch]]:
         """The batches of this rank that are left, and the positions of their samples."""
         sampler = RandomBatches(
-            num_samples(self.train),
+            self.train,
             self.settings.batch_size,
             seed=self.seed,
             start=self.start,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, final
 
 from torch import Generator, Tensor
 
-from ..data.batches import batches, check_finite, mix
+from ..data.batches import check_finite, mix, placed_batches
 from ..data.samples import Batch, Samples, floating_type
 from ..look import weights_of
 from ..model import DescentModel
@@ -129,11 +129,10 @@ class StageRows:
             "dtype": floating_type(self.model.parameters()),
         }
         for number in range(1 if held_out else self.passes):
-            for position, batch in enumerate(
-                batches(samples, self.batch_size, rank=rank, world=world, **place)
+            for places, batch in placed_batches(
+                samples, self.batch_size, rank=rank, world=world, **place
             ):
-                first = (position * world + rank) * self.batch_size
-                rows = list(range(first, first + len(next(iter(batch.values())))))
+                first, rows = places.start, list(places)
                 if self.every:
                     keep = [
                         row

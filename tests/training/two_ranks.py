@@ -7,6 +7,8 @@ python -m torch.distributed.run --standalone --nproc-per-node 2 tests/training/t
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from learned_descent import (
     MnemonicDescent,
     SequentialRidge,
 )
+from learned_descent.data import Shards, write_shards
+from learned_descent.data.batches import index
 from learned_descent.data.own_rows import change_some
 from learned_descent.files import save_state
 from learned_descent.models import CoarseToFineSearch
@@ -40,6 +44,25 @@ def of(records: list[dict[str, Any]], name: str) -> Tensor:
     return torch.tensor([record[name] for record in records], dtype=torch.float64)
 
 
+def from_shards(problem: Shaken) -> DescentModel:
+    """A cascade trained both ways on two parts; each of two ranks has a machine with one."""
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    batch = problem.data("train")
+    model = Cascade.for_problem(problem, num_steps=2, observation=Bent()).double()
+    with TemporaryDirectory() as folder:
+        for part, rows in enumerate((slice(0, 12), slice(12, 22))):
+            write_shards(Path(folder, str(part)), index(batch, rows), size=4)
+        if torch.distributed.is_initialized():
+            for file in Path(folder, str(1 - rank)).glob("*.safetensors"):
+                file.unlink()
+        shards = Shards(folder)
+        SequentialRidge(ridge=(1e-6, 1e-4), batch_size=4, accelerator="cpu").fit(model, shards)
+        BackpropThroughTime(
+            iterations=12, batch_size=8, lr=1e-3, precision="64-true", accelerator="cpu"
+        ).fit(model, shards, shards)
+    return model
+
+
 def train() -> dict[str, Tensor]:
     """The weights of three models by closed form, of which one has samples that lack numbers, and
     of a recurrent model by gradients; all from random starts of varied samples."""
@@ -54,6 +77,7 @@ def train() -> dict[str, Tensor]:
             results[f"{name}/{key}"] = of(history.records, key)
     models["search"] = CoarseToFineSearch.for_problem(problem, num_steps=2).double()
     SearchRidge(batch_size=4, accelerator="cpu").fit(models["search"], problem.data("train"))
+    models["shards"] = from_shards(problem)
     torch.manual_seed(0)  # the same first weights on every rank
     models["recurrent"] = MnemonicDescent.for_problem(
         problem, hidden=8, num_steps=3, dropout=0.2
