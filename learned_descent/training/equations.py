@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import DescentError, check_shape
@@ -315,16 +316,44 @@ def losses_left(
         DescentError: if all weights are 0: every solution would seem as good as any other.
     """
     sums: Tensor = torch.zeros(len(solutions) + 2, dtype=torch.float64, device=fabric.device)
-    for features, updates, weights in rows:
-        left = [
-            updates - features @ solution.weight.to(features) - solution.offset.to(features)
-            for solution in solutions
-        ]
-        squares = [part.square() for part in (updates, *left)]
-        if weights is not None:
-            squares = [weights * part for part in squares]
-        sums[:-1] += torch.stack([part.sum(dtype=torch.float64) for part in squares])
-        sums[-1] += updates.numel() if weights is None else weights.sum(dtype=torch.float64)
+    for row in rows:
+        squares = _squares_left(row, solutions)
+        sums[:-1] += squares.sum((1, 2), dtype=torch.float64)
+        known = row.weights
+        sums[-1] += row.updates.numel() if known is None else known.sum(dtype=torch.float64)
     *squares_left, count = ranks.summed(fabric, sums).tolist()
     check_held_known(count)
     return [value / count for value in squares_left]
+
+
+def lengths_left(
+    fabric: ranks.Fabric, rows: Iterable[WeighedRows], solutions: list[Solution]
+) -> list[float]:
+    """The same of the root mean square of each row: a few that go astray count for less than in the
+    mean square of all.
+
+    Raises:
+        DescentError: as there.
+    """
+    sums: Tensor = torch.zeros(len(solutions) + 2, dtype=torch.float64, device=fabric.device)
+    for row in rows:
+        squares = _squares_left(row, solutions)
+        known = squares.new_ones(squares.shape[1:]) if row.weights is None else row.weights
+        mass = known.mean(1)
+        lengths = (mass * squares.mean(2)).sqrt()  # the mean by the weights, which count once more
+        sums[:-1] += lengths.sum(1, dtype=torch.float64)
+        sums[-1] += mass.sum(dtype=torch.float64)
+    *left, count = ranks.summed(fabric, sums).tolist()
+    check_held_known(count)
+    return [value / count for value in left]
+
+
+def _squares_left(row: WeighedRows, solutions: list[Solution]) -> Float[Tensor, "S B d"]:
+    """The squares of the updates, times their weights, and of what each solution leaves of them."""
+    features, updates, weights = row
+    left = [
+        updates - features @ solution.weight.to(features) - solution.offset.to(features)
+        for solution in solutions
+    ]
+    squares = torch.stack([updates, *left]).square()
+    return squares if weights is None else weights * squares

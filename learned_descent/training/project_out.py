@@ -19,7 +19,7 @@ from ..models import Cascade
 from ..models.linear_stages import Moments
 from ..system.progress import progress_bar
 from . import ranks
-from .equations import RidgeEquations, Solution, losses_left
+from .equations import RidgeEquations, Solution, lengths_left
 from .ranks import Accelerator
 from .rows import StageRows
 from .trainer import History, Trainer, entered, several, solvable
@@ -109,8 +109,9 @@ class ProjectOut(Trainer):
     What the paper leaves open is decided so: appearance and Jacobian are those of each stage, since
     its observation may be another one; a damping of the Hessian, by how the missing updates spread,
     keeps a Jacobian that few samples tell badly from large steps (the paper has none: 0). Where
-    several values are given, those that leave the smallest loss of the held-out samples are taken,
-    stage by stage.
+    several values are given, those are taken, stage by stage, that leave least of the updates of
+    held-out samples, in the mean of their root mean squares: a mean of squares would be that of
+    the few samples that go astray.
 
     Args:
         components: directions of the shape model, at most the numbers of an update; ``None`` for
@@ -181,7 +182,7 @@ class ProjectOut(Trainer):
 
         Returns:
             One record per stage: ``stage``, and where samples are held out, the ``appearance`` and
-            the ``damping`` of the smallest loss there, and ``held_out_loss``: that loss before and
+            the ``damping`` that leave least there, and ``held_out_loss``: what is left before and
             after the stage.
 
         Raises:
@@ -256,7 +257,7 @@ class _Stages:
         chosen, told = next(iter(solutions)), {}
         if val is not None or len(solutions) > 1:
             held = self.source.of(stage, train if val is None else val, held_out=True)
-            before, *losses = losses_left(fabric, held, list(solutions.values()))
+            before, *losses = lengths_left(fabric, held, list(solutions.values()))
             least, chosen = min(zip(losses, solutions))
             told = {"held_out_loss": [before, least]}
         solutions[chosen].fill(cast(nn.Linear, self.model.linear(stage)))
