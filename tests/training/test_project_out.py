@@ -12,8 +12,10 @@ from torch import Generator
 from learned_descent import Cascade, DescentError, MnemonicDescent
 from learned_descent.families import RECIPES
 from learned_descent.problems import Analytic, Pose
-from learned_descent.training import ProjectOut
+from learned_descent.training import ProjectOut, ranks
+from learned_descent.training.equations import Solution, lengths_left
 from learned_descent.training.project_out import Averaged, MeanAppearance, in_shape_model, projected
+from learned_descent.training.uneven import WeighedRows
 
 from ..landmarks.dots import Dots
 from ..toys import Bent, Gaps, Line
@@ -87,6 +89,19 @@ def test_what_the_held_out_samples_like_best_is_taken():
     assert after < 1e-12 < before
     ProjectOut(appearance=(0, 1), damping=(0.0, 1.0)).fit(model, problem.data("train"))
     assert error(model) < 1e-9
+
+
+def test_a_sample_that_goes_astray_does_not_decide():
+    zero = torch.zeros(1, 2)
+    updates = torch.tensor([[3.0, 3.0], [3.0, 3.0], [3.0, 90.0]])
+    weights = torch.tensor([[1.0, 1.0], [0.5, 0.5], [2.0, 0.0]])
+    rows = WeighedRows(torch.ones(3, 1), updates, weights)
+    solutions = [Solution(zero, torch.tensor([1.0, 1.0]), 0.0)]
+    before, after = lengths_left(ranks.launch("cpu", 1), [rows], solutions)
+    assert (before, after) == pytest.approx((3.0, 2.0))
+    even = rows._replace(weights=None)
+    before, _ = lengths_left(ranks.launch("cpu", 1), [even], solutions)
+    assert before == pytest.approx((3 + 3 + ((9 + 8100) / 2) ** 0.5) / 3)
 
 
 def test_as_many_features_are_left_as_there_are_unknowns():
