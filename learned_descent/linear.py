@@ -19,18 +19,20 @@ def scale_of(hessian: Float[Tensor, "B d d"]) -> Float[Tensor, "B d"]:
 
 
 def normal_equations(
-    jacobian: Float[Tensor, "B R d"], weights: Float[Tensor, "B R"], residual: Float[Tensor, "B R"]
-) -> tuple[Float[Tensor, "B d d"], Float[Tensor, "B d"]]:
-    """``J^T W J`` and ``J^T W r``, summed in float64.
+    jacobian: Float[Tensor, "B R d"],
+    weights: Float[Tensor, "*K B R"],
+    residual: Float[Tensor, "B R"],
+) -> tuple[Float[Tensor, "*K B d d"], Float[Tensor, "*K B d"]]:
+    """``J^T W J`` and ``J^T W r``, summed in float64; under several weights at once, if there are.
 
     A product of two numbers in float32 is exact in float64. Summed in float32, directions that
     change the residuals less than the others by a factor of ``eps^(1/2)`` would drown in rounding;
     so they do by a factor of ``eps`` only.
     """
     root = weights.sqrt()  # so that the matrix is exactly symmetric
-    slopes = (jacobian * root.unsqueeze(2)).double()
-    pull = (root * residual).double().unsqueeze(1)
-    return slopes.mT @ slopes, (pull @ slopes).squeeze(1)
+    slopes = (jacobian * root.unsqueeze(-1)).double()
+    pull = (root * residual).double().unsqueeze(-2)
+    return slopes.mT @ slopes, (pull @ slopes).squeeze(-2)
 
 
 def damped_step(

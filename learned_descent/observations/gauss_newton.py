@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -70,32 +70,37 @@ class GaussNewtonSteps(Observation):
         return self._problem.module.prepare(batch)
 
     def forward(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B F"]:
-        features = []
-        for hessian, gradient, squares in self._systems(x, batch):
-            for damping in self.dampings:
-                delta, _ = damped_step(hessian, gradient, gradient.new_full((x.shape[0],), damping))
-                features.append((delta / self.reach).tanh())
-            floor = torch.finfo(x.dtype).tiny
-            features.append(
-                (gradient / (scale_of(hessian) * squares.clamp(min=floor)).sqrt()).nan_to_num()
-            )
-        return torch.cat(features, 1)
+        hessian, gradient, squares = self._systems(x, batch)
+        scale, count = scale_of(hessian), len(self.dampings)
+        # All steps of all samples are one batch: small systems cost more to call than to solve
+        matrices, pulls, scales = (
+            value.repeat_interleave(count, 0) for value in (hessian, gradient, scale)
+        )
+        damping = [gradient.new_full(gradient.shape[:1], damping) for damping in self.dampings]
+        deltas, _ = damped_step(matrices, pulls, torch.stack(damping, 1).flatten(), scales)
+        steps = (deltas / self.reach).tanh().unflatten(0, (-1, x.shape[0], count))
+        floor = torch.finfo(x.dtype).tiny
+        cosines = (gradient / (scale * squares.clamp(min=floor)).sqrt()).nan_to_num()
+        cosines = cosines.unflatten(0, (-1, x.shape[0], 1))
+        return torch.cat([steps, cosines], 2).movedim(1, 0).flatten(1)
 
     def _systems(
         self, x: Tensor, batch: Batch
-    ) -> Iterator[tuple[Tensor, Tensor, Float[Tensor, "B 1"]]]:
-        """``J^T W J``, ``J^T W r`` and ``r^T W r`` under every kernel."""
+    ) -> tuple[Float[Tensor, "KB d d"], Float[Tensor, "KB d"], Float[Tensor, "KB 1"]]:
+        """``J^T W J``, ``J^T W r`` and ``r^T W r`` of all samples under one kernel after the
+        other.
+        """
         problem = self._problem.module
         # The problem may know them without a Jacobian
         if self.kernels is None and isinstance(problem.kernel, Squares):
             hessian, gradient, cost = problem.normal_equations(x, batch)
-            yield hessian.to(x), gradient.to(x), 2 * cost.unsqueeze(1)
-            return
+            return hessian.to(x), gradient.to(x), 2 * cost.unsqueeze(1)
         residual, jacobian = problem.linearized(x, batch)
-        for kernel in [problem.kernel] if self.kernels is None else self.kernels:
-            weights = kernel.weights(residual)
-            hessian, gradient = normal_equations(jacobian, weights, residual)
-            yield hessian.to(x), gradient.to(x), (weights * residual.square()).sum(1, keepdim=True)
+        kernels = [problem.kernel] if self.kernels is None else self.kernels
+        weights = torch.stack([kernel.weights(residual) for kernel in kernels])
+        hessian, gradient = normal_equations(jacobian, weights, residual)
+        squares = (weights * residual.square()).sum(2, keepdim=True)
+        return hessian.to(x).flatten(0, 1), gradient.to(x).flatten(0, 1), squares.flatten(0, 1)
 
     def settings(self) -> dict[str, Any]:
         return {"dampings": list(self.dampings), "reach": self.reach}
