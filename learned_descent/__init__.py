@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .evaluation.plots import plot_basin, plot_ced, plot_fits, plot_steps, plot_time
     from .evaluation.tables import table
     from .families import Recipe
-    from .fitting import least_squares
+    from .fitting import LearnedLeastSquares, learn, least_squares
     from .model import DescentModel, Trajectory
     from .models import Cascade, MnemonicDescent
     from .observation import Concat, Frozen, ImageObservation, Observation
@@ -41,6 +41,7 @@ __all__ = [
     "Frozen",
     "History",
     "ImageObservation",
+    "LearnedLeastSquares",
     "LeastSquares",
     "MnemonicDescent",
     "Observation",
@@ -55,6 +56,7 @@ __all__ = [
     "compare",
     "evaluate",
     "failure_rate",
+    "learn",
     "least_squares",
     "load_model",
     "plot_basin",
@@ -81,7 +83,7 @@ _HOMES = {
     "data": ("Batch",),
     "problem": ("LeastSquares", "Problem"),
     "families": ("Recipe",),
-    "fitting": ("least_squares",),
+    "fitting": ("LearnedLeastSquares", "learn", "least_squares"),
     "registry": ("recipes_for", "resolve_problem"),
     "evaluation.tables": ("table",),
     "training": ("BackpropThroughTime", "History", "SequentialRidge", "Trainer"),

@@ -27,9 +27,13 @@ def assert_prints(printed: str, documented: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page_runs(
-    page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall(page.read_text("utf-8"))
     assert len(blocks) == page.read_text("utf-8").count("```python")
     names: dict[str, object] = {"__name__": "__main__"}

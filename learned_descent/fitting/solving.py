@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from functools import partial
+from typing import NamedTuple, TypeAlias, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..data.batches import index
@@ -16,8 +17,18 @@ from ..errors import DescentError, ShapeError, check_shape
 from ..kernels import Kernel
 from ..problem import Problem
 from ..solvers import LevenbergMarquardt, Solver, Status
-from .arguments import Array, Data, ResidualFunction, as_arguments, as_tensor, kind_of
-from .problem import ROOTS_KEY, START_KEY, FunctionProblem
+from .arguments import (
+    ROOTS_KEY,
+    START_KEY,
+    Array,
+    Data,
+    ResidualFunction,
+    as_arguments,
+    as_tensor,
+    kind_of,
+    roots_of,
+)
+from .problem import FunctionProblem
 
 SolverMaker: TypeAlias = Callable[[Problem], Solver]
 """Makes a solver for a problem: a class of solvers, or ``functools.partial`` of one with
@@ -135,6 +146,43 @@ def least_squares(
         >>> found.success.all(), found.messages[0]
         (np.True_, 'converged')
     """
+    prepared = prepare(residual, x0, data, weights=weights, mask=mask, bounds=bounds, kernel=kernel)
+    made = solver_for(prepared.problem, solver)
+    find = partial(stepped, made)
+    return gathered(prepared, find, made.num_steps, absolute_sigma=absolute_sigma)
+
+
+class Asked(NamedTuple):
+    """What the arguments of :func:`least_squares` make.
+
+    Attributes:
+        problem: the function.
+        batch: the samples, with starts and roots of weights.
+        num_residuals: the residuals of one sample.
+        tensors: whether any of them came as a tensor.
+    """
+
+    problem: FunctionProblem
+    batch: dict[str, Tensor]
+    num_residuals: int
+    tensors: bool
+
+
+def prepare(
+    residual: ResidualFunction,
+    x0: Array,
+    data: Data = None,
+    *,
+    weights: Array | None = None,
+    mask: Array | None = None,
+    bounds: tuple[Array, Array] | None = None,
+    kernel: Kernel | None = None,
+) -> Asked:
+    """The arguments of :func:`least_squares`, checked.
+
+    Raises:
+        DescentError: as there.
+    """
     arguments = as_arguments(data)
     numbers = {**arguments.batch, START_KEY: as_tensor(x0, "x0")}
     if weights is not None:
@@ -147,15 +195,53 @@ def least_squares(
     problem.to(start.device)
     count = problem.count(start[0], batch)
     if weights is not None or mask is not None:
-        batch[ROOTS_KEY] = _roots(batch.get(ROOTS_KEY), mask, start.new_ones(len(start), count))
-    made = _solver(problem, solver)
-    with torch.no_grad():
-        parts = [_solved(made, problem, chunk, absolute_sigma) for chunk in _chunks(made, batch)]
-    messages = [message for part in parts for message in part[1]]
-    columns = [torch.cat(column) for column in zip(*(part[0] for part in parts))]
-    x, cost, status, covariance, evaluations = (
-        column if tensors else column.cpu().numpy() for column in columns
-    )
+        batch[ROOTS_KEY] = roots_of(batch.get(ROOTS_KEY), mask, start.new_ones(len(start), count))
+    return Asked(problem, batch, count, tensors)
+
+
+class Found(NamedTuple):
+    """Where some samples ended.
+
+    Attributes:
+        x: the parameters, ``(B, p)``.
+        status: how each ended, ``(B,)``.
+        messages: the same in words.
+        evaluations: how often the residuals were asked for, ``(B,)``.
+    """
+
+    x: Float[Tensor, "B p"]
+    status: Int[Tensor, " B"]
+    messages: list[str]
+    evaluations: Int[Tensor, " B"]
+
+
+def stepped(solver: Solver, batch: Batch) -> Found:
+    """Where a solver ends."""
+    trajectory = solver(batch, keep_states=True)
+    status, reasons = solver.status(trajectory), solver.explain(trajectory, batch)
+    messages = [reason or _WORDS[Status(end)] for reason, end in zip(reasons, status.tolist())]
+    return Found(trajectory.final, status, messages, solver.evaluations(trajectory))
+
+
+@torch.no_grad()
+def gathered(
+    prepared: Asked, find: Callable[[Batch], Found], num_steps: int, *, absolute_sigma: bool
+) -> LeastSquaresResult:
+    """What a method finds, with cost and covariance there; for as many samples at a time as
+    trajectories of so many steps leave room for.
+    """
+    problem = prepared.problem
+    parts, messages = [], []
+    for batch in _chunks(num_steps, prepared.batch):
+        found = find(batch)
+        cost = problem.cost(found.x, batch)
+        covariance = _covariance(problem, found.x, batch, None if absolute_sigma else cost)
+        parts.append((found.x, cost, found.status, covariance, found.evaluations))
+        messages += found.messages
+    columns: list[Array] = [torch.cat(column) for column in zip(*parts)]
+    if not prepared.tensors:
+        columns = [column.cpu().numpy() for column in columns]
+    x, cost, status, covariance, evaluations = columns
     return LeastSquaresResult(x, cost, status, messages, covariance, evaluations)
 
 
@@ -188,36 +274,12 @@ def _starts(x0: Tensor, data: Batch) -> Float[Tensor, "B p"]:
     return x0
 
 
-def _roots(
-    weights: Tensor | None, mask: Array | None, ones: Float[Tensor, "B m"]
-) -> Float[Tensor, "B m"]:
-    """The roots of the weights; 0 where a residual does not count."""
-    roots = ones
-    sizes = dict(zip("Bm", ones.shape))
-    if weights is not None:
-        check_shape(weights, "m" if weights.ndim == 1 else "B m", sizes, name="weights")
-        if not bool(((weights >= 0) & weights.isfinite()).all()):
-            raise DescentError("weights: expected finite numbers >= 0, such as 1 / sigma**2")
-        roots = roots * weights.sqrt()
-    if mask is not None:
-        counts = as_tensor(mask, "mask").to(ones.device)
-        check_shape(counts, "m" if counts.ndim == 1 else "B m", sizes, name="mask")
-        if counts.dtype != torch.bool:
-            raise DescentError(
-                f"mask: expected true for the residuals that count, got {counts.dtype}: give "
-                "weights, or mask.astype(bool)"
-            )
-        roots = roots * counts
-    empty = (roots == 0).all(1).nonzero().flatten().tolist()
-    if empty:
-        raise DescentError(
-            f"mask, weights: expected a residual that counts in every sample, got none in "
-            f"{len(empty)} of them, the first one sample {empty[0]}: leave these out"
-        )
-    return roots
+def solver_for(problem: FunctionProblem, maker: SolverMaker | None) -> Solver:
+    """The solver that is asked for.
 
-
-def _solver(problem: FunctionProblem, maker: SolverMaker | None) -> Solver:
+    Raises:
+        DescentError: if it is none.
+    """
     made: object = (
         LevenbergMarquardt(problem, num_steps=_STEPS) if maker is None else maker(problem)
     )
@@ -229,25 +291,11 @@ def _solver(problem: FunctionProblem, maker: SolverMaker | None) -> Solver:
     return made
 
 
-def _chunks(solver: Solver, batch: Batch) -> Iterator[Batch]:
-    """Parts of a batch, as many samples at a time as their trajectories leave room for."""
+def _chunks(num_steps: int, batch: Batch) -> Iterator[Batch]:
     count, size = batch[START_KEY].shape
-    rows = max(1, _MEMORY // (solver.num_steps * (4 * size + 16)))
+    rows = max(1, _MEMORY // (num_steps * (4 * size + 16)))
     for first in range(0, count, rows):
         yield index(batch, slice(first, first + rows))
-
-
-def _solved(
-    solver: Solver, problem: FunctionProblem, batch: Batch, absolute_sigma: bool
-) -> tuple[tuple[Tensor, ...], list[str]]:
-    """The columns of a :class:`LeastSquaresResult`, and its messages."""
-    trajectory = solver(batch, keep_states=True)
-    x, status = trajectory.final, solver.status(trajectory)
-    reasons = solver.explain(trajectory, batch)
-    messages = [reason or _WORDS[Status(end)] for reason, end in zip(reasons, status.tolist())]
-    cost = problem.cost(x, batch)
-    covariance = _covariance(problem, x, batch, None if absolute_sigma else cost)
-    return (x, cost, status, covariance, solver.evaluations(trajectory)), messages
 
 
 def _covariance(

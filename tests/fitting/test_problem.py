@@ -13,7 +13,7 @@ from learned_descent.fitting.problem import FunctionProblem
     [
         (lambda problem: problem.data("train"), "data: a plain function has no samples"),
         (lambda problem: problem.target({}), "target: a plain function knows no truth"),
-        (lambda problem: problem.observation(), "observation: a plain function has nothing"),
+        (lambda problem: problem.augment({"(truth)": torch.ones(1, 1)}, torch.Generator()), "data"),
     ],
 )
 def test_a_plain_function_has_nothing_to_learn_from(ask, message):
