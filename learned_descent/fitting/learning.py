@@ -23,7 +23,6 @@ from ..registry import recipe_for
 from ..solvers import Status
 from ..training import Trainer
 from .arguments import (
-    ROOTS_KEY,
     START_KEY,
     TRUTH_KEY,
     Arguments,
@@ -34,7 +33,7 @@ from .arguments import (
     as_arguments,
     as_tensor,
 )
-from .problem import LEARNT_IN, FunctionProblem, in_words
+from .problem import LEARNT_IN, FunctionProblem, kernel_in_words
 from .sampling import Sampler, Sampling
 from .solving import (
     Found,
@@ -214,11 +213,10 @@ class LearnedLeastSquares:
             bounds=(problem.low, problem.high) if problem.bounded else None,
             kernel=problem.kernel,
         )
-        found = prepared.batch[ROOTS_KEY].shape[1]
-        if found != problem.num_residuals:
+        if prepared.num_residuals != problem.num_residuals:
             raise ShapeError(
                 f"residual: expected {problem.num_residuals} residuals of a sample, as in "
-                f"training, got {found}: give the function that was learnt"
+                f"training, got {prepared.num_residuals}: give the function that was learnt"
             )
         self.model.to(prepared.batch[START_KEY].device)
         made = solver_for(prepared.problem, solver)
@@ -398,7 +396,7 @@ def _problem_of(
         batch = {name: torch.empty(0, *shape) for name, shape in shapes.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise DescentError(f"{path}: expected the settings of a function: {error}") from error
-    own = in_words(Squares() if kernel is None else kernel)
+    own = kernel_in_words(Squares() if kernel is None else kernel)
     if own != given.kernel:
         raise DescentError(
             f"{path}: learnt with the kernel {given.kernel}, got {own}: give that one, kernel=..."

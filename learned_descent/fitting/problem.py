@@ -237,16 +237,16 @@ class FunctionProblem(LeastSquares):
             "form": self.form,
             "shapes": self.shapes,
             "bounded": self.bounded,
-            "kernel": in_words(self.kernel),
+            "kernel": kernel_in_words(self.kernel),
             "kind": str(self.kind),
         }
 
 
-def in_words(kernel: Kernel) -> str:
+def kernel_in_words(kernel: Kernel) -> str:
     """A kernel as it is made.
 
     Example:
-        >>> in_words(Squares())
+        >>> kernel_in_words(Squares())
         'Squares(scale=1, block=1)'
     """
     return f"{type(kernel).__name__}(scale={kernel.scale:g}, block={kernel.block})"
