@@ -221,6 +221,12 @@ def test_an_experiment_trains_each_of_its_models_once(
     assert "training " not in run(name, tmp_path, "--iterations", 1)
 
 
+def test_more_faces_are_measured_for_any_family(run: Run, tmp_path: Path):
+    out = run("faces", tmp_path, "--family", "sdm")
+    assert "training 2\n" in out
+    assert read(tmp_path / "faces.json")["settings"]["family"] == "sdm"
+
+
 def test_a_training_that_another_experiment_did_is_taken_over(run: Run, tmp_path: Path):
     one, other = tmp_path / "features", tmp_path / "ablation"
     run("features", one, "--iterations", 1)

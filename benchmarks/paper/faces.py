@@ -1,9 +1,10 @@
-"""What more faces would do: the test error against the number of training faces: ``python -m
+"""What more faces would do: the error against the number of training faces: ``python -m
 benchmarks.paper.faces``.
 
-The recurrent model is trained on the first 250, 500, 1,000 and all faces of a random order, each
-with its mirror image, for the same number of iterations; the held-out faces are the same for all.
-Writes ``faces.json`` and ``faces.png``.
+The recurrent model, or another ``--family``, is trained on the first 250, 500, 1,000 and all faces
+of a random order, each with its mirror image, for the same number of iterations. The faces that it
+is measured on are the same for all; ``--split val`` takes those held out from training. Writes
+``faces.json`` and ``faces.png``.
 """
 
 from __future__ import annotations
@@ -27,9 +28,14 @@ COUNTS = (250, 500, 1000)
 
 def main() -> None:
     """Trains what is missing, measures, prints and draws."""
-    arguments = options(__doc__, "faces").parse_args()
+    parser = options(__doc__, "faces")
+    parser.add_argument("--family", default="mdm", choices=list(RECIPES), help="what is trained")
+    parser.add_argument(
+        "--split", default="test", choices=("val", "test"), help="the faces that are measured on"
+    )
+    arguments = parser.parse_args()
     problem = problem_of(arguments)
-    train, test = problem.data("train"), problem.data("test")
+    train, test = problem.data("train"), problem.data(arguments.split)
     total = len(train["image"]) // 2  # the mirror images follow in the same order
     order = torch.randperm(total, generator=Generator().manual_seed(arguments.seed))
     counts = [*(count for count in COUNTS if count < total), total]
@@ -37,7 +43,7 @@ def main() -> None:
     for count in counts:
         some = order[:count]
         chosen = index(train, torch.cat([some, some + total])) if count < total else train
-        models = trained(problem, {f"{count}": RECIPES["mdm"]}, arguments, chosen)
+        models = trained(problem, {f"{count}": RECIPES[arguments.family]}, arguments, chosen)
         results[count] = evaluate(models[f"{count}"], test)
     rows = [
         (f"{count}", f"{r.mean():.4f}", f"{100 * r.auc():.2f}", f"{100 * r.failure_rate():.2f}")
@@ -53,7 +59,11 @@ def main() -> None:
         arguments.out / "faces.json",
         {
             **provenance(
-                arguments.seed, {"iterations": arguments.iterations, "train": arguments.train}
+                arguments.seed,
+                {
+                    name: getattr(arguments, name)
+                    for name in ("iterations", "train", "family", "split")
+                },
             ),
             "data": {"train": fingerprint(train), "test": fingerprint(test)},
             "results": {f"{count}": result.to_json() for count, result in results.items()},
