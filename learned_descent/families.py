@@ -436,7 +436,7 @@ RECIPES: Mapping[str, Recipe] = {
 * ``joint``: the same cascade, then trained jointly by gradients (Shi et al., 2014).
 * ``mdm``: one recurrent step for all iterations (Trigeorgis et al., CVPR 2016).
 * ``global-sdm``: a cascade with a linear map for each domain (Xiong and De la Torre, CVPR 2015).
-* ``incremental``: a cascade whose levels are trained apart, and learn on (Asthana et al., CVPR
+* ``incremental``: a cascade whose levels learn on by themselves (Asthana et al., CVPR
   2014).
 * ``po-cr``: averaged Jacobians, projected out of the appearance (Tzimiropoulos, CVPR 2015).
 * ``cfss``: coarse-to-fine search with several candidates a step (Zhu et al., CVPR 2015).

@@ -1,4 +1,4 @@
-"""The closed form of a parallel cascade: levels that do not wait for one another, and learn on."""
+"""The closed form of a parallel cascade: levels that learn on by themselves."""
 
 from __future__ import annotations
 
