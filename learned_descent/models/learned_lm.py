@@ -93,8 +93,8 @@ class LearnedLevenbergMarquardt(DescentModel):
 
     References:
         R. Clark, M. Bloesch, J. Czarnowski, S. Leutenegger and A. Davison. Learning to solve
-        nonlinear least squares for monocular stereo (LS-Net). ECCV 2018, section 3: the step from
-        ``J^T J``, ``J^T r`` and a memory.
+        nonlinear least squares for monocular stereo (LS-Net). ECCV 2018, eq. 1 (the cost) and
+        section 3 (the step from ``J^T J``, ``J^T r`` and a memory).
         K. Madsen, H. Nielsen and O. Tingleff. Methods for non-linear least squares problems. 2004,
         section 3.2 (the damping).
 
