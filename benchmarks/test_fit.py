@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from learned_descent.faces.alignment import FaceAlignment
 from learned_descent.faces.recipes import RECIPES
 
-from .conftest import random_faces
+from .page.faces import random_faces
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("scipy.optimize")
 
 from benchmarks.page import __main__ as command
-from benchmarks.page import peers, races
+from benchmarks.page import floors, peers, races
 from benchmarks.page.decays import cosine
 from benchmarks.page.races import Race, run
 from benchmarks.page.written import since, written
@@ -61,6 +62,23 @@ def test_what_takes_little_time_runs_several_times_in_a_turn():
     assert len(calls) == 2
     assert 0 <= turn()[0] < 0.01
     assert len(calls) == 102
+
+
+def test_what_a_method_cannot_do_without_is_timed_too():
+    square = torch.ones(64, 64)
+    seconds, found = floors.kernels(lambda: square @ square)()
+    assert torch.equal(found, square @ square)
+    assert 0 < seconds < 1
+    few, many = (floors.as_a_product(flops)()[0] for flops in (10**6, 10**9))
+    assert 0 < 10 * few < many
+
+
+def test_bare_layers_are_those_that_a_model_calls():
+    layer = torch.nn.Linear(3, 2)
+    calls = floors.layers_of(layer, lambda: layer(torch.ones(4, 3)))
+    assert [(module, tuple(value.shape)) for module, value in calls] == [(layer, (4, 3))]
+    floors.bare(calls)()
+    assert torch.equal(layer.bias.grad, torch.full((2,), 4.0))
 
 
 def test_the_page_shows_times_ratios_errors_and_who_is_not_there(page: dict):

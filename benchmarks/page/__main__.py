@@ -25,7 +25,7 @@ from learned_descent.files import write_json, write_text
 from learned_descent.provenance import provenance
 
 from .. import command
-from . import decays, poses
+from . import decays, floors, poses, trees
 from .peers import PEERS, state
 from .races import Race, run
 from .written import written
@@ -33,6 +33,8 @@ from .written import written
 CHAPTERS: Mapping[str, Callable[[int], Iterator[Race]]] = {
     "decays": decays.races,
     "poses": poses.races,
+    "trees": trees.races,
+    "floors": floors.races,
 }
 """What makes the races of each chapter, from a seed."""
 
