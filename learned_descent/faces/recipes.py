@@ -37,6 +37,7 @@ _DESCRIPTOR = {"cell": 8, "cells": 3}
 # The training faces come with their mirror images, so nothing is augmented; small batches stay in
 # fast memory.
 _RIDGE = SequentialRidge(ridge=3.0, repeats=4, augment=False, batch_size=16)
+_PARALLEL = ParallelRidge(ridge=3.0, repeats=4, augment=False, batch_size=16)
 
 _MAP = {"filters": (32, 64, 96, 128), "scales": 3, "sampled": 48, "size": 3}
 
@@ -49,12 +50,11 @@ RECIPES: Mapping[str, Recipe] = {
         },
     ),
     "global-sdm": Recipe(
-        GlobalCascade, {**_CASCADE, "rank": 64}, DenseSIFT, _DESCRIPTOR, trainers={"ridge": _RIDGE}
+        GlobalCascade, {**_CASCADE, "rank": 16}, DenseSIFT, _DESCRIPTOR,
+        trainers={"parallel": _PARALLEL},
     ),
     "incremental": Recipe(
-        Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, trainers={"parallel": ParallelRidge(
-            ridge=3.0, repeats=4, augment=False, batch_size=16
-        )},
+        Cascade, _CASCADE, DenseSIFT, _DESCRIPTOR, trainers={"parallel": _PARALLEL}
     ),
     "mdm": Recipe(
         MnemonicDescent, {"num_steps": 4, "hidden": 512},
