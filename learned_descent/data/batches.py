@@ -127,10 +127,12 @@ def first_samples(
         >>> first_samples({"y": torch.arange(4)}, 2)
         {'y': tensor([0, 1])}
     """
-    samples, total = as_samples(samples), num_samples(samples)
-    first = samples.first() if isinstance(samples, Parted) else 0
-    places = range(first, min(first + count, total))
-    return cast(Batch, to_device(_read(samples, places), device, dtype))
+    samples = as_samples(samples)
+    places = range(num_samples(samples))
+    if isinstance(samples, Parted):
+        first = samples.first()
+        places = next(part for part in samples.parts() if first in part)
+    return cast(Batch, to_device(_read(samples, places[:count]), device, dtype))
 
 
 def _read(samples: Batch | Rows, places: range) -> Batch:

@@ -414,6 +414,12 @@ class _Training:
     def run(self) -> History:
         """The training, from top to bottom."""
         self.restore()
+        if not ranks.alike(self.fabric, self.start):
+            raise DescentError(
+                f"{self.checkpoint}: cannot resume: rank {self.fabric.global_rank} would go on "
+                f"from iteration {self.start}, and others from other ones: give a directory that "
+                "all nodes share"
+            )
         for callback in self.callbacks:
             with calling(f"{type(callback).__name__}.start"):
                 callback.start(deepcopy(self.history.records))

@@ -100,6 +100,13 @@ def summed(fabric: Fabric, value: Tensor) -> Tensor:
         return cast(Tensor, fabric.all_reduce(value, reduce_op="sum"))
 
 
+def alike(fabric: Fabric, number: int) -> bool:
+    """Whether all ranks have the same number."""
+    numbers = torch.zeros(fabric.world_size, dtype=torch.int64, device=fabric.device)
+    numbers[fabric.global_rank] = number
+    return bool((summed(fabric, numbers) == number).all())
+
+
 def longest_wait() -> float:
     """The seconds after which a rank that waits for another one gives up.
 
@@ -135,9 +142,9 @@ def answered(fabric: Fabric) -> Iterator[None]:
         for started in cast(Any, fabric.strategy).launcher.procs:
             started.kill()
         raise DescentError(
-            f"rank {fabric.global_rank} of {fabric.world_size}: another rank did not answer for "
-            f"{longest_wait():g} s ({TIMEOUT}): look whether it is stopped, swapped out or cut "
-            "off, and go on from the last checkpoint"
+            f"rank {fabric.global_rank} of {fabric.world_size}: another rank did not answer; it "
+            f"has {longest_wait():g} s ({TIMEOUT}): look whether it ended, is stopped, swapped "
+            "out or cut off, and go on from the last checkpoint"
         ) from error
 
 

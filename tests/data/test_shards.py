@@ -92,6 +92,11 @@ def test_a_rank_needs_its_own_parts_alone(two):
             RandomBatches(shards, 6, seed=0, start=0, stop=1, rank=rank, world=world)
 
 
+def test_a_first_look_stays_within_a_part(two):
+    remove(two / "b")
+    assert first_samples(Shards(two), 12)["number"].tolist() == list(range(9))
+
+
 def test_the_digest_tells_contents_apart(two, tmp_path):
     write_shards(two / "c", samples(6, first=9), size=4)
     assert fingerprint(Shards(two / "b")) == fingerprint(Shards(two / "c"))
