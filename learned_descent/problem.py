@@ -245,6 +245,13 @@ class LeastSquares(Problem):
         single = {name: value.unsqueeze(0) for name, value in sample.items()}
         return self.residual(x.unsqueeze(0), single).squeeze(0)
 
+    @property
+    def additive(self) -> bool:
+        """Whether an update is added to ``x``, so that a derivative along it is one along ``x``:
+        unless :meth:`retract` is overridden.
+        """
+        return self.retract == MethodType(Problem.retract, self)
+
     def jacobian(self, x: Float[Tensor, "B p"], batch: Batch) -> Float[Tensor, "B R d"]:
         """The derivative of :meth:`residual` along :meth:`retract` at ``x``, by forward-mode
         differentiation.
@@ -272,12 +279,14 @@ class LeastSquares(Problem):
         """Residuals and derivatives by one pass of forward-mode differentiation."""
 
         def moved(delta: Tensor, row: Tensor, sample: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            placed = self.retract(row.unsqueeze(0), delta.unsqueeze(0)).squeeze(0)
-            residual = self.residual_of_one(placed, sample)
+            if not self.additive:
+                row = self.retract(row.unsqueeze(0), delta.unsqueeze(0)).squeeze(0)
+            residual = self.residual_of_one(row, sample)
             return residual, residual
 
         zero = torch.zeros_like(self.local(x, x))
-        both = torch.vmap(torch.func.jacfwd(moved, has_aux=True))
+        # Along x itself where an update is added to it: a sum less in every pass
+        both = torch.vmap(torch.func.jacfwd(moved, argnums=int(self.additive), has_aux=True))
         try:
             jacobian, residual = both(zero, x, dict(batch))
         except (DescentError, torch.OutOfMemoryError):

@@ -73,6 +73,11 @@ def test_residuals_and_derivatives_come_from_one_look_at_the_residuals():
     torch.testing.assert_close(problem.linearized(x, batch)[1], 2 * jacobian)
 
 
+def test_an_update_that_is_added_is_not_differentiated_itself():
+    assert Line().additive
+    assert not Turn().additive
+
+
 def test_least_squares_asks_for_the_residual():
     assert LeastSquares.__abstractmethods__ == Problem.__abstractmethods__ | {"residual"}
 

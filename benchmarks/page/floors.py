@@ -109,7 +109,8 @@ def overheads(seed: int) -> Iterator[Race]:
             1,
             makers,
             goal=3,
-            note="Kernels: the self times of torch.profiler, which include its own cost.",
+            note="Kernels: the self times of torch.profiler, by the clock on the wall and its own "
+            "cost included: beside other work they come out too long.",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,8 +35,8 @@ def analytic(problem: Pose, batch: Batch) -> Solve:
 
 def autodiff(problem: Pose, batch: Batch) -> Solve:
     own = Pose(**problem.settings())
-    own.jacobian = functools.partial(LeastSquares.jacobian, own)  # type: ignore[method-assign]
-    own.normal_equations = functools.partial(LeastSquares.normal_equations, own)  # type: ignore[method-assign]
+    for name in ("jacobian", "linearized", "normal_equations"):
+        setattr(own, name, MethodType(getattr(LeastSquares, name), own))
     return analytic(own, batch)
 
 

@@ -69,6 +69,7 @@ class FunctionProblem(LeastSquares):
     """
 
     failure_above = 1.0
+    additive = True  # within the bounds, where x always is
     low: Tensor
     high: Tensor
     start: Tensor
