@@ -69,7 +69,6 @@ class FunctionProblem(LeastSquares):
     """
 
     failure_above = 1.0
-    additive = True  # within the bounds, where x always is
     low: Tensor
     high: Tensor
     start: Tensor
@@ -161,6 +160,10 @@ class FunctionProblem(LeastSquares):
         if not found.numel():
             raise ShapeError(f"residual: expected one number or more, got none; {wanted}")
         return found.numel()
+
+    @property
+    def additive(self) -> bool:
+        return self.kind is None  # within the bounds, where x always is; else in other units
 
     def room(
         self, x: Float[Tensor, "B p"], batch: Batch

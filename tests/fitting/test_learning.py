@@ -106,6 +106,15 @@ def test_the_answer_is_that_of_least_squares_with_more_evaluations(learned):
     assert (found.evaluations > learned.model.num_steps).all()
 
 
+def test_derivatives_are_in_the_units_of_an_update(learned):
+    x, y = decays(seeded(1), 3)
+    x, batch = x.float(), {"data": y.float()}
+    slopes = learned.problem.jacobian(x, batch) / learned.problem.scale.float()
+    wave = torch.exp(-x[:, 1:].double() * T)
+    along_x = torch.stack([wave, -x[:, :1] * T * wave], 2).float()
+    torch.testing.assert_close(slopes, along_x)
+
+
 def test_without_polish_it_is_the_model_alone(learned):
     x, y = decays(seeded(1), 3)
     y[1] = torch.nan
