@@ -37,6 +37,9 @@ _TRAIN = (
 _NAMES = ("descent-a", "descent-b")
 _ADDRESS = "10.213.77.{}"
 _PORT = 29517
+_OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Else the ranks of an attempt may find the addresses of the last one's."""
+
 _DEADLINE = 120.0
 """The seconds after which a training that writes no checkpoint has failed."""
 
@@ -78,7 +81,7 @@ def agent(number: int, words: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
         return subprocess.Popen(
             [*within, *options.split(), *words.split(), "--resume"],
-            env=os.environ | {"GLOO_SOCKET_IFNAME": name, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"GLOO_SOCKET_IFNAME": name, "OMP_NUM_THREADS": "1"} | _OWN_STORE,
             stdout=file,
             stderr=file,
             start_new_session=True,
