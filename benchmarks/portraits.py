@@ -61,7 +61,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--weights", default="mdm", help="the name of weights that come with the package, or a file"
+        "--weights",
+        default="tokens",
+        help="the name of weights that come with the package, or a file",
     )
     parser.add_argument(
         "--out",

@@ -56,7 +56,7 @@ def test_a_package_without_weights_says_so(tmp_path: Path, monkeypatch: pytest.M
         find_weights("mdm")
 
 
-@pytest.mark.parametrize("name", ["mdm", "mdm-synthetic", "sdm"])
+@pytest.mark.parametrize("name", ["mdm", "mdm-synthetic", "sdm", "tokens"])
 def test_the_card_states_the_digest_of_what_is_shipped(name: str):
     digest = hashlib.sha256(find_weights(name).read_bytes()).hexdigest()
     assert digest in (weights.FOLDER / f"{name}.md").read_text(encoding="utf-8")

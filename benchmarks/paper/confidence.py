@@ -95,7 +95,7 @@ def judged(aligner: Aligner, batch: Batch, *, anew: bool, name: str) -> Judged:
 def main() -> None:
     """Measures, prints, draws."""
     parser = options(__doc__, "confidence", trains=False)
-    parser.add_argument("--weights", default="mdm", help="a name or a file")
+    parser.add_argument("--weights", default="tokens", help="a name or a file")
     parser.add_argument("--every", type=int, default=1, help="take one face of so many")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the pictures")
     parser.add_argument("--anew", choices=["true", "false"], default="true")

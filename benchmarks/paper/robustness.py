@@ -231,7 +231,10 @@ def main() -> None:
     """Measures, prints, draws."""
     parser = options(__doc__, "robustness", trains=False)
     parser.add_argument(
-        "--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE"
+        "--weights",
+        nargs="+",
+        default=["tokens", "mdm", "sdm"],
+        help="names, files, or FAMILY=FILE",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="the seed of the changes and of the synthetic faces"

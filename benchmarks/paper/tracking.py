@@ -230,7 +230,7 @@ def choose(arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Moves, follows, measures, prints."""
     parser = options(__doc__, "tracking", trains=False)
-    parser.add_argument("--weights", default="mdm", help="the name of weights, or a file")
+    parser.add_argument("--weights", default="tokens", help="the name of weights, or a file")
     parser.add_argument("--faces", type=int, default=3, help="so many faces for each speed")
     parser.add_argument("--frames", type=int, default=90, help="the frames of each video")
     parser.add_argument("--choose", action="store_true", help="compare settings of the filters")

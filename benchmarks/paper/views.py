@@ -42,7 +42,10 @@ def main() -> None:
     """Measures, prints and draws."""
     parser = options(__doc__, "views", trains=False)
     parser.add_argument(
-        "--weights", nargs="+", default=["mdm", "sdm"], help="names, files, or FAMILY=FILE"
+        "--weights",
+        nargs="+",
+        default=["tokens", "mdm", "sdm"],
+        help="names, files, or FAMILY=FILE",
     )
     arguments = parser.parse_args()
     models = loaded(weights_of(arguments.weights))

@@ -34,7 +34,7 @@ _SHOWN = 3
 def align(
     photos: Sequence[Path],
     *,
-    weights: str = "mdm",
+    weights: str = "tokens",
     views: int = 4,
     fast: bool = False,
     anew: bool = True,

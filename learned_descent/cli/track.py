@@ -30,7 +30,7 @@ KINDS = ("video", "frames", "json", "csv")
 def track(
     video: Path,
     *,
-    weights: str = "mdm",
+    weights: str = "tokens",
     views: int = 1,
     detector: str | None = None,
     problem_file: str | None = None,

@@ -62,7 +62,7 @@ class FaceAligner:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = "mdm",
+        name_or_path: str | Path = "tokens",
         *,
         detector: Detector | None = None,
         views: int = 4,

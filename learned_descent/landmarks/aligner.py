@@ -146,7 +146,7 @@ class Aligner:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path | StoredModel = "mdm",
+        name_or_path: str | Path | StoredModel = "tokens",
         *,
         problem: Landmarks | None = None,
         model: type[DescentModel] | None = None,
@@ -159,7 +159,7 @@ class Aligner:
         on the word of the file.
 
         Args:
-            name_or_path: the name, such as ``"mdm"``, the path, or what was read of it.
+            name_or_path: the name, such as ``"tokens"``, the path, or what was read of it.
             problem: the problem of the weights; needed where that is not a built-in one.
             model: the class of the model; needed where that is not a built-in one.
             detector: as for the class.

@@ -311,7 +311,7 @@ def test_pretrained_weights_go_by_name_or_path(
     calibration = Calibration({"bright": BoxOffset((0.1, 0.2), 0.3)}, SURE)
     annotate(file, "calibration", calibration.to_json())
     assert Aligner.from_pretrained("tiny").calibration == calibration
-    with pytest.raises(DescentError, match=r"weights 'mdm': there is no such file; .*: tiny$"):
+    with pytest.raises(DescentError, match=r"weights 'tokens': there is no such file; .*: tiny$"):
         Aligner.from_pretrained()
 
 

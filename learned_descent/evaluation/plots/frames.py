@@ -27,7 +27,7 @@ TRUTH, START = "#56B4E9", "#F0E442"
 """The colours of true points and of those that a descent starts from."""
 
 
-_PLACES = {"sdm": 0, "joint": 1, "mdm": 2, "lm": 3, "scipy": 4, "gn": 5}
+_PLACES = {"sdm": 0, "joint": 1, "mdm": 2, "lm": 3, "scipy": 4, "gn": 5, "tokens": 6}
 """The colours that the families of any problem have, so that they differ; others have the one that
 their name gives."""
 
