@@ -59,7 +59,7 @@ def align(
         views: how many copies of each object are fitted, from 1 to 4; their mirror images come on
             top.
         fast: one fit of each object, in its crop as it is, as with ``views`` 0; the confidence is
-            then unknown.
+            then unknown, and nothing is sought anew.
         anew: whether an object of which the fits are unsure is sought anew, at any angle and in
             grey.
         box: the box of the one object in the one photo.
