@@ -25,13 +25,20 @@ def _convolution(inputs: int, outputs: int, stride: int = 1, padding: int = 0) -
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def _even(images: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 1 1"]:
+    """The mean of each image, row by row: other runtimes add up numbers one after the other, and
+    lose digits over thousands of them.
+    """
+    return images.mean(3, keepdim=True).mean(2, keepdim=True)
+
+
 def _standardised(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
     """The mean of the channels, of zero mean and unit deviation in each image; an even image is 0
     all over.
     """
     grey = images.mean(1, keepdim=True)
-    grey = grey - grey.mean((2, 3), keepdim=True)
-    deviation = grey.square().mean((2, 3), keepdim=True).sqrt()
+    grey = grey - _even(grey)
+    deviation = _even(grey.square()).sqrt()
     return grey / deviation.clamp(min=1 / 255)
 
 

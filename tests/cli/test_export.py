@@ -123,16 +123,31 @@ def test_the_example_runs_the_file_with_numpy_and_onnxruntime_alone(weights: Pat
         example["landmarks"]("small.onnx", crops[:, :8])
 
 
+def rounding(name: str) -> float:
+    """How far the landmarks of weights in single precision are from those in double, in px."""
+    single, double = load_model(find_weights(name)), load_model(find_weights(name)).double()
+    crops = single.problem.export_sample(16)
+    with torch.no_grad():
+        found = single(crops).final
+        torch.set_default_dtype(torch.float64)
+        try:
+            wanted = double({key: value.double() for key, value in crops.items()}).final
+        finally:
+            torch.set_default_dtype(torch.float32)
+    return (found - wanted).abs().max().item()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", weights_names())
-def test_shipped_weights_are_equal_within_a_ten_thousandth_of_a_pixel(
+def test_shipped_weights_are_equal_within_a_ten_thousandth_of_a_pixel_or_rounding(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
+    """Two computations in single precision are as far from each other as from the truth."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     assert main(["export", name, "--output", str(tmp_path / "it.onnx")]) == 0
     told = capsys.readouterr().out
     away = float(re.findall(r"difference to PyTorch: at most (\S+)", told)[0])
-    assert away <= 1e-4
+    assert away <= max(1e-4, 3 * rounding(name))
     assert "terms: not stated" not in told
     assert find_weights(name).is_file()

@@ -18,7 +18,7 @@ from ..cli.test_every_problem import SMALL
 
 TOTAL = 7
 SHARES = [range(0, TOTAL, 2), range(1, TOTAL, 2), range(2, TOTAL, 3)]
-WITHOUT_DATA = sorted(PROBLEMS.keys() - {"faces", "landmarks"})
+WITHOUT_DATA = sorted(PROBLEMS.keys() - {"faces", "landmarks", "in-shape-model"})
 
 
 def drawn(draw, rows):
