@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -123,9 +124,10 @@ def test_the_example_runs_the_file_with_numpy_and_onnxruntime_alone(weights: Pat
         example["landmarks"]("small.onnx", crops[:, :8])
 
 
-def rounding(name: str) -> float:
-    """How far the landmarks of weights in single precision are from those in double, in px."""
-    single, double = load_model(find_weights(name)), load_model(find_weights(name)).double()
+def rounding() -> float:
+    """How far the landmarks of `tokens` in single precision are from those in double, in px."""
+    single = load_model(find_weights("tokens"))
+    double = load_model(find_weights("tokens")).double()
     crops = single.problem.export_sample(16)
     with torch.no_grad():
         found = single(crops).final
@@ -137,17 +139,33 @@ def rounding(name: str) -> float:
     return (found - wanted).abs().max().item()
 
 
+@pytest.fixture
+def difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], float]:
+    """What ``export`` says of the difference between a file and its model, in px."""
+
+    def exported(name: str) -> float:
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package)
+        assert main(["export", name, "--output", str(tmp_path / "it.onnx")]) == 0
+        told = capsys.readouterr().out
+        assert "terms: not stated" not in told
+        assert find_weights(name).is_file()
+        return float(re.findall(r"difference to PyTorch: at most (\S+)", told)[0])
+
+    return exported
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", weights_names())
-def test_shipped_weights_are_equal_within_a_ten_thousandth_of_a_pixel_or_rounding(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", [name for name in weights_names() if name != "tokens"])
+def test_shipped_weights_are_equal_within_a_ten_thousandth_of_a_pixel(
+    name: str, difference: Callable[[str], float]
 ):
-    """Two computations in single precision are as far from each other as from the truth."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
-    assert main(["export", name, "--output", str(tmp_path / "it.onnx")]) == 0
-    told = capsys.readouterr().out
-    away = float(re.findall(r"difference to PyTorch: at most (\S+)", told)[0])
-    assert away <= max(1e-4, 3 * rounding(name))
-    assert "terms: not stated" not in told
-    assert find_weights(name).is_file()
+    assert difference(name) <= 1e-4
+
+
+@pytest.mark.slow
+def test_tokens_are_equal_within_rounding(difference: Callable[[str], float]):
+    """On crops of noise PyTorch itself is more than a ten-thousandth of a pixel away from double
+    precision: two computations in single precision cannot agree better than either is right.
+    """
+    assert difference("tokens") <= 3 * rounding()
